@@ -1,0 +1,1 @@
+"""Back ends of keys, all behind the contract of :mod:`edgeroot.providers.api`."""

@@ -1,0 +1,283 @@
+"""The contract between the service and a back end of keys.
+
+A provider sees attributes, opaque references and data. It knows no key name, no application and no protocol; whoever
+calls it has already resolved the name and checked the key's policy (:mod:`edgeroot.psa.policy`). Every failure is one
+:class:`~edgeroot.psa.PsaError`. A provider is used by one thread at a time; several processes may each have their own
+instance over the same settings.
+
+A *reference* says where a key is. Where it is a blob that the service stores (software, TPM), :meth:`Provider.plan`
+answers None and creating the key is one write of the store. Where the back end keeps the key itself, ``plan`` names the
+place first; the service records it before :meth:`Provider.create` acts, so that a crash leaves nothing behind that
+nobody knows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from enum import Flag, auto
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
+
+
+class Function(Flag):
+    """What a provider can be asked for; the names are those of the PSA Crypto API's functions."""
+
+    GENERATE_KEY = auto()
+    IMPORT_KEY = auto()
+    DESTROY_KEY = auto()
+    EXPORT_KEY = auto()
+    EXPORT_PUBLIC_KEY = auto()
+    SIGN_HASH = auto()
+    VERIFY_HASH = auto()
+    SIGN_MESSAGE = auto()
+    VERIFY_MESSAGE = auto()
+    ASYMMETRIC_ENCRYPT = auto()
+    ASYMMETRIC_DECRYPT = auto()
+    AEAD_ENCRYPT = auto()
+    AEAD_DECRYPT = auto()
+    CIPHER_ENCRYPT = auto()
+    CIPHER_DECRYPT = auto()
+    MAC_COMPUTE = auto()
+    MAC_VERIFY = auto()
+    HASH_COMPUTE = auto()
+    HASH_COMPARE = auto()
+    RAW_KEY_AGREEMENT = auto()
+    GENERATE_RANDOM = auto()
+    PREPARE_KEY_ATTESTATION = auto()
+    ATTEST_KEY = auto()
+
+
+NO_FUNCTION: Final = Function(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """One row: with keys of this type and these sizes, these functions work under these algorithms.
+
+    ``key_type`` is NONE for functions without a key, and ``key_bits`` then empty. ``algorithms`` holds concrete
+    algorithms (no wildcard hash); it is empty where no algorithm takes part (generate, import, export, random).
+    """
+
+    functions: Function
+    key_type: KeyType = KeyType.NONE
+    key_bits: Collection[int] = ()
+    algorithms: frozenset[Algorithm] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """All rows of a provider. ``generation`` changes whenever a token's coming or going changes the rows."""
+
+    generation: int
+    rows: tuple[Capability, ...]
+
+    @property
+    def functions(self) -> Function:
+        """Everything that any row offers."""
+        everything = NO_FUNCTION
+        for row in self.rows:
+            everything |= row.functions
+        return everything
+
+    def can_hold(self, function: Function, key_type: KeyType, key_bits: int) -> bool:
+        """Whether GENERATE_KEY or IMPORT_KEY works for this type and size."""
+        return any(
+            function in row.functions and row.key_type == key_type and key_bits in row.key_bits for row in self.rows
+        )
+
+    def can_use(self, functions: Function, attributes: KeyAttributes) -> bool:
+        """Whether any of these functions works with a key of these attributes under the algorithm of its policy."""
+        return any(
+            row.functions & functions
+            and row.key_type == attributes.key_type
+            and attributes.key_bits in row.key_bits
+            and _covers(row.algorithms, attributes.algorithm)
+            for row in self.rows
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderIdentity:
+    """How a provider presents itself: numbers and strings that clients compare and print."""
+
+    provider_id: int
+    uuid: str
+    description: str
+    vendor: str
+    version: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new key: where it is, and its attributes with whatever was inferred (the size of an imported key)."""
+
+    reference: bytes
+    attributes: KeyAttributes
+
+
+class LoadedKey:
+    """A key made ready for use by one provider instance; providers subclass it with what they parsed.
+
+    It lives in the service's cache and is dropped as soon as the store says that the key changed. ``replacement``
+    is set by a provider when any call found that the key must from now on be reached by another reference.
+    """
+
+    __slots__ = ("attributes", "reference", "replacement")
+
+    def __init__(self, reference: bytes, attributes: KeyAttributes) -> None:
+        self.reference = reference
+        self.attributes = attributes
+        self.replacement: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.attributes.key_type!r} {self.attributes.key_bits} bits>"
+
+
+def _not_supported() -> PsaError:
+    return PsaError(PsaStatus.NOT_SUPPORTED, "this provider does not have the operation")
+
+
+class Provider(ABC):
+    """A back end. What a subclass leaves out is not supported."""
+
+    identity: ClassVar[ProviderIdentity]
+
+    @abstractmethod
+    def start(self, state: bytes | None) -> bytes | None:
+        """Get ready, given the few bytes kept from the last start (None the first time).
+
+        Returns what is to be kept for the next start. Raises PsaError where the state shows that the stored keys
+        belong to another back end (a lost wrapping key, a cleared TPM): the service then refuses to start.
+        """
+
+    @abstractmethod
+    def capabilities(self) -> Capabilities: ...
+
+    def is_slow(self, function: Function, attributes: KeyAttributes | None, input_bytes: int) -> bool:
+        """Whether this call may take more than 2 ms, so that it must not run in a worker's loop."""
+        return False
+
+    def plan(self, attributes: KeyAttributes) -> bytes | None:
+        """The reference that a key made now would get, or None if the reference is a blob made by ``create``."""
+        return None
+
+    @abstractmethod
+    def create(self, reference: bytes | None, attributes: KeyAttributes, material: Secret | None) -> Created:
+        """Generate a key, or import ``material`` (in the format of PSA's export functions) as one.
+
+        ``reference`` is what :meth:`plan` gave. ``attributes.key_bits`` 0 with material means: infer the size.
+        """
+
+    @abstractmethod
+    def destroy(self, reference: bytes) -> None:
+        """Destroy the key; to destroy what is not there (any more) is no error."""
+
+    @abstractmethod
+    def exists(self, reference: bytes) -> bool: ...
+
+    @abstractmethod
+    def load(self, reference: bytes, attributes: KeyAttributes) -> LoadedKey:
+        """Make a key ready for use."""
+
+    def export_key(self, key: LoadedKey) -> Secret:
+        raise _not_supported()
+
+    def export_public_key(self, key: LoadedKey) -> bytes:
+        raise _not_supported()
+
+    def sign_hash(self, key: LoadedKey, alg: Algorithm, hash_value: bytes) -> bytes:
+        raise _not_supported()
+
+    def verify_hash(self, key: LoadedKey, alg: Algorithm, hash_value: bytes, signature: bytes) -> None:
+        """Returns if the signature is right, raises INVALID_SIGNATURE if not."""
+        raise _not_supported()
+
+    def sign_message(self, key: LoadedKey, alg: Algorithm, message: bytes) -> bytes:
+        raise _not_supported()
+
+    def verify_message(self, key: LoadedKey, alg: Algorithm, message: bytes, signature: bytes) -> None:
+        """Returns if the signature is right, raises INVALID_SIGNATURE if not."""
+        raise _not_supported()
+
+    def asymmetric_encrypt(self, key: LoadedKey, alg: Algorithm, plaintext: bytes, salt: bytes) -> bytes:
+        raise _not_supported()
+
+    def asymmetric_decrypt(self, key: LoadedKey, alg: Algorithm, ciphertext: bytes, salt: bytes) -> Secret:
+        raise _not_supported()
+
+    def aead_encrypt(
+        self, key: LoadedKey, alg: Algorithm, *, nonce: bytes, additional_data: bytes, plaintext: bytes
+    ) -> bytes:
+        raise _not_supported()
+
+    def aead_decrypt(
+        self, key: LoadedKey, alg: Algorithm, *, nonce: bytes, additional_data: bytes, ciphertext: bytes
+    ) -> Secret:
+        """The plaintext; raises INVALID_SIGNATURE if the tag does not match."""
+        raise _not_supported()
+
+    def cipher_encrypt(self, key: LoadedKey, alg: Algorithm, plaintext: bytes) -> bytes:
+        """A fresh IV, where the mode has one, followed by the ciphertext."""
+        raise _not_supported()
+
+    def cipher_decrypt(self, key: LoadedKey, alg: Algorithm, ciphertext: bytes) -> Secret:
+        raise _not_supported()
+
+    def mac_compute(self, key: LoadedKey, alg: Algorithm, data: bytes) -> bytes:
+        raise _not_supported()
+
+    def mac_verify(self, key: LoadedKey, alg: Algorithm, data: bytes, mac: bytes) -> None:
+        """Returns if the MAC is right, raises INVALID_SIGNATURE if not."""
+        raise _not_supported()
+
+    def hash_compute(self, alg: Hash, data: bytes) -> bytes:
+        raise _not_supported()
+
+    def hash_compare(self, alg: Hash, data: bytes, hash_value: bytes) -> None:
+        """Returns if the hash is right, raises INVALID_SIGNATURE if not."""
+        raise _not_supported()
+
+    def raw_key_agreement(self, key: LoadedKey, alg: Algorithm, peer_key: bytes) -> Secret:
+        raise _not_supported()
+
+    def generate_random(self, size_bytes: int) -> Secret:
+        raise _not_supported()
+
+    def prepare_key_attestation(self, attested: LoadedKey, attesting: LoadedKey | None) -> tuple[bytes, bytes, bytes]:
+        """What a verifier needs for ActivateCredential: TPM name, TPMT_PUBLIC, public key of the attesting key."""
+        raise _not_supported()
+
+    def attest_key(
+        self, attested: LoadedKey, attesting: LoadedKey | None, *, credential_blob: bytes, secret: bytes
+    ) -> Secret:
+        """The credential that TPM2_ActivateCredential gives back."""
+        raise _not_supported()
+
+
+class ProviderType(ABC):
+    """A kind of provider, found through the entry-point group ``edgeroot.providers``.
+
+    ``settings`` is a frozen dataclass: its field names are the keys that a ``[[provider]]`` table may have, its types
+    and defaults are checked when the configuration is read.
+    """
+
+    provider_type: ClassVar[str]
+    default_name: ClassVar[str]
+    settings: ClassVar[type[Any]]
+
+    @abstractmethod
+    def open(self, settings: Any, *, store_path: Path) -> Provider:  # noqa: ANN401 - each type has settings of its own
+        """A provider with these settings whose own files, if it has any, lie beside the key store ``store_path``."""
+
+    def setting_names(self) -> tuple[str, ...]:
+        return tuple(f.name for f in fields(self.settings))
+
+
+def _covers(offered: frozenset[Algorithm], policy: Algorithm) -> bool:
+    if not policy.is_wildcard:
+        return policy in offered
+    return any(alg & ~0xFF == policy & ~0xFF and alg.hash is not None for alg in offered)
