@@ -101,7 +101,7 @@ _SYMMETRIC: Final = {
     KeyType.CHACHA20: _chacha20,
 }
 _DEPRECATED_HASHES: Final = (Hash.MD2, Hash.MD4, Hash.MD5, Hash.SHA_1)
-# An empty tuple means every size. Upstream lists the public variants only; its clients rely on the pairs being generated.
+# An empty tuple means every size. Upstream lists public variants only; its clients rely on the pairs being generated.
 _DEPRECATED_CURVES: Final[dict[EccFamily, tuple[int, ...]]] = {
     EccFamily.SECP_R2: (),
     EccFamily.SECT_R2: (),

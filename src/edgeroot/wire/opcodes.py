@@ -66,7 +66,11 @@ _TABLE: Final = (
     OperationSpec(Opcode.LIST_PROVIDERS, ops.ListProviders, ops.ListProvidersResult, core=True, needs_identity=False),
     OperationSpec(Opcode.LIST_OPCODES, ops.ListOpcodes, ops.ListOpcodesResult, core=True, needs_identity=False),
     OperationSpec(
-        Opcode.LIST_AUTHENTICATORS, ops.ListAuthenticators, ops.ListAuthenticatorsResult, core=True, needs_identity=False
+        Opcode.LIST_AUTHENTICATORS,
+        ops.ListAuthenticators,
+        ops.ListAuthenticatorsResult,
+        core=True,
+        needs_identity=False,
     ),
     OperationSpec(Opcode.LIST_KEYS, ops.ListKeys, ops.ListKeysResult, core=True),
     OperationSpec(Opcode.LIST_CLIENTS, ops.ListClients, ops.ListClientsResult, core=True, admin=True),
