@@ -1,0 +1,78 @@
+"""Generate the protobuf modules of the Parsec contract, or check that the ones checked in are up to date.
+
+Run from anywhere: ``python scripts/generate_wire.py [--check]``. It needs exactly the versions named in ``GENERATORS``,
+for other versions write other bytes and demand another protobuf runtime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from grpc_tools import protoc
+
+GENERATORS: Final = {"grpcio-tools": "1.85.1", "mypy-protobuf": "5.1.0"}
+ROOT: Final = Path(__file__).resolve().parent.parent
+CONTRACT: Final = ROOT / "src/edgeroot/wire/contract"
+PACKAGE: Final = "edgeroot/wire/contract/generated"
+GENERATED: Final = ROOT / "src" / PACKAGE
+
+
+def generate(source_root: Path) -> None:
+    """Write ``*_pb2.py`` and ``*_pb2.pyi`` below ``source_root``, which stands for ``src``."""
+    for name, wanted in GENERATORS.items():
+        if version(name) != wanted:
+            raise SystemExit(f"{name} {wanted} is needed, {version(name)} is installed")
+    protos = [f"{PACKAGE}/{path.name}" for path in sorted(CONTRACT.glob("*.proto"))]
+    plugin = Path(sys.executable).with_name("protoc-gen-mypy")
+    # The contract is mapped onto the package of its modules, so that these import one another by their full names.
+    arguments = [f"-I{PACKAGE}={CONTRACT}", f"--python_out={source_root}", f"--mypy_out=quiet:{source_root}"]
+    if protoc.main(["protoc", f"--plugin=protoc-gen-mypy={plugin}", *arguments, *protos]) != 0:
+        raise SystemExit("protoc failed")
+
+
+def differences() -> list[str]:
+    """One unified diff for every module that is not what the contract gives; missing and surplus ones included."""
+    with tempfile.TemporaryDirectory() as folder:
+        generate(Path(folder))
+        fresh = _modules(Path(folder) / PACKAGE)
+    kept = _modules(GENERATED)
+    return [
+        "".join(
+            difflib.unified_diff(
+                kept.get(name, "").splitlines(keepends=True),
+                fresh.get(name, "").splitlines(keepends=True),
+                f"checked in/{name}",
+                f"generated/{name}",
+                n=1,
+            )
+        )
+        for name in sorted(kept.keys() | fresh.keys())
+        if kept.get(name) != fresh.get(name)
+    ]
+
+
+def _modules(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.glob("*_pb2.py*") if path.suffix in (".py", ".pyi")}
+
+
+def main() -> int:
+    """The command; exit status 1 if ``--check`` found a difference."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the modules are out of date")
+    if not parser.parse_args().check:
+        generate(ROOT / "src")
+        return 0
+    found = differences()
+    for diff in found:
+        print(diff)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
