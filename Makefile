@@ -1,0 +1,68 @@
+# Every target sets up what it needs on a fresh Debian or Ubuntu with Python 3.11 or newer and make.
+
+PYTHON ?= python3
+ROUNDS ?= 200
+PYTEST_ARGS ?=
+
+venv := .venv
+bin := $(venv)/bin
+dev := $(venv)/.installed-dev
+bench := $(venv)/.installed-bench
+# What the linters look at; some of it comes later than the rest.
+sources := $(wildcard src tests peers scripts bench fuzz examples)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test soak lint format bench docs peers clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(dev) ## install edgeroot and its development tools into .venv
+
+$(dev): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'error: $(PYTHON) is missing or older than 3.11 (PYTHON=... chooses another)' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || scripts/debian_packages.sh python3-venv
+	@test -x $(bin)/python || $(PYTHON) -m venv $(venv)
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(bench): $(dev)
+	@scripts/debian_packages.sh gcc libc6-dev
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@touch $@
+
+demo: $(dev) ## from nothing to a running service and a short story with it; leaves nothing running
+	@scripts/debian_packages.sh openssl
+	@$(bin)/python examples/demo.py
+
+peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks run against (root)
+	@$(bin)/python -m peers
+
+test: peers ## every test, with few rounds of those that repeat
+	@scripts/debian_packages.sh openssl
+	$(bin)/python -m pytest $(PYTEST_ARGS)
+
+soak: peers ## the tests that repeat, with ROUNDS=200 rounds
+	@scripts/debian_packages.sh openssl
+	$(bin)/python -m pytest -m rounds --rounds $(ROUNDS) --timeout 3600 $(PYTEST_ARGS)
+
+lint: $(dev) ## style, types, and generated code against its source
+	$(bin)/ruff check $(sources)
+	$(bin)/ruff format --check $(sources)
+	$(bin)/mypy $(sources)
+	$(bin)/python scripts/generate_wire.py --check
+
+format: $(dev) ## put the sources into the formatter's shape
+	$(bin)/ruff check --fix $(sources)
+	$(bin)/ruff format $(sources)
+
+bench: $(bench) peers ## compare with upstream's service on this machine
+	@$(bin)/python -m bench
+
+docs: $(dev) ## check the documentation's links and run its marked examples
+	@$(bin)/python scripts/check_docs.py
+
+clean: ## remove what the other targets made here
+	rm -rf $(venv) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
