@@ -1,0 +1,1 @@
+"""The service as a set of processes: configuration, logs, listeners, workers, signals."""

@@ -1,0 +1,462 @@
+"""The configuration of the service: upstream Parsec's ``config.toml`` and our extensions to it.
+
+:func:`parse_config` is pure; :func:`load_config` reads the file and asks the host for what the file leaves open.
+Every key is described in ``docs/configuration.md``.
+"""
+
+from __future__ import annotations
+
+import grp
+import ipaddress
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from edgeroot.auth import AUTHENTICATORS, Identity
+from edgeroot.daemon.config_settings import read_settings
+from edgeroot.daemon.config_values import ConfigError, Findings, TableReader, suggestion
+from edgeroot.providers.api import ProviderType
+
+__all__ = [
+    "AuthenticatorConfig",
+    "ConfigError",
+    "CoreConfig",
+    "Host",
+    "KeyManagerConfig",
+    "ListenerConfig",
+    "LoopbackAddress",
+    "MetricsConfig",
+    "ProviderConfig",
+    "ServiceConfig",
+    "default_config",
+    "load_config",
+    "parse_config",
+]
+
+LOG_LEVELS: Final = ("off", "error", "warn", "info", "debug", "trace")
+LOG_FORMATS: Final = ("text", "json")
+DEFAULT_SOCKET_PATH: Final = "/run/parsec/parsec.sock"
+DEFAULT_STORES: Final = {
+    "SQLite": ("sqlite_db_path", "/var/lib/parsec/kim-mappings/sqlite/sqlite-key-info-manager.sqlite3"),
+    "OnDisk": ("store_path", "/var/lib/parsec/mappings"),
+}
+UPSTREAM_PROVIDER_IDS: Final = {"MbedCrypto": 1, "Pkcs11": 2, "Tpm": 3, "TrustedService": 4, "CryptoAuthLib": 5}
+_FIRST_EXTENDED_PROVIDER_ID: Final = 16
+_MAX_PROVIDER_ID: Final = 255  # the wire protocol's header has one byte for it
+_ABSENT_AUTHENTICATORS: Final = ("JwtSvid",)
+_MAX_SIZE_BYTES: Final = 2**32 - 1  # the wire protocol's body length is a u32
+_MAX_COUNT: Final = 2**31 - 1
+_MAX_WORKERS: Final = 1024
+_MAX_MODE: Final = 0o777
+_MAX_PORT: Final = 65535
+_DEFAULT_CONFIG_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class CoreConfig:
+    """``[core_settings]``. ``log_level`` None leaves the level to the environment."""
+
+    thread_pool_size: int
+    allow_root: bool = False
+    log_level: str | None = None
+    log_timestamp: bool = False
+    log_error_details: bool = False
+    log_format: str = "text"
+    audit: bool = True
+    body_len_limit_bytes: int = 1 << 20
+    buffer_size_limit_bytes: int = 1 << 20
+    allow_deprecated: bool = False
+    execution_timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerConfig:
+    """``[listener]``. ``auth_types`` are the wire's numbers of the authenticators accepted here.
+
+    ``timeout_s`` bounds the arrival of a request and, separately, the sending of its answer. ``name`` is the
+    descriptor's name under socket activation; ``group_id`` None leaves the socket's group alone.
+    """
+
+    socket_path: Path
+    timeout_s: float
+    auth_types: frozenset[int]
+    name: str | None = None
+    mode: int = 0o666
+    group_id: int | None = None
+    max_connections_per_user: int = 256
+    max_queued_requests_per_user: int = 64
+    kept_connection_idle_timeout_s: float = 60.0
+    max_requests_per_connection: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticatorConfig:
+    """``[authenticator]``: the name in the configuration, its number on the wire and the names of its admins."""
+
+    name: str
+    auth_type: int
+    admins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyManagerConfig:
+    """``[[key_manager]]``. ``path`` is upstream's file (SQLite) or directory (OnDisk); our store lies beside it."""
+
+    name: str
+    manager_type: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """``[[provider]]``. ``wire_id`` is upstream's number for the first of a type, from 16 on for further ones."""
+
+    name: str
+    provider_type: str
+    wire_id: int
+    key_info_manager: str
+    settings: Any
+
+
+class LoopbackAddress(NamedTuple):
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """``[metrics]``: the path of a Unix socket or an address that only this machine reaches."""
+
+    listen: Path | LoopbackAddress
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """A whole and consistent configuration. ``warnings`` are for the log; they do not stop the service."""
+
+    core: CoreConfig
+    listeners: tuple[ListenerConfig, ...]
+    authenticators: tuple[AuthenticatorConfig, ...]
+    key_managers: tuple[KeyManagerConfig, ...]
+    providers: tuple[ProviderConfig, ...]
+    metrics: MetricsConfig | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def admins(self) -> frozenset[Identity]:
+        """The admins, each bound to the authenticator that it is configured under."""
+        return frozenset(Identity(auth.auth_type, name) for auth in self.authenticators for name in auth.admins)
+
+    def key_manager(self, provider: ProviderConfig) -> KeyManagerConfig:
+        """The key manager that a provider of this configuration names."""
+        return next(manager for manager in self.key_managers if manager.name == provider.key_info_manager)
+
+
+def _group_id(name: str) -> int:
+    return grp.getgrnam(name).gr_gid
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a configuration takes from the machine: relative paths start at ``directory``.
+
+    ``group_id`` turns a group's name into its number and raises KeyError for an unknown one.
+    """
+
+    directory: Path
+    cpu_count: int
+    group_id: Callable[[str], int] = _group_id
+
+    @classmethod
+    def current(cls) -> Host:
+        return cls(Path.cwd(), len(os.sched_getaffinity(0)))
+
+
+def load_config(path: Path, provider_types: Mapping[str, ProviderType]) -> ServiceConfig:
+    """Read and check a configuration file. ConfigError lists everything that is wrong with it."""
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), [f"is not UTF-8 at byte {error.start}"]) from error
+    return parse_config(text, provider_types, host=Host.current(), source=str(path))
+
+
+def parse_config(
+    text: str, provider_types: Mapping[str, ProviderType], *, host: Host, source: str = "config.toml"
+) -> ServiceConfig:
+    """Check a configuration. ``provider_types`` are the providers that are installed, by ``provider_type``."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(source, [f"not TOML: {error}"]) from error
+    findings = Findings(source)
+    config = read_document(TableReader(document, "", findings), provider_types, host)
+    findings.raise_if_any()
+    return config
+
+
+def default_config(
+    *, socket_path: Path, store_path: Path, provider_types: Mapping[str, ProviderType], host: Host | None = None
+) -> ServiceConfig:
+    """What runs without a configuration: one listener for Unix peer credentials, the software provider.
+
+    ``store_path`` is used like a ``sqlite_db_path``.
+    """
+    host = host or Host.current()
+    software = provider_types["MbedCrypto"]
+    peer_credentials = AuthenticatorConfig("UnixPeerCredentials", AUTHENTICATORS["UnixPeerCredentials"]().auth_type)
+    return ServiceConfig(
+        core=CoreConfig(thread_pool_size=host.cpu_count),
+        listeners=(
+            ListenerConfig(
+                socket_path=host.directory / socket_path,
+                timeout_s=_DEFAULT_CONFIG_TIMEOUT_S,
+                auth_types=frozenset({peer_credentials.auth_type}),
+            ),
+        ),
+        authenticators=(peer_credentials,),
+        key_managers=(KeyManagerConfig("sqlite-manager", "SQLite", host.directory / store_path),),
+        providers=(
+            ProviderConfig(
+                software.default_name,
+                software.provider_type,
+                UPSTREAM_PROVIDER_IDS["MbedCrypto"],
+                "sqlite-manager",
+                software.settings(),
+            ),
+        ),
+    )
+
+
+def read_document(root: TableReader, provider_types: Mapping[str, ProviderType], host: Host) -> ServiceConfig:
+    """Read a whole document; what is wrong with it is in the reader's findings, and then the result means nothing."""
+    core = _read_core(root.table("core_settings") or TableReader({}, "core_settings", root.findings), host)
+    declared, authenticators = _read_authenticators(root)
+    listeners = _read_listeners(root, declared, host)
+    key_managers = _read_key_managers(root, host)
+    providers = _read_providers(root, {manager.name for manager in key_managers}, provider_types)
+    metrics_table = root.table("metrics")
+    metrics = _read_metrics(metrics_table, host) if metrics_table else None
+    root.finish()
+    return ServiceConfig(
+        core, listeners, authenticators, key_managers, providers, metrics, tuple(root.findings.warnings)
+    )
+
+
+def _read_core(table: TableReader, host: Host) -> CoreConfig:
+    default = CoreConfig(thread_pool_size=host.cpu_count)
+    # Upstream's accept loop sleeps this long when it has nothing to do; ours waits for events instead.
+    table.integer("idle_listener_sleep_duration", 10, minimum=0, maximum=_MAX_COUNT)
+    core = CoreConfig(
+        thread_pool_size=table.integer("thread_pool_size", host.cpu_count, minimum=1, maximum=_MAX_WORKERS),
+        allow_root=table.boolean("allow_root", default.allow_root),
+        log_level=table.optional_choice("log_level", LOG_LEVELS),
+        log_timestamp=table.boolean("log_timestamp", default.log_timestamp),
+        log_error_details=table.boolean("log_error_details", default.log_error_details),
+        log_format=table.optional_choice("log_format", LOG_FORMATS) or default.log_format,
+        audit=table.boolean("audit", default.audit),
+        body_len_limit_bytes=table.integer(
+            "body_len_limit", default.body_len_limit_bytes, minimum=1, maximum=_MAX_SIZE_BYTES
+        ),
+        buffer_size_limit_bytes=table.integer(
+            "buffer_size_limit", default.buffer_size_limit_bytes, minimum=1, maximum=_MAX_SIZE_BYTES
+        ),
+        allow_deprecated=table.boolean("allow_deprecated", default.allow_deprecated),
+        execution_timeout_s=table.milliseconds("execution_timeout", 60_000),
+    )
+    table.finish()
+    return core
+
+
+def _read_authenticators(root: TableReader) -> tuple[dict[str, int], tuple[AuthenticatorConfig, ...]]:
+    """The numbers of all declared authenticators (0 for one that is absent from this release), and the usable ones."""
+    declared: dict[str, int] = {}
+    usable: list[AuthenticatorConfig] = []
+    tables = root.tables("authenticator")
+    if not tables and not root.has("authenticator"):
+        root.problem("authenticator", "is required: a table with auth_type")
+    for table in tables:
+        name = table.optional_choice("auth_type", (*AUTHENTICATORS, *_ABSENT_AUTHENTICATORS), required=True)
+        admins = _read_admins(table)
+        if name in _ABSENT_AUTHENTICATORS:
+            table.text("workload_endpoint")
+            table.problem("auth_type", f'authenticator "{name}" is not available in this release')
+        table.finish()
+        if name is None:
+            continue
+        if name in declared:
+            table.problem("auth_type", f'"{name}" is configured twice')
+        declared[name] = 0
+        if name in AUTHENTICATORS:
+            declared[name] = AUTHENTICATORS[name]().auth_type
+            usable.append(AuthenticatorConfig(name, declared[name], admins))
+            _warn_of_powerless_admins(table, name, admins)
+    return declared, tuple(usable)
+
+
+def _read_admins(table: TableReader) -> tuple[str, ...]:
+    names = []
+    for admin in table.tables("admins"):
+        names.append(admin.text("name"))
+        admin.finish()
+    return tuple(names)
+
+
+def _warn_of_powerless_admins(table: TableReader, authenticator: str, admins: tuple[str, ...]) -> None:
+    if authenticator != "UnixPeerCredentials":
+        return
+    for admin in admins:
+        if not (admin.isascii() and admin.isdecimal()):
+            table.warning("admins", f'"{admin}" is nobody: under UnixPeerCredentials names are decimal user ids')
+
+
+def _read_listeners(root: TableReader, declared: dict[str, int], host: Host) -> tuple[ListenerConfig, ...]:
+    listeners: list[ListenerConfig] = []
+    tables = root.tables("listener")
+    if not tables and not root.has("listener"):
+        root.problem("listener", "is required: a table with listener_type and timeout")
+    for table in tables:
+        listener = _read_listener(table, declared, host)
+        if any(listener.socket_path == other.socket_path for other in listeners):
+            table.problem("socket_path", f"{listener.socket_path} is the socket of another listener")
+        if listener.name is not None and any(listener.name == other.name for other in listeners):
+            table.problem("name", f'"{listener.name}" is the name of another listener')
+        listeners.append(listener)
+    return tuple(listeners)
+
+
+def _read_listener(table: TableReader, declared: dict[str, int], host: Host) -> ListenerConfig:
+    table.optional_choice("listener_type", ("DomainSocket",), required=True)
+    accepted = table.texts("authenticators")
+    for name in accepted or ():
+        if name not in declared:
+            table.problem("authenticators", f'"{name}" is not configured; {suggestion(name, declared)}')
+    group = table.optional_text("group")
+    group_id = None
+    if group:
+        try:
+            group_id = host.group_id(group)
+        except KeyError:
+            table.problem("group", f'there is no group "{group}" on this machine')
+    listener = ListenerConfig(
+        name=table.optional_text("name"),
+        socket_path=host.directory / table.text("socket_path", DEFAULT_SOCKET_PATH),
+        timeout_s=table.milliseconds("timeout"),
+        auth_types=frozenset(declared[name] for name in accepted or declared if name in declared),
+        mode=_read_mode(table),
+        group_id=group_id,
+        max_connections_per_user=table.integer("max_connections_per_user", 256, minimum=1, maximum=_MAX_COUNT),
+        max_queued_requests_per_user=table.integer("max_queued_requests_per_user", 64, minimum=1, maximum=_MAX_COUNT),
+        kept_connection_idle_timeout_s=table.milliseconds("kept_connection_idle_timeout", 60_000),
+        max_requests_per_connection=table.integer("max_requests_per_connection", 1000, minimum=1, maximum=_MAX_COUNT),
+    )
+    table.finish()
+    return listener
+
+
+def _read_mode(table: TableReader) -> int:
+    """A string, because a TOML integer does not tell whether 440 was meant as octal."""
+    text = table.text("mode", "0666")
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= _MAX_MODE:
+        table.problem("mode", f'must be a string of octal digits up to "0777", not "{text}"')
+    return mode
+
+
+def _read_key_managers(root: TableReader, host: Host) -> tuple[KeyManagerConfig, ...]:
+    managers: list[KeyManagerConfig] = []
+    for table in root.tables("key_manager"):
+        name = table.text("name")
+        manager_type = table.optional_choice("manager_type", tuple(DEFAULT_STORES), required=True)
+        if manager_type is None:
+            for path_key, _ in DEFAULT_STORES.values():
+                table.optional_text(path_key)  # so that it is not called unknown on top
+            path = host.directory
+        else:
+            path_key, default_path = DEFAULT_STORES[manager_type]
+            path = host.directory / table.text(path_key, default_path)
+        if manager_type == "SQLite" and table.has("store_path"):
+            # Upstream's own sample has it, and upstream ignores it: so must whoever takes that file over.
+            table.optional_text("store_path")
+            table.warning("store_path", f'is ignored for "SQLite", whose key is sqlite_db_path; the store is {path}')
+        table.finish()
+        if any(name == other.name for other in managers):
+            table.problem("name", f'"{name}" is the name of another key manager')
+        if manager_type is not None and any(path == other.path for other in managers):
+            table.problem(path_key, f"{path} is the store of another key manager")
+        managers.append(KeyManagerConfig(name, manager_type or "", path))
+    return tuple(managers)
+
+
+def _read_providers(
+    root: TableReader, key_managers: set[str], provider_types: Mapping[str, ProviderType]
+) -> tuple[ProviderConfig, ...]:
+    providers: list[ProviderConfig] = []
+    names: set[str] = set()
+    free_ids = iter(range(_FIRST_EXTENDED_PROVIDER_ID, _MAX_PROVIDER_ID + 1))
+    tables = root.tables("provider")
+    if not tables and not root.has("provider"):
+        root.problem("provider", "is required: at least one table [[provider]]")
+    for table in tables:
+        type_name = table.raw("provider_type", str, required=True)
+        manager = table.text("key_info_manager")
+        if manager and manager not in key_managers:
+            table.problem("key_info_manager", f'"{manager}" is no key manager; {suggestion(manager, key_managers)}')
+        provider_type = provider_types.get(str(type_name))
+        name = table.text("name", provider_type.default_name if provider_type else str(type_name))
+        if name in names:
+            table.problem("name", f'"{name}" is the name of another provider')
+        names.add(name)
+        if provider_type is None:
+            if type_name is not None:
+                _refuse_provider_type(table, str(type_name), provider_types)
+            continue
+        upstream_id = UPSTREAM_PROVIDER_IDS.get(provider_type.provider_type)
+        taken = upstream_id is None or any(upstream_id == other.wire_id for other in providers)
+        wire_id = next(free_ids, None) if taken else upstream_id
+        if wire_id is None:
+            table.problem("provider_type", "there are more providers than the wire protocol has numbers for")
+            break
+        settings = read_settings(table, provider_type.settings)
+        table.finish()
+        providers.append(ProviderConfig(name, provider_type.provider_type, wire_id, manager, settings))
+    return tuple(providers)
+
+
+def _refuse_provider_type(table: TableReader, name: str, provider_types: Mapping[str, ProviderType]) -> None:
+    if name in UPSTREAM_PROVIDER_IDS:
+        table.problem("provider_type", f'provider type "{name}" is not part of this release')
+    else:
+        table.problem("provider_type", f'"{name}" is not known here; {suggestion(name, provider_types)}')
+
+
+def _read_metrics(table: TableReader, host: Host) -> MetricsConfig:
+    text = table.text("listen")
+    table.finish()
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path:
+            table.problem("listen", 'must name a path after "unix:"')
+        return MetricsConfig(host.directory / path)
+    host_text, _, port_text = text.rpartition(":")
+    bracketed = host_text.startswith("[") and host_text.endswith("]")
+    try:
+        address = ipaddress.ip_address(host_text[1:-1] if bracketed else host_text)
+        port = int(port_text) if port_text.isascii() and port_text.isdecimal() else 0
+    except ValueError:
+        address, port = None, 0
+    if address is None or (address.version == 6) != bracketed or not 0 < port <= _MAX_PORT:
+        if text:
+            table.problem("listen", f'must be "unix:/path", "127.0.0.1:port" or "[::1]:port", not "{text}"')
+        return MetricsConfig(LoopbackAddress("", 0))
+    if not address.is_loopback:
+        table.problem("listen", f"{address} can be reached from other machines: only loopback addresses are allowed")
+    return MetricsConfig(LoopbackAddress(str(address), port))

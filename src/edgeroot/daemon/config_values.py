@@ -1,0 +1,185 @@
+"""Reading typed values out of TOML tables, noting everything that is wrong instead of stopping at the first fault.
+
+A :class:`TableReader` knows a key because somebody asked for it: what was not asked for when :meth:`TableReader.finish`
+is called is unknown. After a fault a reader returns a placeholder, which nobody gets to see, because
+:meth:`Findings.raise_if_any` is called before the result is handed out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+MAX_MILLISECONDS: Final = 2**31 - 1  # what epoll_wait(2) can be given
+_TYPE_NAMES: Final = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    list: "an array",
+    dict: "a table",
+}
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. ``problems`` has a line for each fault, starting with the key's dotted name."""
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
+        self.source = source
+        self.problems = tuple(problems)
+
+
+class Findings:
+    """What was wrong or odd so far; ``known`` collects the keys that each table may have."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+        self.known: dict[str, set[str]] = {}
+
+    def problem(self, path: str, message: str) -> None:
+        self.problems.append(f"{path}: {message}")
+
+    def warning(self, path: str, message: str) -> None:
+        self.warnings.append(f"{path}: {message}")
+
+    def raise_if_any(self) -> None:
+        if self.problems:
+            raise ConfigError(self.source, self.problems)
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names for an error message: ``"a", "b"``."""
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def suggestion(name: str, valid: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest valid one, or all of them."""
+    candidates = sorted(valid)
+    lowered = {candidate.lower(): candidate for candidate in candidates}
+    near = difflib.get_close_matches(name.lower(), lowered, n=1)
+    if near:
+        return f'did you mean "{lowered[near[0]]}"?'
+    return f"valid are {quoted(candidates)}" if candidates else "there is none"
+
+
+def type_name(value: object) -> str:
+    """What TOML calls this value."""
+    return _TYPE_NAMES.get(type(value), "a date or time")
+
+
+class TableReader:
+    """One table. Every method takes the key first; a key without a default is required."""
+
+    def __init__(self, table: dict[str, object], path: str, findings: Findings) -> None:
+        self.path = path
+        self.findings = findings
+        self._table = table
+        self._asked = findings.known.setdefault(re.sub(r"\[\d+\]", "", path), set())
+        self._mine: set[str] = set()
+
+    def name_of(self, key: str) -> str:
+        return f"{self.path}.{key}" if self.path else key
+
+    def problem(self, key: str, message: str) -> None:
+        self.findings.problem(self.name_of(key), message)
+
+    def warning(self, key: str, message: str) -> None:
+        self.findings.warning(self.name_of(key), message)
+
+    def has(self, key: str) -> bool:
+        return key in self._table
+
+    def raw(self, key: str, kind: type, *, required: bool) -> object | None:
+        """The value if it is there and of this type (``bool`` is no ``int``), otherwise None."""
+        self._asked.add(key)
+        self._mine.add(key)
+        if key not in self._table:
+            if required:
+                self.problem(key, f"is required: {_TYPE_NAMES[kind]}")
+            return None
+        value = self._table[key]
+        if type(value) is not kind:
+            self.problem(key, f"must be {_TYPE_NAMES[kind]}, not {type_name(value)}")
+            return None
+        return value
+
+    def boolean(self, key: str, default: bool | None = None) -> bool:
+        value = self.raw(key, bool, required=default is None)
+        return value if isinstance(value, bool) else bool(default)
+
+    def integer(self, key: str, default: int | None = None, *, minimum: int, maximum: int) -> int:
+        value = self.raw(key, int, required=default is None)
+        if not isinstance(value, int):
+            return minimum if default is None else default
+        if not minimum <= value <= maximum:
+            self.problem(key, f"must be from {minimum} to {maximum}, not {value}")
+        return value
+
+    def milliseconds(self, key: str, default_ms: int | None = None) -> float:
+        """A positive time, given in milliseconds, in seconds."""
+        return self.integer(key, default_ms, minimum=1, maximum=MAX_MILLISECONDS) / 1000
+
+    def optional_text(self, key: str, *, required: bool = False) -> str | None:
+        value = self.raw(key, str, required=required)
+        if value == "":
+            self.problem(key, "must not be empty")
+        return value if isinstance(value, str) else None
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.optional_text(key, required=default is None)
+        return value if value is not None else default or ""
+
+    def optional_choice(self, key: str, choices: Sequence[str], *, required: bool = False) -> str | None:
+        """One of a few strings; None if it is absent or wrong."""
+        value = self.raw(key, str, required=required)
+        if not isinstance(value, str):
+            return None
+        if value not in choices:
+            self.problem(key, f'"{value}" is not known here; {suggestion(value, choices)}')
+            return None
+        return value
+
+    def texts(self, key: str) -> list[str] | None:
+        """An array of different strings, at least one; None if it is absent or wrong."""
+        value = self.raw(key, list, required=False)
+        if not isinstance(value, list):
+            return None
+        if not value or not all(isinstance(item, str) for item in value):
+            self.problem(key, "must be an array of strings, at least one")
+            return None
+        if len(set(value)) < len(value):
+            self.problem(key, "names something twice")
+        return value
+
+    def tables(self, key: str) -> list[TableReader]:
+        """The tables under this key, which may be one ``[key]`` or an array ``[[key]]``; empty if there is none."""
+        self._asked.add(key)
+        self._mine.add(key)
+        value = self._table.get(key)
+        path = self.name_of(key)
+        if value is None:
+            return []
+        if isinstance(value, dict):
+            return [TableReader(value, path, self.findings)]
+        if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+            return [TableReader(item, f"{path}[{index}]", self.findings) for index, item in enumerate(value)]
+        self.problem(key, f"must be a table or an array of tables, not {type_name(value)}")
+        return []
+
+    def table(self, key: str) -> TableReader | None:
+        """The one table under this key, None if it is absent."""
+        found = self.tables(key)
+        if len(found) > 1 or (found and isinstance(self._table[key], list)):
+            self.problem(key, f"must be one table [{self.name_of(key)}], not an array of tables")
+        return found[0] if found else None
+
+    def finish(self) -> None:
+        """Report the keys that nobody asked for."""
+        for key in self._table:
+            if key not in self._mine:
+                self.problem(key, f"unknown key; {suggestion(key, self._mine)}")
