@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
-
-from grpc_tools import protoc
 
 GENERATORS: Final = {"grpcio-tools": "1.85.1", "mypy-protobuf": "5.1.0"}
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -32,8 +31,8 @@ def generate(source_root: Path) -> None:
     plugin = Path(sys.executable).with_name("protoc-gen-mypy")
     # The contract is mapped onto the package of its modules, so that these import one another by their full names.
     arguments = [f"-I{PACKAGE}={CONTRACT}", f"--python_out={source_root}", f"--mypy_out=quiet:{source_root}"]
-    if protoc.main(["protoc", f"--plugin=protoc-gen-mypy={plugin}", *arguments, *protos]) != 0:
-        raise SystemExit("protoc failed")
+    protoc = [sys.executable, "-m", "grpc_tools.protoc", f"--plugin=protoc-gen-mypy={plugin}"]
+    subprocess.run([*protoc, *arguments, *protos], check=True)
 
 
 def differences() -> list[str]:

@@ -94,9 +94,10 @@ def next_request(buffer: bytes | bytearray, *, body_len_limit: int) -> Request |
     size_bytes = body_end + auth_length
     if len(buffer) < size_bytes:
         return None
-    body = bytes(buffer[HEADER_BYTES:body_end])
-    auth = bytes(buffer[body_end:size_bytes])
-    # Request(...) would cost half as much again as all that is above.
+    body, auth = buffer[HEADER_BYTES:body_end], buffer[body_end:size_bytes]
+    if not isinstance(body, bytes):
+        body, auth = bytes(body), bytes(auth)
+    # This runs for every request, and Request(...) costs twice as much.
     return tuple.__new__(
         Request,
         (flags, provider, session, content_type, accept_type, auth_type, opcode, body, auth, size_bytes),

@@ -125,10 +125,10 @@ def _without_lengths() -> Iterator[tuple[Algorithm, pb.Algorithm]]:
         yield Algorithm.from_hash(hash_alg), pb.Algorithm(hash=number)
     for mac, full_length in _FULL_LENGTH_MACS.rows():
         yield mac, pb.Algorithm(mac=pb.Mac(full_length=full_length))
-    for number, cipher in CIPHERS.rows():
-        yield cipher, pb.Algorithm(cipher=number)
-    for number, aead in _AEADS.rows():
-        yield aead, pb.Algorithm(aead=pb.Aead(aead_with_default_length_tag=number))
+    for cipher_number, cipher in CIPHERS.rows():
+        yield cipher, pb.Algorithm(cipher=cipher_number)
+    for aead_number, aead in _AEADS.rows():
+        yield aead, pb.Algorithm(aead=pb.Aead(aead_with_default_length_tag=aead_number))
     for signature, signature_message in SIGNATURES.rows():
         yield signature, pb.Algorithm(asymmetric_signature=signature_message)
     for encryption, encryption_message in ENCRYPTIONS.rows():

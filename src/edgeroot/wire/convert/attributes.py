@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 from edgeroot.psa import DhFamily, EccFamily, KeyAttributes, KeyType, UsageFlags
@@ -46,18 +47,29 @@ def _key_types() -> Iterator[tuple[KeyType, pb.KeyType]]:
 
 
 _KEY_TYPES: Final = Table(_key_types())
-_USAGE: Final = {
-    "export": UsageFlags.EXPORT,
-    "copy": UsageFlags.COPY,
-    "cache": UsageFlags.CACHE,
-    "encrypt": UsageFlags.ENCRYPT,
-    "decrypt": UsageFlags.DECRYPT,
-    "sign_message": UsageFlags.SIGN_MESSAGE,
-    "verify_message": UsageFlags.VERIFY_MESSAGE,
-    "sign_hash": UsageFlags.SIGN_HASH,
-    "verify_hash": UsageFlags.VERIFY_HASH,
-    "derive": UsageFlags.DERIVE,
+_USAGE: Final[dict[str, int]] = {
+    "export": UsageFlags.EXPORT.value,
+    "copy": UsageFlags.COPY.value,
+    "cache": UsageFlags.CACHE.value,
+    "encrypt": UsageFlags.ENCRYPT.value,
+    "decrypt": UsageFlags.DECRYPT.value,
+    "sign_message": UsageFlags.SIGN_MESSAGE.value,
+    "verify_message": UsageFlags.VERIFY_MESSAGE.value,
+    "sign_hash": UsageFlags.SIGN_HASH.value,
+    "verify_hash": UsageFlags.VERIFY_HASH.value,
+    "derive": UsageFlags.DERIVE.value,
 }
+
+
+# Arithmetic with flags is slow in Python, and few combinations of them occur.
+@lru_cache(maxsize=1024)
+def _usage_flags(bits: int) -> UsageFlags:
+    return UsageFlags(bits).with_implied()
+
+
+@lru_cache(maxsize=1024)
+def _usage_message(bits: int) -> pb.UsageFlags:
+    return pb.UsageFlags(**{name: True for name, bit in _USAGE.items() if bit & bits})
 
 
 def decode_attributes(message: pb.KeyAttributes) -> KeyAttributes:
@@ -68,20 +80,20 @@ def decode_attributes(message: pb.KeyAttributes) -> KeyAttributes:
     policy = message.key_policy
     if not policy.HasField("key_usage_flags"):
         raise WireError(ResponseStatus.INVALID_ENCODING, "no usage flags")
-    usage = 0
+    bits = 0
     for field, _ in policy.key_usage_flags.ListFields():
-        usage |= _USAGE[field.name]
+        bits |= _USAGE[field.name]
     return KeyAttributes(
         key_type=_KEY_TYPES.decode(message.key_type),
         key_bits=message.key_bits,
-        usage=UsageFlags(usage).with_implied(),
+        usage=_usage_flags(bits),
         algorithm=decode_algorithm(policy.key_algorithm),
     )
 
 
 def encode_attributes(attributes: KeyAttributes) -> pb.KeyAttributes:
     """The reverse of :func:`decode_attributes`; WireError SERIALIZING_BODY_FAILED for what the contract lacks."""
-    usage = pb.UsageFlags(**{name: True for name, flag in _USAGE.items() if flag & attributes.usage})
+    usage = _usage_message(int(attributes.usage))
     return pb.KeyAttributes(
         key_type=_KEY_TYPES.encode(attributes.key_type),
         key_bits=attributes.key_bits,
