@@ -1,0 +1,1 @@
+"""Measurements against upstream's genuine service: ``python -m bench``, or ``make bench``."""

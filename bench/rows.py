@@ -1,0 +1,82 @@
+"""What is measured: one row for each promise, with the load, the reference and the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Literal
+
+from bench.generator import Load
+from bench.measure import (
+    Bench,
+    Outcome,
+    against_upstream,
+    beside_idle_connections,
+    beside_key_generation,
+    idle_cpu,
+    kept_connections,
+    lone_latency,
+    memory,
+    random_key,
+    same_key,
+    start_up,
+)
+
+Need = Literal["edgeroot", "upstream", "root"]
+_OURS: Final = frozenset[Need]({"edgeroot"})
+_BOTH: Final = frozenset[Need]({"edgeroot", "upstream"})
+_USERS: Final = frozenset[Need]({"edgeroot", "root"})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. ``at_least``: the ratio must not be below the target; otherwise not above it."""
+
+    key: str
+    title: str
+    unit: str
+    target: float
+    at_least: bool
+    needs: frozenset[Need]
+    measure: Callable[[Bench], Outcome]
+
+    def passes(self, outcome: Outcome) -> bool | None:
+        """Whether the promise is kept; None if it could not be measured."""
+        if outcome.ratio is None:
+            return None
+        if outcome.faults:
+            return False
+        return outcome.ratio >= self.target if self.at_least else outcome.ratio <= self.target
+
+
+def _faster(key: str, title: str, target: float, load: Load) -> Row:
+    return Row(key, title, "/s", target, True, _BOTH, partial(against_upstream, load=load))
+
+
+def _idle(load: Load) -> Callable[[Bench], Outcome]:
+    return partial(beside_idle_connections, load=load)
+
+
+_PING: Final = Load("ping")
+_SIGN: Final = Load("sign")
+
+ROWS: Final = (
+    _faster("ping-8", "ping, 8 clients", 1.5, _PING),
+    _faster("ping-64", "ping, 64 clients", 1.3, replace(_PING, clients=64)),
+    Row("lone", "lone client, p50 against upstream's default", "µs", 50, True, _BOTH, lone_latency),
+    Row("idle-cpu", "processor time while idle (not spinning)", "% of a core", 1, False, _OURS, idle_cpu),
+    _faster("sign", "sign hash, P-256, 8 clients", 5, _SIGN),
+    _faster("verify", "verify hash, P-256, 8 clients", 12, Load("verify")),
+    _faster("rsa-sign", "sign hash, RSA-2048, 8 clients", 14, Load("rsasign")),
+    _faster("keygen", "create and destroy a P-256 key, 8 clients", 8, Load("keygen")),
+    Row("kept-ping", "ping, kept connections", "/s", 2, True, _OURS, partial(kept_connections, load=_PING)),
+    Row("kept-sign", "sign P-256, kept connections", "/s", 1.4, True, _OURS, partial(kept_connections, load=_SIGN)),
+    Row("start", "start to first ping, many keys against none", "ms", 1.2, False, _OURS, start_up),
+    Row("same-key", "cost of signing with one key, many keys against 10", "µs", 1.1, False, _OURS, same_key),
+    Row("random-key", "signing with a random one of many keys", "/s", 0.5, True, _OURS, random_key),
+    Row("idle-ping", "p99 of ping beside idle and dribbling connections", "µs", 3, False, _USERS, _idle(_PING)),
+    Row("idle-sign", "p99 of sign beside idle and dribbling connections", "µs", 3, False, _USERS, _idle(_SIGN)),
+    Row("rsa-gen", "p99 of sign while another user generates RSA-4096", "µs", 3, False, _USERS, beside_key_generation),
+    Row("memory", "resident memory of a worker, idle", "MB", 1, False, _OURS, memory),
+)
