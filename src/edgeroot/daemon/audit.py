@@ -1,0 +1,158 @@
+"""The audit log: one line for each operation on a key, saying who did what to which key and how it ended.
+
+Every request pays for it, so lines are put together directly and written in one go per turn of the loop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from json.encoder import encode_basestring_ascii
+from typing import Final
+
+from edgeroot.daemon.logging import format_time, text_value
+
+_ATOMIC_BYTES: Final = 4096  # PIPE_BUF: no line is longer, since the two names that clients choose are bounded
+_MAX_SHOWN_BYTES: Final = 1500
+_BEGINNING_CHARS: Final = 100
+_DIGEST_CHARS: Final = 32
+
+
+def format_audit_json(
+    time_s: float,
+    opcode: str,
+    provider: str,
+    authenticator: int,
+    application: str,
+    key: str,
+    status: str,
+    duration_us: int,
+    uid: int,
+    pid: int,
+) -> str:
+    """A JSON object. ``opcode`` and ``status`` are the protocol's names; the other strings can hold anything.
+
+    Of a name that would take more than 1500 bytes the beginning is shown and the beginning of its SHA-256.
+    """
+    return (
+        f'{{"ts":"{format_time(time_s)}","event":"key_operation","opcode":"{opcode}",'
+        f'"provider":{encode_basestring_ascii(provider)},"authenticator":{authenticator},'
+        f'"application":{_bounded(application, encode_basestring_ascii)},'
+        f'"key":{_bounded(key, encode_basestring_ascii)},'
+        f'"status":"{status}","duration_us":{duration_us},"uid":{uid},"pid":{pid}}}\n'
+    )
+
+
+def format_audit_text(
+    time_s: float,
+    opcode: str,
+    provider: str,
+    authenticator: int,
+    application: str,
+    key: str,
+    status: str,
+    duration_us: int,
+    uid: int,
+    pid: int,
+) -> str:
+    """The same as ``[time AUDIT edgeroot] key_operation key=value``; values that are not one plain word are quoted."""
+    return (
+        f"[{format_time(time_s)} AUDIT edgeroot] key_operation opcode={opcode} provider={text_value(provider)} "
+        f"authenticator={authenticator} application={_bounded(application, text_value)} "
+        f"key={_bounded(key, text_value)} status={status} duration_us={duration_us} uid={uid} pid={pid}\n"
+    )
+
+
+def _bounded(name: str, show: Callable[[str], str]) -> str:
+    if len(name) <= _MAX_SHOWN_BYTES:
+        shown = show(name)
+        if len(shown.encode()) <= _MAX_SHOWN_BYTES:
+            return shown
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_CHARS]
+    return show(f"{name[:_BEGINNING_CHARS]}…sha256:{digest}")
+
+
+class AuditLog:
+    """Collects lines and writes them to a descriptor when told to.
+
+    If the descriptor does not take them (a full pipe, a full disk), they wait, up to ``limit_bytes``; further ones are
+    lost, and as soon as lines pass again, one line says how many. Lines of several processes do not mix.
+    """
+
+    def __init__(self, fd: int, *, log_format: str = "json", limit_bytes: int = 1 << 20) -> None:
+        self._fd = fd
+        self._format: Callable[..., str] = format_audit_text if log_format == "text" else format_audit_json
+        self._json = log_format != "text"
+        self._limit_bytes = limit_bytes
+        # Appending to a file is atomic at any length; to a pipe or a socket only up to PIPE_BUF.
+        self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+        self._lines: list[bytes] = []
+        self.pending_bytes = 0
+        self.lost_lines = 0
+
+    def record(
+        self,
+        time_s: float,
+        opcode: str,
+        provider: str,
+        authenticator: int,
+        application: str,
+        key: str,
+        status: str,
+        duration_us: int,
+        uid: int,
+        pid: int,
+    ) -> None:
+        """Add a line; the arguments are those of :func:`format_audit_json`."""
+        line = self._format(
+            time_s, opcode, provider, authenticator, application, key, status, duration_us, uid, pid
+        ).encode()
+        if self.pending_bytes + len(line) > self._limit_bytes:
+            self.lost_lines += 1
+            return
+        self._lines.append(line)
+        self.pending_bytes += len(line)
+
+    def flush(self, time_s: float) -> None:
+        """Write what there is. Call it once a turn; ``time_s`` dates the line about lost lines, if there is to be one.
+
+        What could not be written is still counted in ``pending_bytes``.
+        """
+        if self._lines:
+            self._write_lines()
+        if self.lost_lines and not self._lines:
+            self._lines.append(self._loss(time_s))
+            self.pending_bytes = len(self._lines[0])
+            self.lost_lines = 0
+            self._write_lines()
+
+    def _write_lines(self) -> None:
+        while self._lines:
+            count = len(self._lines) if self._is_file else self._atomic_count()
+            block = b"".join(self._lines[:count])
+            try:
+                written = os.write(self._fd, block)
+            except OSError:
+                return
+            self.pending_bytes -= written
+            if written < len(block):
+                self._lines[:count] = [block[written:]]
+                return
+            del self._lines[:count]
+
+    def _atomic_count(self) -> int:
+        """How many lines, one at least, fit into an atomic write."""
+        total = 0
+        for count, line in enumerate(self._lines):
+            total += len(line)
+            if total > _ATOMIC_BYTES and count:
+                return count
+        return len(self._lines)
+
+    def _loss(self, time_s: float) -> bytes:
+        time = format_time(time_s)
+        if self._json:
+            return f'{{"ts":"{time}","event":"audit_lost","lines":{self.lost_lines}}}\n'.encode()
+        return f"[{time} AUDIT edgeroot] audit_lost lines={self.lost_lines}\n".encode()

@@ -1,0 +1,190 @@
+"""The service's log: one line an event, as text (``[LEVEL module] message key=value``) or as a JSON object.
+
+It stands on the standard library's logging, so that what libraries log comes out the same way. Our own modules use
+:func:`get_logger`, whose methods take fields. Nothing that a client sends can begin a new line or a new field.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
+from time import gmtime, strftime
+from typing import Final
+
+from edgeroot.daemon.redaction import Shown, describe_exception, redact
+
+TRACE: Final = 5
+DEFAULT_LEVEL: Final = "info"
+_STANDARD_ERROR: Final = 2
+_LEVELS: Final = {
+    "off": logging.CRITICAL + 1,
+    "error": logging.ERROR,
+    "warn": logging.WARNING,
+    "info": logging.INFO,
+    "debug": logging.DEBUG,
+    "trace": TRACE,
+}
+_FIELDS: Final = "edgeroot_fields"
+_PLAIN_WORD: Final = re.compile(r'[^ "\\=]+')
+
+
+class Logger:
+    """A named logger whose methods take a message and fields. Fields are redacted by type, see :func:`redact`."""
+
+    __slots__ = ("_logger",)
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def trace(self, message: str, /, **fields: object) -> None:
+        self._log(TRACE, message, fields)
+
+    def debug(self, message: str, /, **fields: object) -> None:
+        self._log(logging.DEBUG, message, fields)
+
+    def info(self, message: str, /, **fields: object) -> None:
+        self._log(logging.INFO, message, fields)
+
+    def warning(self, message: str, /, **fields: object) -> None:
+        self._log(logging.WARNING, message, fields)
+
+    def error(self, message: str, /, **fields: object) -> None:
+        self._log(logging.ERROR, message, fields)
+
+    def exception(self, message: str, /, **fields: object) -> None:
+        """An error together with the exception being handled."""
+        self._log(logging.ERROR, message, fields, exc_info=True)
+
+    def _log(self, level: int, message: str, fields: dict[str, object], *, exc_info: bool = False) -> None:
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, message, exc_info=exc_info, extra={_FIELDS: fields})
+
+
+def get_logger(name: str) -> Logger:
+    """The logger of a module; call it with ``__name__``."""
+    return Logger(name)
+
+
+def setup_logging(
+    *,
+    level: str | None,
+    log_format: str = "text",
+    timestamps: bool = False,
+    environ: Mapping[str, str] | None = None,
+    fd: int = _STANDARD_ERROR,
+) -> None:
+    """Send the log of this process and of those it forks to ``fd``; to be called again after a reload.
+
+    ``level`` is ``log_level`` of the configuration; if None, RUST_LOG decides, then :data:`DEFAULT_LEVEL`.
+    """
+    handler = _DescriptorHandler(fd)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(timestamps=timestamps))
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old, _DescriptorHandler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(effective_level(level, os.environ if environ is None else environ))
+
+
+def effective_level(level: str | None, environ: Mapping[str, str]) -> int:
+    """The number of the level in force. Of RUST_LOG (``warn,parsec_service=debug``) only the general part counts."""
+    if level is None:
+        general = [part.strip().lower() for part in environ.get("RUST_LOG", "").split("/", 1)[0].split(",")]
+        level = next((part for part in reversed(general) if part in _LEVELS), DEFAULT_LEVEL)
+    return _LEVELS[level]
+
+
+class _DescriptorHandler(logging.Handler):
+    """Writes each line with one call, so that lines of several processes do not mix."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self._fd = fd
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            os.write(self._fd, self.format(record).encode() + b"\n")
+        except OSError:
+            # A log that cannot be written is no reason to refuse service, and there is nowhere to say it.
+            pass
+
+
+class TextFormatter(logging.Formatter):
+    """``[2026-03-01T12:00:00.000Z INFO edgeroot.daemon.loop] message key=value``."""
+
+    def __init__(self, *, timestamps: bool = False) -> None:
+        super().__init__()
+        self._timestamps = timestamps
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = f"{format_time(record.created)} " if self._timestamps else ""
+        message = _message(record)
+        if not message.isprintable():
+            message = encode_basestring_ascii(message)[1:-1]
+        fields = "".join(f" {key}={text_value(value)}" for key, value in _fields(record).items())
+        return f"[{time}{_level_name(record.levelno)} {record.name}] {message}{fields}"
+
+
+class JsonFormatter(logging.Formatter):
+    """An object with ``ts``, ``level``, ``module``, ``pid``, ``message`` and the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Shown] = {
+            "ts": format_time(record.created),
+            "level": _level_name(record.levelno).lower(),
+            "module": record.name,
+            "pid": record.process,
+            "message": _message(record),
+        }
+        for key, value in _fields(record).items():
+            line[f"{key}_" if key in line else key] = value
+        return json.dumps(line)
+
+
+def text_value(value: Shown) -> str:
+    """A field's value in a text line: as it is if it is one plain word, else as JSON in ASCII."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    return value if value.isprintable() and _PLAIN_WORD.fullmatch(value) else encode_basestring_ascii(value)
+
+
+def format_time(time_s: float) -> str:
+    """Seconds since the epoch as RFC 3339 in UTC with milliseconds."""
+    seconds, milliseconds = divmod(int(time_s * 1000), 1000)
+    return f"{_format_second(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=8)
+def _format_second(seconds: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds))
+
+
+def _level_name(number: int) -> str:
+    return next((name.upper() for name, level in _LEVELS.items() if number >= level and name != "off"), "TRACE")
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message with its arguments, of which only what may be shown: libraries may log bytes."""
+    message = str(record.msg)
+    if not record.args:
+        return message
+    if isinstance(record.args, Mapping):
+        shown: object = {key: redact(value) for key, value in record.args.items()}
+    else:
+        shown = tuple(redact(value) for value in record.args)
+    try:
+        return message % shown
+    except (TypeError, ValueError, KeyError):
+        return message
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Shown]:
+    fields = {key: redact(value) for key, value in getattr(record, _FIELDS, {}).items()}
+    if record.exc_info and record.exc_info[1] is not None:
+        fields["exception"] = describe_exception(record.exc_info[1])
+    return fields
