@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,7 +51,6 @@ _ABSENT_AUTHENTICATORS: Final = ("JwtSvid",)
 _MAX_SIZE_BYTES: Final = 2**32 - 1  # the wire protocol's body length is a u32
 _MAX_COUNT: Final = 2**31 - 1
 _MAX_WORKERS: Final = 1024
-_MAX_MODE: Final = 0o777
 _MAX_PORT: Final = 65535
 _DEFAULT_CONFIG_TIMEOUT_S: Final = 5.0
 
@@ -345,7 +345,9 @@ def _read_listener(table: TableReader, declared: dict[str, int], host: Host) -> 
             table.problem("group", f'there is no group "{group}" on this machine')
     listener = ListenerConfig(
         name=table.optional_text("name"),
-        socket_path=host.directory / table.text("socket_path", DEFAULT_SOCKET_PATH),
+        socket_path=table.check_socket_path(
+            "socket_path", table.path("socket_path", DEFAULT_SOCKET_PATH, host.directory)
+        ),
         timeout_s=table.milliseconds("timeout"),
         auth_types=frozenset(declared[name] for name in accepted or declared if name in declared),
         mode=_read_mode(table),
@@ -362,13 +364,10 @@ def _read_listener(table: TableReader, declared: dict[str, int], host: Host) -> 
 def _read_mode(table: TableReader) -> int:
     """A string, because a TOML integer does not tell whether 440 was meant as octal."""
     text = table.text("mode", "0666")
-    try:
-        mode = int(text, 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= _MAX_MODE:
+    if not re.fullmatch("(0o?)?[0-7]{1,3}", text):
         table.problem("mode", f'must be a string of octal digits up to "0777", not "{text}"')
-    return mode
+        return 0
+    return int(text, 8)
 
 
 def _read_key_managers(root: TableReader, host: Host) -> tuple[KeyManagerConfig, ...]:
@@ -382,7 +381,7 @@ def _read_key_managers(root: TableReader, host: Host) -> tuple[KeyManagerConfig,
             path = host.directory
         else:
             path_key, default_path = DEFAULT_STORES[manager_type]
-            path = host.directory / table.text(path_key, default_path)
+            path = table.path(path_key, default_path, host.directory)
         if manager_type == "SQLite" and table.has("store_path"):
             # Upstream's own sample has it, and upstream ignores it: so must whoever takes that file over.
             table.optional_text("store_path")
@@ -445,7 +444,7 @@ def _read_metrics(table: TableReader, host: Host) -> MetricsConfig:
         path = text.removeprefix("unix:")
         if not path:
             table.problem("listen", 'must name a path after "unix:"')
-        return MetricsConfig(host.directory / path)
+        return MetricsConfig(table.check_socket_path("listen", host.directory / path))
     host_text, _, port_text = text.rpartition(":")
     bracketed = host_text.startswith("[") and host_text.endswith("]")
     try:

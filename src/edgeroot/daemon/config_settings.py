@@ -39,7 +39,7 @@ def read_settings(table: TableReader, settings: type[Any]) -> Any:  # noqa: ANN4
     try:
         return settings(**values)
     except ValueError as error:
-        table.findings.problem(table.path, str(error))
+        table.findings.problem(table.name, str(error))
         return None
 
 

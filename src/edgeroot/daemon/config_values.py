@@ -8,11 +8,14 @@ is called is unknown. After a fault a reader returns a placeholder, which nobody
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 MAX_MILLISECONDS: Final = 2**31 - 1  # what epoll_wait(2) can be given
+_MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7) without the NUL at its end
 _TYPE_NAMES: Final = {
     bool: "true or false",
     int: "an integer",
@@ -75,15 +78,15 @@ def type_name(value: object) -> str:
 class TableReader:
     """One table. Every method takes the key first; a key without a default is required."""
 
-    def __init__(self, table: dict[str, object], path: str, findings: Findings) -> None:
-        self.path = path
+    def __init__(self, table: dict[str, object], name: str, findings: Findings) -> None:
+        self.name = name
         self.findings = findings
         self._table = table
-        self._asked = findings.known.setdefault(re.sub(r"\[\d+\]", "", path), set())
+        self._asked = findings.known.setdefault(re.sub(r"\[\d+\]", "", name), set())
         self._mine: set[str] = set()
 
     def name_of(self, key: str) -> str:
-        return f"{self.path}.{key}" if self.path else key
+        return f"{self.name}.{key}" if self.name else key
 
     def problem(self, key: str, message: str) -> None:
         self.findings.problem(self.name_of(key), message)
@@ -126,13 +129,26 @@ class TableReader:
 
     def optional_text(self, key: str, *, required: bool = False) -> str | None:
         value = self.raw(key, str, required=required)
-        if value == "":
-            self.problem(key, "must not be empty")
-        return value if isinstance(value, str) else None
+        if not isinstance(value, str):
+            return None
+        if not value or "\0" in value:
+            self.problem(key, "must not hold the character NUL" if value else "must not be empty")
+        return value
 
     def text(self, key: str, default: str | None = None) -> str:
         value = self.optional_text(key, required=default is None)
         return value if value is not None else default or ""
+
+    def path(self, key: str, default: str, directory: Path) -> Path:
+        """A path, in ``directory`` if it is relative."""
+        return directory / self.text(key, default)
+
+    def check_socket_path(self, key: str, path: Path) -> Path:
+        """``path`` again; a problem of this key if no socket can have it."""
+        length_bytes = len(os.fsencode(path))
+        if length_bytes > _MAX_SOCKET_PATH_BYTES:
+            self.problem(key, f"{path} has {length_bytes} bytes; a socket's path can have {_MAX_SOCKET_PATH_BYTES}")
+        return path
 
     def optional_choice(self, key: str, choices: Sequence[str], *, required: bool = False) -> str | None:
         """One of a few strings; None if it is absent or wrong."""

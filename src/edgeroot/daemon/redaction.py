@@ -34,11 +34,15 @@ def redact(value: object) -> Shown:
 
 
 def describe_exception(error: BaseException) -> str:
-    """Traceback and redacted message of an exception and of those that led to it, the last cause first."""
+    """Traceback and redacted message of an exception and of those that led to it, the first cause first."""
     chain = [error]
-    while (earlier := chain[-1].__cause__ or chain[-1].__context__) is not None and earlier not in chain:
+    while (earlier := _led_to(chain[-1])) is not None and earlier not in chain:
         chain.append(earlier)
     return "\n".join(f"{''.join(traceback.format_tb(one.__traceback__))}{redact(one)}" for one in reversed(chain))
+
+
+def _led_to(error: BaseException) -> BaseException | None:
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _redact_exception(error: BaseException) -> str:

@@ -153,6 +153,18 @@ def test_an_exception_is_one_line_with_its_causes_and_without_bytes() -> None:
     assert line.endswith('ValueError: no\\ntext"')
 
 
+def test_a_context_that_was_suppressed_is_not_told() -> None:
+    def fail() -> None:
+        try:
+            raise KeyError("inner")
+        except KeyError:
+            raise ValueError("outer") from None
+
+    with pytest.raises(ValueError, match="outer") as raised:
+        fail()
+    assert "KeyError: 'inner'" not in describe_exception(raised.value)
+
+
 @pytest.mark.parametrize(
     ("level", "rust_log", "expected"),
     [
