@@ -52,9 +52,9 @@ def create_store(path: Path) -> None:
     The store appears complete or not at all: it is made under another name and then linked. Missing parents are made
     with mode 0700. Raises KeyStoreError.
     """
-    if path.exists() and (not path.is_file() or path.stat().st_size > 0):
-        return
     try:
+        if path.exists() and (not path.is_file() or path.stat().st_size > 0):
+            return
         _make_parents(path.parent)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
         os.close(handle)
@@ -80,6 +80,16 @@ def check_store(path: Path) -> None:
                 "use a release that knows it, or configure another path"
             )
         connection.execute("SELECT authenticator, state FROM key LIMIT 0")
+
+
+def adopted_store(path: Path) -> str | None:
+    """The store of upstream that ours took over, as its ``meta`` table notes it; None if there is none, or no store."""
+    if not path.exists():
+        return None
+    check_store(path)
+    with store_errors(path), closing(_connect(path, "ro")) as connection:
+        row = connection.execute("SELECT value FROM meta WHERE name = 'adopted'").fetchone()
+        return None if row is None else str(row[0])
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:

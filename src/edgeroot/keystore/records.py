@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from edgeroot.psa import KeyAttributes
@@ -60,3 +61,9 @@ class StoredKey:
     record: KeyRecord
     state: KeyState
     holder: str | None
+
+
+@lru_cache(maxsize=1024)
+def attributes_of(encoded: bytes) -> KeyAttributes:
+    """``KeyAttributes.from_bytes``, remembered: few different ones are in use at a time, and they are slow to build."""
+    return KeyAttributes.from_bytes(encoded)

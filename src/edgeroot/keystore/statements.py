@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
-from edgeroot.keystore.records import KeyIdentity, KeyRecord, KeyState, StoredKey
-from edgeroot.psa import KeyAttributes
+from edgeroot.keystore.records import KeyIdentity, KeyRecord, KeyState, StoredKey, attributes_of
 
 Row = tuple[int, bytes, bytes, bytes, bytes, bytes, int, str | None]
 ALL_COLUMNS: Final = "authenticator, application, provider, key_name, reference, attributes, state, holder"
@@ -74,9 +72,3 @@ def stored_key(row: Row) -> StoredKey:
     authenticator, application, provider, key_name, reference, attributes, state, holder = row
     identity = KeyIdentity(authenticator, application.decode(), provider.decode(), key_name.decode())
     return StoredKey(KeyRecord(identity, reference, attributes_of(attributes)), KeyState(state), holder)
-
-
-@lru_cache(maxsize=1024)
-def attributes_of(encoded: bytes) -> KeyAttributes:
-    """Few different attributes are in use at a time, and building them costs more than finding the row."""
-    return KeyAttributes.from_bytes(encoded)

@@ -18,7 +18,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Any, Final
 
-from edgeroot.keystore.records import KeyIdentity, KeyRecord, KeyState, StoredKey
+from edgeroot.keystore.records import KeyIdentity, KeyRecord, KeyState, StoredKey, attributes_of
 from edgeroot.psa import KeyAttributes
 
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
@@ -299,7 +299,7 @@ class _Cursor:
         return KeyIdentity(self.number(), self.text(), self.text(), self.text())
 
     def attributes(self) -> KeyAttributes:
-        return KeyAttributes.from_bytes(self.take(_ATTRIBUTES_BYTES))
+        return attributes_of(self.take(_ATTRIBUTES_BYTES))
 
     def record(self) -> KeyRecord:
         return KeyRecord(self.identity(), self.bytes_(), self.attributes())
