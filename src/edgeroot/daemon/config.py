@@ -239,7 +239,7 @@ def read_document(root: TableReader, provider_types: Mapping[str, ProviderType],
     declared, authenticators = _read_authenticators(root)
     listeners = _read_listeners(root, declared, host)
     key_managers = _read_key_managers(root, host)
-    providers = _read_providers(root, {manager.name for manager in key_managers}, provider_types)
+    providers = _read_providers(root, {manager.name for manager in key_managers}, provider_types, host)
     metrics_table = root.table("metrics")
     metrics = _read_metrics(metrics_table, host) if metrics_table else None
     root.finish()
@@ -396,7 +396,7 @@ def _read_key_managers(root: TableReader, host: Host) -> tuple[KeyManagerConfig,
 
 
 def _read_providers(
-    root: TableReader, key_managers: set[str], provider_types: Mapping[str, ProviderType]
+    root: TableReader, key_managers: set[str], provider_types: Mapping[str, ProviderType], host: Host
 ) -> tuple[ProviderConfig, ...]:
     providers: list[ProviderConfig] = []
     names: set[str] = set()
@@ -424,7 +424,7 @@ def _read_providers(
         if wire_id is None:
             table.problem("provider_type", "there are more providers than the wire protocol has numbers for")
             break
-        settings = read_settings(table, provider_type.settings)
+        settings = read_settings(table, provider_type.settings, host.directory)
         table.finish()
         providers.append(ProviderConfig(name, provider_type.provider_type, wire_id, manager, settings))
     return tuple(providers)

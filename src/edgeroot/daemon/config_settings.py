@@ -20,20 +20,23 @@ _KINDS: Final[dict[type, tuple[type, Any]]] = {
 }
 
 
-def read_settings(table: TableReader, settings: type[Any]) -> Any:  # noqa: ANN401 - each type has settings of its own
+def read_settings(table: TableReader, settings: type[Any], directory: Path) -> Any:  # noqa: ANN401 - each type has settings of its own
     """An instance of ``settings``, whose fields are bool, int, str, Path, Secret or one of these or None.
 
-    A field without a default is a required key. A ValueError of the dataclass becomes a problem of the table. None if
-    anything was wrong. TypeError, a fault of the provider's author, if a field has another type.
+    Relative paths start at ``directory``. A field without a default is a required key. A ValueError of the dataclass
+    becomes a problem of the table. None if anything was wrong. TypeError, a fault of the provider's author, if a field
+    has another type.
     """
     hints = get_type_hints(settings)
     problems_before = len(table.findings.problems)
     values = {}
     for field in fields(settings):
-        kind, make = _KINDS[_plain_type(settings, field.name, hints[field.name])]
+        plain_type = _plain_type(settings, field.name, hints[field.name])
+        kind, make = _KINDS[plain_type]
         value = table.raw(field.name, kind, required=_is_required(field))
         if value is not None:
-            values[field.name] = make(value)
+            made = make(value)
+            values[field.name] = directory / made if plain_type is Path else made
     if len(table.findings.problems) > problems_before:
         return None
     try:

@@ -26,6 +26,7 @@ from edgeroot.daemon.config import (
 )
 from edgeroot.daemon.config_values import Findings, TableReader
 from edgeroot.providers.api import Provider, ProviderType
+from edgeroot.providers.software import SoftwareProviderType
 from edgeroot.psa import Secret
 
 ROOT = Path(__file__).parents[3]
@@ -247,11 +248,11 @@ def test_settings_are_read_into_the_types_own_dataclass() -> None:
         parse(base + settings).providers[0].settings
         for settings in (
             'module = "/m.so"',
-            'module = "/m.so"\npin = "12345678"\nslot = 2\nlabel = ""\nread_only = true',
+            'module = "m.so"\npin = "12345678"\nslot = 2\nlabel = ""\nread_only = true',
         )
     )
     assert plain == TokenSettings(Path("/m.so"))
-    assert full == TokenSettings(Path("/m.so"), Secret(b"12345678"), 2, "", True)
+    assert full == TokenSettings(Path("/srv/m.so"), Secret(b"12345678"), 2, "", True)
     assert "1234" not in repr(full)
     assert problems(base) == ("provider[0].module: is required: a string",)
     assert problems(base + 'module = "/m.so"\nslot = true') == (
@@ -449,7 +450,7 @@ def test_the_reference_describes_exactly_the_keys_there_are() -> None:
         "provider": [{"provider_type": "MbedCrypto", "key_info_manager": "SQLite"}],
         "metrics": {"listen": "unix:/m"},
     }
-    config = read_document(TableReader(sample, "", findings), TYPES, HOST)
+    config = read_document(TableReader(sample, "", findings), {"MbedCrypto": SoftwareProviderType()}, HOST)
     findings.raise_if_any()
     known = {section: keys for section, keys in findings.known.items() if section}
     assert set(documented) == findings.known[""] == set(known)
