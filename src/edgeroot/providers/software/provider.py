@@ -7,7 +7,7 @@ change the stored attributes would get no key. The provider itself keeps nothing
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache, lru_cache, reduce
 from operator import or_
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -64,6 +64,20 @@ def _capability(row: engine.Row) -> Capability:
     return Capability(functions, row.key_type, row.key_bits, row.algorithms)
 
 
+@lru_cache(maxsize=4096)
+def _slow_from_bytes(function: Function, key_type: KeyType, key_bits: int) -> int:
+    """The length of the input from which on a call is slow; 0 where it always is."""
+    if key_type == KeyType.RSA_KEY_PAIR:
+        # To import a key pair is to prove its primes.
+        always = function in _KEY_MAKING or (function in _RSA_PRIVATE and key_bits > _SLOW_RSA_BITS)
+    elif key_type.is_dh:
+        always = key_type.is_key_pair and function in _DH_COMPUTING
+    else:
+        brainpool = key_type.is_ecc and key_type.ecc_family is EccFamily.BRAINPOOL_P_R1
+        always = brainpool and key_bits >= _SLOW_BRAINPOOL_BITS
+    return 0 if always else _SLOW_CIPHER_INPUT_BYTES.get(key_type, _SLOW_INPUT_BYTES)
+
+
 def _engine(key: LoadedKey) -> EngineKey:
     if not isinstance(key, SoftwareKey):
         raise PsaError(PsaStatus.INVALID_HANDLE, "the key was loaded by another provider")
@@ -113,15 +127,7 @@ class SoftwareProvider(Provider):
         """For GENERATE_RANDOM ``input_bytes`` is the number of bytes asked for."""
         if attributes is None:
             return input_bytes >= _SLOW_INPUT_BYTES
-        key_type = attributes.key_type
-        if key_type == KeyType.RSA_KEY_PAIR:
-            if function & _KEY_MAKING or (function & _RSA_PRIVATE and attributes.key_bits > _SLOW_RSA_BITS):
-                return True
-        if key_type.is_dh:
-            return key_type.is_key_pair and bool(function & _DH_COMPUTING)
-        if key_type.is_ecc and key_type.ecc_family is EccFamily.BRAINPOOL_P_R1:
-            return attributes.key_bits >= _SLOW_BRAINPOOL_BITS
-        return input_bytes >= _SLOW_CIPHER_INPUT_BYTES.get(key_type, _SLOW_INPUT_BYTES)
+        return input_bytes >= _slow_from_bytes(function, attributes.key_type, attributes.key_bits)
 
     def create(self, reference: bytes | None, attributes: KeyAttributes, material: Secret | None) -> Created:
         if material is None:
