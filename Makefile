@@ -45,7 +45,7 @@ test: peers ## every test, with few rounds of those that repeat
 
 soak: peers ## the tests that repeat, with ROUNDS=200 rounds
 	@scripts/debian_packages.sh openssl
-	$(bin)/python -m pytest -m rounds --rounds $(ROUNDS) --timeout 3600 $(PYTEST_ARGS)
+	$(bin)/python -m pytest -m rounds --rounds $(ROUNDS) --timeout 3600 -o faulthandler_timeout=3900 $(PYTEST_ARGS)
 
 lint: $(dev) ## style, types, and generated code against its source
 	$(bin)/ruff check $(sources)
