@@ -102,7 +102,7 @@ def _measure(rows: Sequence[Row], bench: Bench, finished: list[Finished]) -> Non
         try:
             outcome = Outcome(None, None, "", None, notes=(lacking,)) if lacking else row.measure(bench)
         except BenchError as error:
-            outcome = Outcome(None, None, "", None, notes=(str(error),))
+            outcome = Outcome(None, None, "", None, faults=(str(error),))
         finished.append(Finished(row, outcome))
 
 
@@ -149,7 +149,8 @@ def _interrupt(number: int, _frame: object) -> Never:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # even where a shell without job control has it ignored
+        signal.signal(number, _interrupt)
     finished: list[Finished] = []
     try:
         with tempfile.TemporaryDirectory(prefix="edgeroot-bench-", dir=options.state) as name:

@@ -287,9 +287,9 @@ def _disturbed(bench: Bench, service: Running, loads: Sequence[Load], settle_s: 
     reports += seen
 
 
-def _beside(bench: Bench, load: Load, disturbing: Sequence[Load], *, store: str, settle_s: float) -> Outcome:
+def _beside(bench: Bench, load: Load, disturbing: Sequence[Load], *, settle_s: float) -> Outcome:
     """The p99 of a load beside another user's over its quiet p99."""
-    pairs, reports = [], []
+    pairs, reports, store = [], [], "two-users"
     seconds = max(bench.seconds, 2.0)  # a 99th percentile needs more samples than a mean
     for number in range(bench.rounds):
         with bench.ours(store) as service:
@@ -309,16 +309,13 @@ def beside_idle_connections(bench: Bench, load: Load) -> Outcome:
     idle = Load("idle", clients=IDLE_CONNECTIONS, uid=OTHER_UID)
     dribble = Load("dribble", clients=DRIBBLERS, uid=OTHER_UID)
     # Long enough for the first of them to have been closed for their silence and opened again.
-    return _beside(bench, load, (idle, dribble), store="main", settle_s=2.0)
+    return _beside(bench, load, (idle, dribble), settle_s=2.0)
 
 
 def beside_key_generation(bench: Bench) -> Outcome:
     """p99 of signing beside another user's RSA-4096 key generation."""
     generate = Load("rsagen", clients=KEY_GENERATORS, threads=1, uid=OTHER_UID, timeout_ms=300_000, drain_ms=0)
-    outcome = _beside(bench, Load("sign"), (generate,), store="generated", settle_s=1.0)
-    if bench.edgeroot is not None:
-        bench.edgeroot.discard("generated")
-    return outcome
+    return _beside(bench, Load("sign"), (generate,), settle_s=1.0)
 
 
 def idle_cpu(bench: Bench) -> Outcome:

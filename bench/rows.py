@@ -43,10 +43,10 @@ class Row:
 
     def passes(self, outcome: Outcome) -> bool | None:
         """Whether the promise is kept; None if it could not be measured."""
-        if outcome.ratio is None:
-            return None
         if outcome.faults:
             return False
+        if outcome.ratio is None:
+            return None
         return outcome.ratio >= self.target if self.at_least else outcome.ratio <= self.target
 
 

@@ -161,7 +161,7 @@ class Edgeroot:
             while not (socket_path.exists() and ping(socket_path, timeout_s=5)):
                 if process.poll() is not None or time.monotonic() - began > _START_TIMEOUT_S:
                     log_end = (place / "log").read_text(errors="replace")[-2000:].strip()
-                    raise BenchError(f"edgeroot did not get to answer:\n{log_end}")
+                    raise BenchError(f"edgeroot did not get to answer (exit code {process.returncode}):\n{log_end}")
                 time.sleep(_POLL_S)
             yield Running(socket_path, process.pid, time.monotonic() - began)
         finally:
