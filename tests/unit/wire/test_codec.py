@@ -267,6 +267,11 @@ def test_fields_of_a_newer_contract_are_skipped_deep_inside() -> None:
     assert decode_operation(2, body) == ops.PsaGenerateKey("k", ATTRIBUTES)
 
 
+def test_attributes_full_of_unknown_fields_are_decoded_too() -> None:
+    body = sub(1, "k") + sub(2, ATTRIBUTES_WIRE, sub(99, bytes(200)))
+    assert decode_operation(2, body) == ops.PsaGenerateKey("k", ATTRIBUTES)
+
+
 def test_split_messages_are_merged_as_protobuf_says() -> None:
     body = sub(2, sub(4, sub(1, num(2, 5)))) + sub(1, "old") + sub(2, sub(4, sub(1, num(2, 7)))) + sub(1, "new")
     assert decode_operation(4, body) == ops.PsaSignHash("new", ECDSA_SHA_256, b"")

@@ -47,29 +47,19 @@ def _key_types() -> Iterator[tuple[KeyType, pb.KeyType]]:
 
 
 _KEY_TYPES: Final = Table(_key_types())
-_USAGE: Final[dict[str, int]] = {
-    "export": UsageFlags.EXPORT.value,
-    "copy": UsageFlags.COPY.value,
-    "cache": UsageFlags.CACHE.value,
-    "encrypt": UsageFlags.ENCRYPT.value,
-    "decrypt": UsageFlags.DECRYPT.value,
-    "sign_message": UsageFlags.SIGN_MESSAGE.value,
-    "verify_message": UsageFlags.VERIFY_MESSAGE.value,
-    "sign_hash": UsageFlags.SIGN_HASH.value,
-    "verify_hash": UsageFlags.VERIFY_HASH.value,
-    "derive": UsageFlags.DERIVE.value,
+_ENCODED_BYTES_MAX: Final = 128
+_USAGE: Final = {
+    "export": UsageFlags.EXPORT,
+    "copy": UsageFlags.COPY,
+    "cache": UsageFlags.CACHE,
+    "encrypt": UsageFlags.ENCRYPT,
+    "decrypt": UsageFlags.DECRYPT,
+    "sign_message": UsageFlags.SIGN_MESSAGE,
+    "verify_message": UsageFlags.VERIFY_MESSAGE,
+    "sign_hash": UsageFlags.SIGN_HASH,
+    "verify_hash": UsageFlags.VERIFY_HASH,
+    "derive": UsageFlags.DERIVE,
 }
-
-
-# Arithmetic with flags is slow in Python, and few combinations of them occur.
-@lru_cache(maxsize=1024)
-def _usage_flags(bits: int) -> UsageFlags:
-    return UsageFlags(bits).with_implied()
-
-
-@lru_cache(maxsize=1024)
-def _usage_message(bits: int) -> pb.UsageFlags:
-    return pb.UsageFlags(**{name: True for name, bit in _USAGE.items() if bit & bits})
 
 
 def decode_attributes(message: pb.KeyAttributes) -> KeyAttributes:
@@ -77,23 +67,38 @@ def decode_attributes(message: pb.KeyAttributes) -> KeyAttributes:
 
     WireError INVALID_ENCODING if a part is absent or invalid, PSA_ERROR_INVALID_ARGUMENT as for algorithms.
     """
+    encoded = message.SerializeToString()
+    # What is longer than any valid attributes holds fields unknown here, and must not fill the memory of a cache.
+    return _decode_again(encoded) if len(encoded) <= _ENCODED_BYTES_MAX else _decode(message)
+
+
+@lru_cache(maxsize=1024)
+def _decode_again(encoded: bytes) -> KeyAttributes:
+    return _decode(pb.KeyAttributes.FromString(encoded))
+
+
+def _decode(message: pb.KeyAttributes) -> KeyAttributes:
     policy = message.key_policy
     if not policy.HasField("key_usage_flags"):
         raise WireError(ResponseStatus.INVALID_ENCODING, "no usage flags")
-    bits = 0
+    usage = UsageFlags.NONE
     for field, _ in policy.key_usage_flags.ListFields():
-        bits |= _USAGE[field.name]
+        usage |= _USAGE[field.name]
     return KeyAttributes(
         key_type=_KEY_TYPES.decode(message.key_type),
         key_bits=message.key_bits,
-        usage=_usage_flags(bits),
+        usage=usage.with_implied(),
         algorithm=decode_algorithm(policy.key_algorithm),
     )
 
 
+@lru_cache(maxsize=1024)
 def encode_attributes(attributes: KeyAttributes) -> pb.KeyAttributes:
-    """The reverse of :func:`decode_attributes`; WireError SERIALIZING_BODY_FAILED for what the contract lacks."""
-    usage = _usage_message(int(attributes.usage))
+    """The reverse of :func:`decode_attributes`; WireError SERIALIZING_BODY_FAILED for what the contract lacks.
+
+    The message is shared: do not change it.
+    """
+    usage = pb.UsageFlags(**{name: True for name, flag in _USAGE.items() if flag & attributes.usage})
     return pb.KeyAttributes(
         key_type=_KEY_TYPES.encode(attributes.key_type),
         key_bits=attributes.key_bits,
