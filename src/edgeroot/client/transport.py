@@ -97,6 +97,11 @@ class Inbox:
         self._bytes = bytearray()
         self._length = 0
 
+    @property
+    def has_excess(self) -> bool:
+        """Whether more came than one response: whatever it is, the connection's next answer would not be ours."""
+        return len(self._bytes) > self._length
+
     def feed(self, data: bytes) -> bytes | None:
         """The whole response once it is there, None before; UnexpectedResponseError if it can never be one."""
         self._bytes += data
@@ -106,11 +111,7 @@ class Inbox:
             self._length = _checked_length(self._bytes)
         if len(self._bytes) < self._length:
             return None
-        if len(self._bytes) > self._length:
-            raise UnexpectedResponseError(
-                "the peer sent more than one response to one request: is it a Parsec service?"
-            )
-        return bytes(self._bytes)
+        return bytes(self._bytes[: self._length])
 
 
 def _checked_length(head: bytearray) -> int:

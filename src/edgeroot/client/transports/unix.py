@@ -86,7 +86,7 @@ class UnixTransport:
         except BaseException:
             connection.close()
             raise
-        if transmission.keep:
+        if transmission.keep and not exchange.inbox.has_excess:
             self._kept.give_back(connection)
         else:
             connection.close()

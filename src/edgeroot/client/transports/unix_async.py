@@ -49,7 +49,7 @@ class AsyncUnixTransport:
         except BaseException:
             connection.close()
             raise
-        if transmission.keep:
+        if transmission.keep and not exchange.inbox.has_excess:
             self._kept.give_back(connection)
         else:
             connection.close()
