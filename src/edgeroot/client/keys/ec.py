@@ -7,8 +7,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
-    KeySerializationEncryption,
-    PrivateFormat,
     PublicFormat,
 )
 from cryptography.utils import Buffer
@@ -61,21 +59,6 @@ class EcServiceKey(ServiceKey, ec.EllipticCurvePrivateKey):
     def private_numbers(self) -> ec.EllipticCurvePrivateNumbers:
         """NotExportableError unless the key may be exported."""
         return self._exported().private_numbers()
-
-    def private_bytes(
-        self,
-        encoding: Encoding,
-        format: PrivateFormat,  # noqa: A002 - the base's name
-        encryption_algorithm: KeySerializationEncryption,
-    ) -> bytes:
-        """NotExportableError unless the key may be exported."""
-        return self._exported().private_bytes(encoding, format, encryption_algorithm)
-
-    def __copy__(self) -> EcServiceKey:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, object]) -> EcServiceKey:
-        return self
 
     def _exported(self) -> ec.EllipticCurvePrivateKey:
         return ec.derive_private_key(int.from_bytes(self._export()), self.curve)

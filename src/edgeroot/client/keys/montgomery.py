@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric import x448, x25519
-from cryptography.hazmat.primitives.serialization import Encoding, KeySerializationEncryption, PrivateFormat
 
 from edgeroot.client.keys.service_key import ServiceKey
 from edgeroot.psa import Algorithm, UsageFlags
@@ -30,21 +29,8 @@ class X25519ServiceKey(_MontgomeryKey, x25519.X25519PrivateKey):
     def exchange(self, peer_public_key: x25519.X25519PublicKey) -> bytes:
         return self._agree(peer_public_key.public_bytes_raw())
 
-    def private_bytes(
-        self,
-        encoding: Encoding,
-        format: PrivateFormat,  # noqa: A002 - the base's name
-        encryption_algorithm: KeySerializationEncryption,
-    ) -> bytes:
-        """NotExportableError unless the key may be exported."""
-        key = x25519.X25519PrivateKey.from_private_bytes(self._export())
-        return key.private_bytes(encoding, format, encryption_algorithm)
-
-    def __copy__(self) -> X25519ServiceKey:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, object]) -> X25519ServiceKey:
-        return self
+    def _exported(self) -> x25519.X25519PrivateKey:
+        return x25519.X25519PrivateKey.from_private_bytes(self._export())
 
 
 class X448ServiceKey(_MontgomeryKey, x448.X448PrivateKey):
@@ -58,18 +44,5 @@ class X448ServiceKey(_MontgomeryKey, x448.X448PrivateKey):
     def exchange(self, peer_public_key: x448.X448PublicKey) -> bytes:
         return self._agree(peer_public_key.public_bytes_raw())
 
-    def private_bytes(
-        self,
-        encoding: Encoding,
-        format: PrivateFormat,  # noqa: A002 - the base's name
-        encryption_algorithm: KeySerializationEncryption,
-    ) -> bytes:
-        """NotExportableError unless the key may be exported."""
-        key = x448.X448PrivateKey.from_private_bytes(self._export())
-        return key.private_bytes(encoding, format, encryption_algorithm)
-
-    def __copy__(self) -> X448ServiceKey:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, object]) -> X448ServiceKey:
-        return self
+    def _exported(self) -> x448.X448PrivateKey:
+        return x448.X448PrivateKey.from_private_bytes(self._export())

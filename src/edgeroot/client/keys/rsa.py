@@ -8,9 +8,6 @@ from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, Prehashed
 from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    KeySerializationEncryption,
-    PrivateFormat,
     load_der_private_key,
 )
 
@@ -65,21 +62,6 @@ class RsaServiceKey(ServiceKey, rsa.RSAPrivateKey):
     def private_numbers(self) -> rsa.RSAPrivateNumbers:
         """NotExportableError unless the key may be exported."""
         return self._exported().private_numbers()
-
-    def private_bytes(
-        self,
-        encoding: Encoding,
-        format: PrivateFormat,  # noqa: A002 - the base's name
-        encryption_algorithm: KeySerializationEncryption,
-    ) -> bytes:
-        """NotExportableError unless the key may be exported."""
-        return self._exported().private_bytes(encoding, format, encryption_algorithm)
-
-    def __copy__(self) -> RsaServiceKey:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, object]) -> RsaServiceKey:
-        return self
 
     def _exported(self) -> rsa.RSAPrivateKey:
         key = load_der_private_key(self._export(), None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, x448, x25519
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.serialization import Encoding, KeySerializationEncryption, PrivateFormat
 from cryptography.utils import Buffer
 
 from edgeroot.client.errors import KeyPolicyError, NotExportableError
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from edgeroot.client.blocking import Client
 
+ExportedKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey | x448.X448PrivateKey
 _HASHES: Final = {
     "md5": Hash.MD5,
     "sha1": Hash.SHA_1,
@@ -36,7 +40,7 @@ _HASHES: Final = {
 }
 
 
-class ServiceKey:
+class ServiceKey(ABC):
     """A key pair in the service. ``key_name`` and ``attributes`` are those that the service lists."""
 
     def __init__(self, client: Client, key_name: str, attributes: KeyAttributes) -> None:
@@ -49,6 +53,25 @@ class ServiceKey:
         return (
             f"<{type(self).__name__} {self.key_name!r} {self.attributes.key_bits} bits {self.attributes.algorithm!r}>"
         )
+
+    def private_bytes(
+        self,
+        encoding: Encoding,
+        format: PrivateFormat,  # noqa: A002 - the name that cryptography's callers use
+        encryption_algorithm: KeySerializationEncryption,
+    ) -> bytes:
+        """The private key as ``cryptography`` writes keys; NotExportableError unless it may be exported."""
+        return self._exported().private_bytes(encoding, format, encryption_algorithm)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+    @abstractmethod
+    def _exported(self) -> ExportedKey:
+        """The private key itself; NotExportableError unless it may be exported."""
 
     def _load_public_key(self) -> PublicKeyTypes:
         if self._public is None:
