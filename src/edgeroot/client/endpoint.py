@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from edgeroot.client.errors import EndpointError
 
@@ -21,11 +20,16 @@ def socket_path(endpoint: str | None = None) -> str:
     source = "endpoint"
     if endpoint is None:
         endpoint, source = os.environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT, ENDPOINT_VARIABLE
-    parts = urlsplit(endpoint)
-    if parts.scheme != "unix":
+    scheme, _, path = endpoint.partition(":")
+    if scheme != "unix":
         raise EndpointError(
             f"{source} is {endpoint!r}, but only Unix sockets are supported: write unix:/path/to/socket"
         )
-    if parts.netloc or not parts.path.startswith("/"):
+    path = path.removeprefix("//")
+    if not path.startswith("/"):
         raise EndpointError(f"{source} is {endpoint!r}, but the path must be absolute: write unix:/path/to/socket")
-    return unquote(parts.path)
+    if "%" in path:
+        from urllib.parse import unquote
+
+        return unquote(path)
+    return path

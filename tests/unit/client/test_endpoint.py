@@ -19,7 +19,7 @@ def test_a_unix_endpoint_names_a_path(endpoint: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["/run/a.sock", "tcp://host:1", "unix:run/a.sock", "unix://host/a.sock", "unix:", ""]
+    "endpoint", ["/run/a.sock", "tcp://host:1", "unix", "unix:run/a.sock", "unix://host/a.sock", "unix:", ""]
 )
 def test_any_other_endpoint_is_refused_with_what_to_write(endpoint: str) -> None:
     with pytest.raises(EndpointError, match="write unix:/path/to/socket"):

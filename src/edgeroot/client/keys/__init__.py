@@ -8,22 +8,20 @@ through the client's own methods.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from edgeroot.client.errors import KeyPolicyError
 from edgeroot.client.keys.ec import EcServiceKey as EcServiceKey
 from edgeroot.client.keys.montgomery import X448ServiceKey as X448ServiceKey
 from edgeroot.client.keys.montgomery import X25519ServiceKey as X25519ServiceKey
 from edgeroot.client.keys.rsa import RsaServiceKey as RsaServiceKey
+from edgeroot.client.keys.service_key import KeyHolder as KeyHolder
 from edgeroot.psa import EccFamily, KeyAttributes
-
-if TYPE_CHECKING:
-    from edgeroot.client.blocking import Client
 
 PrivateKey: TypeAlias = RsaServiceKey | EcServiceKey | X25519ServiceKey | X448ServiceKey
 
 
-def private_key(client: Client, key_name: str, attributes: KeyAttributes) -> PrivateKey:
+def private_key(client: KeyHolder, key_name: str, attributes: KeyAttributes) -> PrivateKey:
     """The key object for a key of these attributes; KeyPolicyError if there is no class for its type."""
     key_type = attributes.key_type
     if key_type.is_key_pair and key_type.is_rsa:

@@ -52,7 +52,7 @@ class RsaServiceKey(ServiceKey, rsa.RSAPrivateKey):
             alg = self._require(UsageFlags.DECRYPT, [Algorithm.RSA_PKCS1V15_CRYPT])
             return bytes(self._client.asymmetric_decrypt(self.key_name, alg, ciphertext))
         if isinstance(padding, paddings.OAEP):
-            if padding.mgf != paddings.MGF1(padding.algorithm):
+            if not _is_mgf1(padding.mgf, padding.algorithm):
                 raise UnsupportedAlgorithm("Parsec's OAEP has one hash: pass the same to OAEP and to its MGF1")
             alg = self._require(UsageFlags.DECRYPT, [Algorithm.rsa_oaep(psa_hash(padding.algorithm))])
             label = padding._label or b""  # OAEP has no public way to its label
@@ -72,9 +72,14 @@ class RsaServiceKey(ServiceKey, rsa.RSAPrivateKey):
 
 def _check_pss(padding: paddings.PSS, algorithm: hashes.HashAlgorithm) -> None:
     """PSA's PSS has one hash, and a salt of its length (PSA_ALG_RSA_PSS)."""
-    mgf = paddings.MGF1(algorithm)
-    if padding not in (paddings.PSS(mgf, paddings.PSS.DIGEST_LENGTH), paddings.PSS(mgf, algorithm.digest_size)):
+    # The padding tells its salt to nobody but the package itself.
+    salt_fits = padding._salt_length in (paddings.PSS.DIGEST_LENGTH, algorithm.digest_size)
+    if not salt_fits or not _is_mgf1(padding.mgf, algorithm):
         raise UnsupportedAlgorithm(
             "Parsec's PSS has a salt as long as the hash, and the same hash in MGF1: pass "
             "PSS(MGF1(hash), PSS.DIGEST_LENGTH)"
         )
+
+
+def _is_mgf1(mgf: paddings.MGF, algorithm: hashes.HashAlgorithm) -> bool:
+    return isinstance(mgf, paddings.MGF1) and mgf._algorithm.name == algorithm.name

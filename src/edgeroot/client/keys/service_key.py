@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -20,8 +20,6 @@ from edgeroot.psa.policy import permits
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-
-    from edgeroot.client.blocking import Client
 
 ExportedKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey | x448.X448PrivateKey
 _HASHES: Final = {
@@ -40,10 +38,26 @@ _HASHES: Final = {
 }
 
 
+class KeyHolder(Protocol):
+    """What key objects need of a client; :class:`edgeroot.client.Client` has it."""
+
+    def export_key(self, key_name: str) -> Secret: ...
+
+    def export_public_key(self, key_name: str) -> bytes: ...
+
+    def sign_hash(self, key_name: str, alg: Algorithm, hash_value: bytes) -> bytes: ...
+
+    def sign_message(self, key_name: str, alg: Algorithm, message: bytes) -> bytes: ...
+
+    def asymmetric_decrypt(self, key_name: str, alg: Algorithm, ciphertext: bytes, salt: bytes = b"") -> Secret: ...
+
+    def raw_key_agreement(self, alg: Algorithm, private_key_name: str, peer_key: bytes) -> Secret: ...
+
+
 class ServiceKey(ABC):
     """A key pair in the service. ``key_name`` and ``attributes`` are those that the service lists."""
 
-    def __init__(self, client: Client, key_name: str, attributes: KeyAttributes) -> None:
+    def __init__(self, client: KeyHolder, key_name: str, attributes: KeyAttributes) -> None:
         self._client = client
         self.key_name = key_name
         self.attributes = attributes
