@@ -64,6 +64,18 @@ class Reader:
                 for provider, key_name, attributes in self._execute(sql.LIST, columns)
             ]
 
+    def list_page(
+        self, authenticator: int, application: str, provider: str, *, after: str | None, limit: int
+    ) -> list[tuple[str, KeyAttributes]]:
+        """Up to ``limit`` live keys of one provider, by name; from the first one, or from behind ``after``."""
+        owner = (authenticator, application.encode(), provider.encode())
+        with store_errors(self.path):
+            if after is None:
+                rows = self._execute(sql.FIRST_PAGE, (*owner, limit))
+            else:
+                rows = self._execute(sql.NEXT_PAGE, (*owner, after.encode(), limit))
+            return [(key_name.decode(), attributes_of(attributes)) for key_name, attributes in rows]
+
     def count_keys(self, authenticator: int, application: str) -> int:
         columns = (authenticator, application.encode())
         with store_errors(self.path):

@@ -20,6 +20,15 @@ LIST: Final = (
     "SELECT provider, key_name, attributes FROM key WHERE authenticator = ? AND application = ? AND state = 0"
     " ORDER BY provider, key_name LIMIT ?"
 )
+FIRST_PAGE: Final = (
+    "SELECT key_name, attributes FROM key"
+    " WHERE authenticator = ? AND application = ? AND provider = ? AND state = 0 ORDER BY key_name LIMIT ?"
+)
+NEXT_PAGE: Final = (
+    "SELECT key_name, attributes FROM key"
+    " WHERE authenticator = ? AND application = ? AND provider = ? AND key_name > ? AND state = 0"
+    " ORDER BY key_name LIMIT ?"
+)
 COUNT: Final = "SELECT count(*) FROM key WHERE authenticator = ? AND application = ? AND state = 0"
 # One seek for each application instead of a walk over all keys. (Compared as a pair with the authenticator, SQLite
 # would walk.)

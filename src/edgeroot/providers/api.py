@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Flag, auto
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 
@@ -51,9 +51,6 @@ class Function(Flag):
     ATTEST_KEY = auto()
 
 
-NO_FUNCTION: Final = Function(0)
-
-
 @dataclass(frozen=True, slots=True)
 class Capability:
     """One row: with keys of this type and these sizes, these functions work under these algorithms.
@@ -70,18 +67,17 @@ class Capability:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """All rows of a provider. ``generation`` changes whenever a token's coming or going changes the rows."""
+    """All rows of a provider. ``generation`` changes whenever a token's coming or going changes the rows.
+
+    ``offered`` is everything that any row offers; it is asked for in each request, so it is made once.
+    """
 
     generation: int
     rows: tuple[Capability, ...]
+    offered: frozenset[Function] = field(init=False)
 
-    @property
-    def functions(self) -> Function:
-        """Everything that any row offers."""
-        everything = NO_FUNCTION
-        for row in self.rows:
-            everything |= row.functions
-        return everything
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "offered", frozenset(function for row in self.rows for function in row.functions))
 
     def can_hold(self, function: Function, key_type: KeyType, key_bits: int) -> bool:
         """Whether GENERATE_KEY or IMPORT_KEY works for this type and size."""
@@ -145,6 +141,7 @@ class Provider(ABC):
     """A back end. What a subclass leaves out is not supported."""
 
     identity: ClassVar[ProviderIdentity]
+    keeps_keys: ClassVar[bool] = False  # whether keys live in the back end, so that `plan` names their place
 
     @abstractmethod
     def start(self, state: bytes | None) -> bytes | None:
@@ -162,7 +159,7 @@ class Provider(ABC):
         return False
 
     def plan(self, attributes: KeyAttributes) -> bytes | None:
-        """The reference that a key made now would get, or None if the reference is a blob made by ``create``."""
+        """The reference that a key made now would get; None, and only then, if the provider does not keep keys."""
         return None
 
     @abstractmethod

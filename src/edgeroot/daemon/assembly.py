@@ -1,0 +1,237 @@
+"""From a configuration to the parts of a running service: stores, providers, and what each child process runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Final
+
+from edgeroot.auth import AUTHENTICATORS, Authenticator
+from edgeroot.daemon.audit import AuditLog
+from edgeroot.daemon.config import KeyManagerConfig, ListenerConfig, ServiceConfig
+from edgeroot.daemon.connection import Listening
+from edgeroot.daemon.control import ControlLine
+from edgeroot.daemon.elsewhere import WriterLink
+from edgeroot.daemon.helper_process import run_helper
+from edgeroot.daemon.observer import RequestObserver
+from edgeroot.daemon.shared import UserTable, WorkerLoads
+from edgeroot.daemon.sockets import Listener
+from edgeroot.daemon.users import Users
+from edgeroot.daemon.worker import Worker
+from edgeroot.daemon.writer_process import run_writer
+from edgeroot.keystore.database import create_store, store_path_for
+from edgeroot.keystore.generation import Generations
+from edgeroot.keystore.lease import Lease, dead_holders, discard, leases_directory_for
+from edgeroot.keystore.reader import Reader
+from edgeroot.keystore.recovery import resolve_orphans
+from edgeroot.keystore.upstream import refuse_unadopted
+from edgeroot.keystore.writer import Writer
+from edgeroot.keystore.writes import MAX_ORPHANS, ClaimOrphans, SetProviderState
+from edgeroot.providers.api import ProviderType
+from edgeroot.psa import PsaError, PsaStatus
+from edgeroot.service.call import Door
+from edgeroot.service.core import CoreProvider
+from edgeroot.service.creation import KeyFactory
+from edgeroot.service.jobs import Executor
+from edgeroot.service.keys import KeyCache
+from edgeroot.service.mounted import MountedProvider
+from edgeroot.service.pipeline import Pipeline, Rules
+
+PROVIDER_GROUP: Final = "edgeroot.providers"
+_STANDARD_ERROR: Final = 2
+
+
+class StartError(Exception):
+    """The service cannot start as configured; the message says why and what to do."""
+
+
+def provider_types() -> dict[str, ProviderType]:
+    """The installed provider types, by the name that ``provider_type`` has in the configuration."""
+    found = {}
+    for entry in entry_points(group=PROVIDER_GROUP):
+        provider_type = entry.load()()
+        found[provider_type.provider_type] = provider_type
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything that the processes of one configuration have in common."""
+
+    config: ServiceConfig
+    stores: tuple[Path, ...]
+    providers: tuple[MountedProvider, ...]
+    users: UserTable
+    loads: WorkerLoads
+
+
+def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], generations: Generations) -> Service:
+    """Open stores and providers, and clean up what dead processes left half done. StartError, KeyStoreError.
+
+    Leaves no connection to a store open, so that the processes forked afterwards each make their own.
+    """
+    managers = {config.key_manager(provider).name: config.key_manager(provider) for provider in config.providers}
+    stores = tuple(_prepare_store(manager) for manager in managers.values())
+    store_of = {name: index for index, name in enumerate(managers)}
+    mounted = []
+    for index, provider in enumerate(config.providers):
+        store = store_of[provider.key_info_manager]
+        mounted.append(
+            MountedProvider(
+                index=index,
+                wire_id=provider.wire_id,
+                name=provider.name,
+                store=store,
+                provider=types[provider.provider_type].open(provider.settings, store_path=stores[store]),
+            )
+        )
+    for one in mounted:
+        _start(one, stores[one.store], generations)
+    for index, path in enumerate(stores):
+        _recover(path, {one.name: one for one in mounted if one.store == index}, generations)
+    workers = config.core.thread_pool_size
+    return Service(config, stores, tuple(mounted), UserTable(workers), WorkerLoads(workers))
+
+
+def _prepare_store(manager: KeyManagerConfig) -> Path:
+    refuse_unadopted(manager.path, manager.manager_type)
+    path = store_path_for(manager.path)
+    create_store(path)
+    return path
+
+
+def _start(mounted: MountedProvider, store: Path, generations: Generations) -> None:
+    reader = Reader.open(store)
+    try:
+        before = reader.provider_state(mounted.name)
+    finally:
+        reader.close()
+    try:
+        after = mounted.provider.start(before)
+    except PsaError as error:
+        raise StartError(f"provider {mounted.name} cannot start: {error.detail or error}") from error
+    if after is not None and after != before:
+        writer = Writer.open(store, generations)
+        try:
+            writer.apply([SetProviderState(mounted.name, after)])
+        finally:
+            writer.close()
+
+
+def _recover(store: Path, mounted: Mapping[str, MountedProvider], generations: Generations) -> None:
+    """Resolve what was reserved or marked by processes that are no more."""
+    reader = Reader.open(store)
+    try:
+        pending = reader.pending_holders()
+    finally:
+        reader.close()
+    directory = leases_directory_for(store)
+    if not pending and not directory.exists():
+        return
+    dead = dead_holders(directory, pending)
+
+    def destroy(provider: str, reference: bytes) -> None:
+        if provider not in mounted:
+            raise PsaError(PsaStatus.COMMUNICATION_FAILURE, f"provider {provider} is not configured")
+        mounted[provider].provider.destroy(reference)
+
+    if pending:
+        lease = Lease.acquire(directory)
+        writer = Writer.open(store, generations)
+        try:
+            while True:
+                claimed = writer.apply([ClaimOrphans(lease.holder, tuple(dead))])[0].stored
+                writer.apply(resolve_orphans(claimed, destroy).writes)
+                if len(claimed) < MAX_ORPHANS:
+                    break
+        finally:
+            writer.close()
+    for holder in dead:
+        discard(directory, holder)
+
+
+def listening(
+    service: Service,
+    config: ListenerConfig,
+    listener: Listener,
+    *,
+    index: int,
+    worker: int,
+    authenticators: Mapping[int, Authenticator],
+) -> Listening:
+    """A listener as this worker serves it."""
+    accepted = {number: authenticators[number] for number in config.auth_types}
+    users = Users(
+        service.users,
+        listener=index,
+        worker=worker,
+        max_connections=config.max_connections_per_user,
+        max_waiting=config.max_queued_requests_per_user,
+    )
+    return Listening(
+        listener.socket,
+        door=Door(accepted),
+        users=users,
+        timeout_s=config.timeout_s,
+        idle_timeout_s=config.kept_connection_idle_timeout_s,
+        max_requests=config.max_requests_per_connection,
+    )
+
+
+def worker_main(
+    service: Service, listeners: tuple[Listener, ...], generations: Generations, index: int, control: ControlLine
+) -> None:
+    """What a worker process runs."""
+    config = service.config
+    readers = [Reader.open(path) for path in service.stores]
+    authenticators = {auth.auth_type: AUTHENTICATORS[auth.name]() for auth in config.authenticators}
+    factory = KeyFactory([_holder(service, store) for store in range(len(service.stores))])
+    audit = AuditLog(_STANDARD_ERROR, log_format=config.core.log_format) if config.core.audit else None
+    observer = RequestObserver(audit)
+    pipeline = Pipeline(
+        core=CoreProvider(service.providers, list(authenticators.values()), readers, factory),
+        providers=service.providers,
+        keys=KeyCache(readers, generations),
+        factory=factory,
+        rules=Rules(
+            allow_deprecated=config.core.allow_deprecated,
+            buffer_size_limit_bytes=config.core.buffer_size_limit_bytes,
+            admins=config.admins,
+        ),
+        observe=observer,
+        clock_ns=perf_counter_ns,
+    )
+    Worker(
+        index,
+        control=control,
+        listeners=[
+            listening(service, one, listener, index=number, worker=index, authenticators=authenticators)
+            for number, (one, listener) in enumerate(zip(config.listeners, listeners, strict=True))
+        ],
+        pipeline=pipeline,
+        writers=[WriterLink(reader) for reader in readers],
+        loads=service.loads,
+        body_len_limit_bytes=config.core.body_len_limit_bytes,
+        execution_timeout_s=config.core.execution_timeout_s,
+        end_of_turn=observer.flush,
+    ).run()
+
+
+def _holder(service: Service, store: int) -> str:
+    """The lease of this process on a store; needed only where a back end keeps keys of its own."""
+    if any(mounted.provider.keeps_keys for mounted in service.providers if mounted.store == store):
+        return Lease.acquire(leases_directory_for(service.stores[store])).holder
+    return ""
+
+
+def helper_main(service: Service, control: ControlLine) -> None:
+    """What a helper process runs."""
+    run_helper(Executor([mounted.provider for mounted in service.providers]), control)
+
+
+def writer_main(store: Path, generations: Generations, control: ControlLine) -> None:
+    """What the writer process of a store runs."""
+    run_writer(Writer.open(store, generations), control)

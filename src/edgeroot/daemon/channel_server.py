@@ -1,0 +1,72 @@
+"""What the writer and the helpers have in common: a poll over the channels of their clients and the control line."""
+
+from __future__ import annotations
+
+import select
+
+from edgeroot.daemon.channel import Channel, ChannelClosedError
+from edgeroot.daemon.control import ControlLine, Message, Order
+
+
+class ChannelServer:
+    """Collects messages from clients that come and go at the supervisor's word."""
+
+    def __init__(self, control: ControlLine) -> None:
+        self._control = control
+        self._poll = select.epoll()
+        self._poll.register(control.fileno(), select.EPOLLIN)
+        self._channels: dict[int, Channel] = {}
+        self._draining = False
+
+    def ready(self) -> None:
+        """Tell the supervisor that requests may come."""
+        self._control.send(Message(Order.READY))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the supervisor has said DRAIN and every client has gone."""
+        return self._draining and not self._channels
+
+    def receive(self, *, wait: bool) -> list[tuple[Channel, int, bytes]]:
+        """What has arrived: from whom, the client's number for it, and the message.
+
+        SupervisorGoneError when the control line ends.
+        """
+        received: list[tuple[Channel, int, bytes]] = []
+        for fd, event in self._poll.poll(None if wait else 0):
+            channel = self._channels.get(fd)
+            if channel is None:
+                self._obey()
+            elif event & ~select.EPOLLOUT:
+                try:
+                    received += [(channel, number, message) for number, message in channel.get()]
+                except ChannelClosedError:
+                    self._drop(fd)
+            else:
+                self.flush(channel)
+        return received
+
+    def flush(self, channel: Channel) -> None:
+        """Send what is queued for a client; what it does not take yet follows later."""
+        fd = channel.fileno()
+        if fd < 0:  # the client has gone, and nobody waits for the answer
+            return
+        try:
+            channel.flush()
+        except ChannelClosedError:
+            self._drop(fd)
+            return
+        self._poll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if channel.has_output else 0))
+
+    def _obey(self) -> None:
+        for message in self._control.receive():
+            if message.order is Order.CONNECT and message.channel is not None:
+                channel = Channel(message.channel)
+                self._channels[channel.fileno()] = channel
+                self._poll.register(channel.fileno(), select.EPOLLIN)
+            elif message.order is Order.DRAIN:
+                self._draining = True
+
+    def _drop(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        self._channels.pop(fd).close()

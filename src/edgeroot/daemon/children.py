@@ -1,0 +1,66 @@
+"""The child processes of the service, as the supervisor sees them."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from edgeroot.daemon import hardening
+from edgeroot.daemon.control import ControlLine, Message, Order, Peer
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Child:
+    """A running child: what it is, its process id, our end of its control line."""
+
+    def __init__(self, peer: Peer, pid: int, control: ControlLine) -> None:
+        self.peer = peer
+        self.pid = pid
+        self.control = control
+        self.ready = False
+
+    def hear(self) -> None:
+        """Note what the child says; a child that is gone is noticed when it is reaped."""
+        for message in self.control.receive():
+            if message.order is Order.READY:
+                self.ready = True
+
+    def drain(self) -> None:
+        self.control.send(Message(Order.DRAIN))
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def spawn(peer: Peer, main: Callable[[ControlLine], None], *, close: Iterable[Callable[[], None]]) -> Child:
+    """Fork a child that runs ``main``. ``close`` are the supervisor's own descriptors, which are not for children."""
+    ours, theirs = ControlLine.pair()
+    parent_pid = os.getpid()
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return Child(peer, pid, ours)
+    code = 1
+    try:
+        hardening.end_with_parent(parent_pid)
+        hardening.name_process(f"edgeroot-{peer.role.value}")
+        signal.set_wakeup_fd(-1)
+        # The terminal sends these to the whole group; children end at the supervisor's word.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        ours.close()
+        for one in close:
+            one()
+        gc.freeze()  # what came from the supervisor stays shared and is never looked through again
+        main(theirs)
+        code = 0
+    except Exception:  # noqa: BLE001 - the last guard of a process, which ends with what is said here
+        _log.exception("the %s ended by a fault in the service itself; please report it", peer)
+    finally:
+        os._exit(code)

@@ -1,0 +1,134 @@
+"""A worker's links to the processes that work for it: the writers of the stores and the helpers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from typing import Final
+
+from edgeroot.daemon.channel import Channel, ChannelClosedError
+from edgeroot.daemon.users import User
+from edgeroot.keystore.reader import Reader
+from edgeroot.keystore.recovery import look_up_outcome
+from edgeroot.keystore.writes import Outcome, Result, Write, decode_outcome, encode_write
+from edgeroot.service.jobs import Job, JobOutcome
+from edgeroot.wire.status import ResponseStatus
+
+_LOST_HELPER: Final = JobOutcome(ResponseStatus.PSA_ERROR_COMMUNICATION_FAILURE)
+
+
+class WriterLink:
+    """Writes on their way to one store's writer. Each has a number, and is kept until its outcome is known."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._pending: dict[int, Write] = {}
+        self._channel: Channel | None = None
+
+    @property
+    def channel(self) -> Channel | None:
+        return self._channel
+
+    @property
+    def idle(self) -> bool:
+        return not self._pending
+
+    def send(self, number: int, write: Write) -> None:
+        """Queue a write; while there is no writer it waits for the next one."""
+        self._pending[number] = write
+        if self._channel is not None:
+            self._channel.put(number, encode_write(write))
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for this write's outcome any more; it may still be carried out."""
+        self._pending.pop(number, None)
+
+    def connect(self, channel: Channel) -> list[tuple[int, Outcome]]:
+        """A new writer is there, so the old one is dead and what it did is settled.
+
+        A write without an answer is looked up first: it is answered if the store shows its effect, and only otherwise
+        sent again.
+        """
+        self._channel = channel
+        settled = []
+        for number, write in list(self._pending.items()):
+            outcome = look_up_outcome(self._reader, write)
+            if outcome.result is Result.DONE:
+                settled.append((number, outcome))
+                del self._pending[number]
+            else:
+                channel.put(number, encode_write(write))
+        return settled
+
+    def receive(self) -> list[tuple[int, Outcome]]:
+        """Outcomes that have arrived. ChannelClosedError if the writer is gone."""
+        assert self._channel is not None
+        outcomes = []
+        for number, message in self._channel.get():
+            if self._pending.pop(number, None) is not None:
+                outcomes.append((number, decode_outcome(message)))
+        return outcomes
+
+    def disconnect(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+
+class HelperLinks:
+    """Jobs waiting for a helper, in turn by user; each helper has one of ours at a time."""
+
+    def __init__(self) -> None:
+        self._channels: dict[int, Channel] = {}
+        self._busy: dict[int, int] = {}  # helper to the number of its job
+        self._queues: OrderedDict[User, deque[tuple[int, Job]]] = OrderedDict()
+        self._dropped: set[int] = set()
+
+    def channels(self) -> Iterator[tuple[int, Channel]]:
+        return iter(self._channels.items())
+
+    def send(self, number: int, user: User, job: Job) -> None:
+        self._queues.setdefault(user, deque()).append((number, job))
+        self._dispatch()
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for this job any more; if it has not begun, it never will."""
+        self._dropped.add(number)
+
+    def connect(self, helper: int, channel: Channel) -> None:
+        self._channels[helper] = channel
+        self._dispatch()
+
+    def receive(self, helper: int) -> list[tuple[int, JobOutcome]]:
+        """Outcomes that have arrived; if the helper is gone, its job has failed."""
+        try:
+            outcomes = [(number, JobOutcome.decode(message)) for number, message in self._channels[helper].get()]
+        except ChannelClosedError:
+            self._channels.pop(helper).close()
+            number = self._busy.pop(helper, None)
+            return [] if number is None else [(number, _LOST_HELPER)]
+        if outcomes:
+            self._busy.pop(helper, None)
+            self._dispatch()
+        return outcomes
+
+    def _dispatch(self) -> None:
+        for helper, channel in self._channels.items():
+            if helper in self._busy:
+                continue
+            job = self._next()
+            if job is None:
+                return
+            self._busy[helper] = job[0]
+            channel.put(job[0], job[1].encode())
+
+    def _next(self) -> tuple[int, Job] | None:
+        while self._queues:
+            user, queue = self._queues.popitem(last=False)
+            number, job = queue.popleft()
+            if queue:
+                self._queues[user] = queue  # behind the others: their turn comes first
+            if number not in self._dropped:
+                return number, job
+            self._dropped.discard(number)
+        return None

@@ -1,0 +1,53 @@
+"""What the kernel can do so that secrets in memory stay there. Each measure says whether the system granted it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_NAME: Final = 15
+_PR_SET_NO_NEW_PRIVS: Final = 38
+_MCL_CURRENT_AND_FUTURE: Final = 3
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def protect_process() -> list[str]:
+    """No core dumps, no debugger of the same user, no new privileges, no swap. Returns what was refused, in words."""
+    refused = []
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        refused.append("other processes of this user may read this one's memory (PR_SET_DUMPABLE was refused)")
+    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        refused.append("programs started from here could gain privileges (PR_SET_NO_NEW_PRIVS was refused)")
+    # A lower limit would let mlockall succeed now and every later allocation fail.
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] != resource.RLIM_INFINITY:
+        refused.append("memory may be swapped out: give the service LimitMEMLOCK=infinity, or have no swap")
+    else:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        if _libc.mlockall(_MCL_CURRENT_AND_FUTURE) != 0:
+            refused.append("memory may be swapped out: mlockall was refused")
+    return refused
+
+
+def raise_descriptor_limit() -> int:
+    """Let this process open as many descriptors as it may; returns that number."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def end_with_parent(parent_pid: int) -> None:
+    """Have the kernel end this process when its parent ends, so that none outlives the service and its locks."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def name_process(name: str) -> None:
+    """What `ps` and `top` show for this process; the kernel keeps 15 bytes of it."""
+    _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)

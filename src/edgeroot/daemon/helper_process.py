@@ -1,0 +1,43 @@
+"""A process that carries out provider calls which would hold up a worker, one at a time and at the lowest priority."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from time import monotonic
+from typing import Final
+
+from edgeroot.daemon.channel import Channel
+from edgeroot.daemon.channel_server import ChannelServer
+from edgeroot.daemon.control import ControlLine, SupervisorGoneError
+from edgeroot.service.jobs import Executor, Job, JobOutcome
+from edgeroot.wire.status import ResponseStatus
+
+NICE: Final = 19
+
+
+def run_helper(executor: Executor, control: ControlLine) -> None:
+    """Serve until the supervisor says DRAIN and everybody has gone, or until the supervisor itself is gone.
+
+    Jobs are taken in the order of their arrival. A client sends its next one when it has the outcome of the last, so
+    that is a turn for each client.
+    """
+    os.nice(NICE)
+    server = ChannelServer(control)
+    server.ready()
+    jobs: deque[tuple[Channel, int, bytes]] = deque()
+    try:
+        while not (server.finished and not jobs):
+            jobs += server.receive(wait=not jobs)
+            if not jobs:
+                continue
+            channel, number, message = jobs.popleft()
+            if channel.fileno() < 0:  # the client has gone, and nobody waits for the outcome
+                continue
+            job = Job.decode(message)
+            overdue = monotonic() > job.deadline_s
+            outcome = JobOutcome(ResponseStatus.CONNECTION_ERROR) if overdue else executor.execute(job)
+            channel.put(number, outcome.encode())
+            server.flush(channel)
+    except SupervisorGoneError:
+        pass

@@ -1,0 +1,73 @@
+"""From a way to load the configuration to a running service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+from edgeroot.daemon import hardening
+from edgeroot.daemon.activation import ActivationError, inherited_sockets, match_listeners
+from edgeroot.daemon.assembly import StartError, provider_types
+from edgeroot.daemon.config import ConfigError, ServiceConfig
+from edgeroot.daemon.logging import get_logger, setup_logging
+from edgeroot.daemon.notify import Notifier
+from edgeroot.daemon.sockets import ListenError, inherited
+from edgeroot.daemon.supervisor import Supervisor
+from edgeroot.keystore.records import KeyStoreError
+from edgeroot.providers.api import ProviderType
+
+_log: Final = get_logger(__name__)
+
+
+class CannotStartError(Exception):
+    """The service does not start; the message says why and what to do."""
+
+
+def run_service(load: Callable[[dict[str, ProviderType]], ServiceConfig], *, check: bool) -> int:
+    """Run until told to stop and return the exit code; with ``check``, only look whether the configuration is good."""
+    types = provider_types()
+    try:
+        config = load(types)
+        if not config.core.allow_root and os.geteuid() == 0 and not check:
+            raise CannotStartError(
+                "the service does not run as root: start it as a user of its own, or set "
+                "core_settings.allow_root = true if you know why"
+            )
+        _set_up_logging(config)
+        if check:
+            return 0
+        for refused in hardening.protect_process():
+            _log.warning(refused)
+        hardening.raise_descriptor_limit()
+        hardening.name_process("parsec")
+        sockets = inherited_sockets(os.environ, pid=os.getpid())
+        matched = match_listeners(sockets, config.listeners) if sockets else ()
+        listeners = {
+            one.socket_path: inherited(fd, one)
+            for one, fd in zip(config.listeners, matched, strict=False)
+            if fd is not None
+        }
+
+        def reload() -> ServiceConfig:
+            fresh = load(types)
+            _set_up_logging(fresh)
+            return fresh
+
+        supervisor = Supervisor(
+            config,
+            types=types,
+            reload=reload,
+            inherited=listeners,
+            notifier=Notifier.from_environment(os.environ),
+        )
+    except (ConfigError, KeyStoreError, StartError, ListenError, ActivationError) as error:
+        raise CannotStartError(str(error)) from error
+    return supervisor.run()
+
+
+def _set_up_logging(config: ServiceConfig) -> None:
+    core = config.core
+    setup_logging(level=core.log_level, log_format=core.log_format, timestamps=core.log_timestamp)
+    for warning in config.warnings:
+        _log.warning(warning)

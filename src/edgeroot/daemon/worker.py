@@ -1,0 +1,508 @@
+"""A worker: accepts, reads, answers. One thread, one epoll loop that never waits for a byte, a lock or a back end.
+
+A request whose answer needs nothing but this process is answered in the turn in which it arrived, usually without the
+connection ever being registered anywhere. Everything else parks the connection and goes on with the others.
+"""
+
+from __future__ import annotations
+
+import _socket  # the C type: `socket.socket` adds Python calls to every accept and close
+import logging
+import select
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from socket import AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET
+from struct import Struct
+from time import monotonic
+from typing import Final
+
+from edgeroot.auth import PeerCredentials
+from edgeroot.daemon.channel import Channel, ChannelClosedError
+from edgeroot.daemon.connection import Connection, Listening, State
+from edgeroot.daemon.control import ControlLine, Message, Order, Role, SupervisorGoneError
+from edgeroot.daemon.elsewhere import HelperLinks, WriterLink
+from edgeroot.daemon.shared import WorkerLoads
+from edgeroot.daemon.timers import Timers
+from edgeroot.daemon.users import User
+from edgeroot.service.effects import EffectOutcome, ResponseSteps, StoreWrite
+from edgeroot.service.jobs import Job, JobOutcome
+from edgeroot.service.pipeline import Pipeline
+from edgeroot.wire.framing import bytes_needed, encode_early_error, encode_response, next_request
+from edgeroot.wire.header import FLAG_KEEP
+from edgeroot.wire.status import ResponseStatus, WireError
+
+_log: Final = logging.getLogger(__name__)
+_CREDENTIALS: Final = Struct("3i")
+_FIRST_READ_BYTES: Final = 8192
+_READ_BYTES: Final = 262144
+_REQUESTS_PER_TURN: Final = 32
+_ACCEPTS_PER_TURN: Final = 32
+_SLACK: Final = 4  # connections that a worker may be above the mean before it leaves new ones to the others
+_BUSY_RETRY_S: Final = 0.005
+_RESOURCE_RETRY_S: Final = 0.1
+
+
+class Worker:
+    """The loop. ``end_of_turn`` is called before each wait: it writes out what the turn has logged."""
+
+    def __init__(
+        self,
+        index: int,
+        *,
+        control: ControlLine,
+        listeners: Sequence[Listening],
+        pipeline: Pipeline,
+        writers: Sequence[WriterLink],
+        loads: WorkerLoads,
+        body_len_limit_bytes: int,
+        execution_timeout_s: float,
+        end_of_turn: Callable[[], None],
+    ) -> None:
+        self._index = index
+        self._control = control
+        self._listeners = {listening.socket.fileno(): listening for listening in listeners}
+        self._pipeline = pipeline
+        self._writers = writers
+        self._helpers = HelperLinks()
+        self._loads = loads
+        self._body_len_limit_bytes = body_len_limit_bytes
+        self._execution_timeout_s = execution_timeout_s
+        self._end_of_turn = end_of_turn
+        self._poll = select.epoll()
+        self._sources: dict[int, Callable[[], None]] = {}
+        self._blocked: set[int] = set()  # channels whose other end takes no more for now
+        self._connections: dict[int, Connection] = {}
+        self._open = 0
+        self._ready: OrderedDict[User, deque[Connection]] = OrderedDict()
+        self._waiting: dict[int, tuple[Connection, float, WriterLink | None]] = {}
+        self._timers = Timers()
+        self._number = 0
+        self._now = monotonic()
+        self._accepting = False
+        self._accept_at = 0.0
+        self._draining = False
+
+    def run(self) -> None:
+        """Serve until the supervisor says DRAIN and every accepted request is answered, or until it is gone."""
+        self._poll.register(self._control.fileno(), select.EPOLLIN)
+        self._sources[self._control.fileno()] = self._obey
+        self._control.send(Message(Order.READY))
+        try:
+            while not (self._draining and not self._open):
+                self._turn()
+        except SupervisorGoneError:
+            pass
+        self._end_of_turn()
+
+    def _turn(self) -> None:
+        if not self._ready:
+            self._end_of_turn()
+        events = self._poll.poll(self._timeout_s())
+        self._now = monotonic()
+        for fd, event in events:
+            connection = self._connections.get(fd)
+            if connection is not None:
+                self._on_event(connection, event)
+            elif fd in self._listeners:
+                self._accept(self._listeners[fd])
+            else:
+                self._sources[fd]()
+        self._serve_ready()
+        self._expire()
+        self._flush_channels()
+        self._balance()
+
+    # Turns and time
+
+    def _timeout_s(self) -> float:
+        if self._ready:
+            return 0
+        next_s = self._timers.next_s()
+        if self._waiting:
+            next_s = min(next_s, next(iter(self._waiting.values()))[1])
+        if not self._accepting and not self._draining:
+            next_s = min(next_s, self._accept_at)
+        if next_s == float("inf"):
+            return -1
+        return max(0.0, next_s - self._now)
+
+    def _expire(self) -> None:
+        for connection in self._timers.overdue(self._now):
+            idle = connection.requests and connection.input is None
+            if connection.state is State.SENDING or idle:
+                self._close(connection)
+            else:
+                self._refuse(connection, ResponseStatus.CONNECTION_ERROR)
+        while self._waiting:
+            number, (connection, deadline_s, writer) = next(iter(self._waiting.items()))
+            if deadline_s > self._now:
+                break
+            if writer is not None:
+                writer.forget(number)
+                status = ResponseStatus.KEY_INFO_MANAGER_ERROR
+            else:
+                self._helpers.forget(number)
+                connection.user.add_waiting(-1)
+                status = ResponseStatus.CONNECTION_ERROR
+            del self._waiting[number]
+            request = connection.request
+            assert request is not None
+            connection.steps = None
+            self._answer(
+                connection,
+                encode_response(
+                    provider=request.provider, session=request.session, opcode=request.opcode, status=status
+                ),
+            )
+
+    def _balance(self) -> None:
+        self._loads.set(self._index, self._open)
+        if self._draining:
+            return
+        accept = self._open <= self._loads.mean() + _SLACK and self._now >= self._accept_at
+        if accept != self._accepting:
+            self._accepting = accept
+            if not accept:
+                self._accept_at = max(self._accept_at, self._now + _BUSY_RETRY_S)
+            for fd in self._listeners:
+                if accept:
+                    self._poll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+                else:
+                    self._poll.unregister(fd)
+        elif not accept:
+            self._accept_at = self._now + _BUSY_RETRY_S
+
+    # Accepting and reading
+
+    def _accept(self, listening: Listening) -> None:
+        accept = listening.socket._accept  # type: ignore[attr-defined] # what `accept` wraps; the wrapper costs as much as a system call
+        now = self._now
+        for _ in range(_ACCEPTS_PER_TURN):
+            try:
+                fd, _address = accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                _log.warning("cannot accept a connection: %s", error)
+                self._accept_at = now + _RESOURCE_RETRY_S
+                return
+            sock = _socket.socket(AF_UNIX, SOCK_STREAM, 0, fd)
+            peer = PeerCredentials(*_CREDENTIALS.unpack(sock.getsockopt(SOL_SOCKET, SO_PEERCRED, _CREDENTIALS.size)))
+            user = listening.users.get(peer.uid)
+            if not user.may_connect:
+                sock.close()
+                continue
+            self._open += 1
+            connection = Connection(sock, fd, listening, user, peer)
+            connection.deadline_s = now + listening.timeout_s
+            self._read(connection, _FIRST_READ_BYTES)
+            if self._open > self._loads.mean() + _SLACK:
+                return
+
+    def _on_event(self, connection: Connection, event: int) -> None:
+        if connection.state is State.READING:
+            self._read(connection, _FIRST_READ_BYTES if connection.needed_bytes == 0 else _READ_BYTES)
+        elif connection.state is State.SENDING:
+            self._send_rest(connection)
+        else:
+            # More bytes, or the end of the line, while a request is being served: nothing to do until it is answered.
+            self._stop_polling(connection)
+
+    def _read(self, connection: Connection, size_bytes: int) -> None:
+        try:
+            data = connection.socket.recv(size_bytes, MSG_DONTWAIT)
+        except BlockingIOError:
+            self._park(connection, connection.deadline_s)
+            return
+        except OSError:
+            self._close(connection)
+            return
+        if not data:
+            if connection.requests and connection.input is None:
+                self._close(connection)  # the end of a kept connection between two requests
+            else:
+                self._refuse(connection, ResponseStatus.CONNECTION_ERROR)
+            return
+        received = connection.input
+        if received is None:
+            self._parse(connection, data)
+            return
+        received += data
+        if len(received) >= connection.needed_bytes:
+            self._parse(connection, received)
+
+    def _parse(self, connection: Connection, received: bytes | bytearray) -> None:
+        try:
+            request = next_request(received, body_len_limit=self._body_len_limit_bytes)
+            if request is None:
+                connection.needed_bytes = bytes_needed(received)
+        except WireError as error:
+            self._refuse(connection, error.status)
+            return
+        if request is None:
+            if connection.input is None:
+                connection.input = bytearray(received)
+                # The time for a whole request runs from the accept, or from the first byte on a kept connection.
+                if connection.requests:
+                    connection.deadline_s = self._now + connection.listening.timeout_s
+            self._park(connection, connection.deadline_s)
+            return
+        connection.needed_bytes = 0
+        rest = received[request.size_bytes :] if len(received) > request.size_bytes else None
+        connection.input = bytearray(rest) if rest else None
+        connection.request = request
+        self._make_ready(connection)
+
+    def _make_ready(self, connection: Connection) -> None:
+        connection.state = State.READY
+        queue = self._ready.get(connection.user)
+        if queue is None:
+            self._ready[connection.user] = deque((connection,))
+        else:
+            queue.append(connection)
+
+    # Serving
+
+    def _serve_ready(self) -> None:
+        """One request of each user in turn; after some of them, look who else has come."""
+        ready = self._ready
+        for _ in range(_REQUESTS_PER_TURN):
+            if not ready:
+                return
+            user, queue = ready.popitem(last=False)
+            connection = queue.popleft()
+            if queue:
+                ready[user] = queue
+            if connection.steps is not None:
+                self._advance(connection, connection.steps, connection.outcome)
+                continue
+            request = connection.request
+            assert request is not None
+            connection.requests += 1
+            answer = self._pipeline.handle(request, connection.peer, connection.listening.door)
+            if isinstance(answer, bytes):
+                self._answer(connection, answer)
+            else:
+                self._advance(connection, answer, None)
+
+    def _advance(self, connection: Connection, steps: ResponseSteps, outcome: EffectOutcome) -> None:
+        try:
+            effect = steps.send(outcome)
+        except StopIteration as end:
+            connection.steps = None
+            self._answer(connection, end.value)
+            return
+        connection.steps = steps
+        connection.outcome = None
+        if isinstance(effect, StoreWrite):
+            writer = self._writers[effect.store]
+            writer.send(self._wait(connection, writer), effect.write)
+        elif isinstance(effect, Job):
+            if not connection.user.may_wait:
+                self._close(connection)
+                return
+            connection.user.add_waiting(1)
+            number = self._wait(connection, None)
+            self._helpers.send(number, connection.user, effect.due(self._waiting[number][1]))
+        else:
+            self._make_ready(connection)
+
+    def _wait(self, connection: Connection, writer: WriterLink | None) -> int:
+        self._number += 1
+        self._waiting[self._number] = (connection, self._now + self._execution_timeout_s, writer)
+        connection.state = State.WAITING
+        self._count(connection)
+        return self._number
+
+    def _resume(self, number: int, outcome: EffectOutcome) -> None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is None:
+            return
+        connection = waiting[0]
+        if isinstance(outcome, JobOutcome):
+            connection.user.add_waiting(-1)
+        connection.outcome = outcome
+        self._make_ready(connection)
+
+    # Answering
+
+    def _answer(self, connection: Connection, response: bytes) -> None:
+        request = connection.request
+        keep = (
+            request is not None
+            and request.flags & FLAG_KEEP
+            and connection.requests < connection.listening.max_requests
+            and not self._draining
+        )
+        try:
+            sent = connection.socket.send(response, MSG_DONTWAIT | MSG_NOSIGNAL)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._close(connection)
+            return
+        if not keep:
+            connection.request = None
+        if sent < len(response):
+            connection.state = State.SENDING
+            connection.output = memoryview(response)[sent:]
+            self._park(connection, self._now + connection.listening.timeout_s)
+        elif keep:
+            self._next(connection)
+        else:
+            self._close(connection)
+
+    def _send_rest(self, connection: Connection) -> None:
+        output = connection.output
+        assert output is not None
+        try:
+            sent = connection.socket.send(output, MSG_DONTWAIT | MSG_NOSIGNAL)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(connection)
+            return
+        if sent < len(output):
+            connection.output = output[sent:]
+            return
+        connection.output = None
+        if connection.request is None or self._draining:
+            self._close(connection)
+        else:
+            self._poll.modify(connection.fd, select.EPOLLIN)
+            self._next(connection)
+
+    def _next(self, connection: Connection) -> None:
+        """Wait for the next request on a kept connection, which may be here already."""
+        connection.state = State.READING
+        connection.request = None
+        received = connection.input
+        if received is not None:
+            connection.input = None
+            connection.deadline_s = self._now + connection.listening.timeout_s
+            self._parse(connection, received)
+        else:
+            self._park(connection, self._now + connection.listening.idle_timeout_s)
+
+    def _refuse(self, connection: Connection, status: ResponseStatus) -> None:
+        """Answer what is no request, and close; such an answer echoes nothing."""
+        connection.request = None
+        connection.input = None
+        self._answer(connection, encode_early_error(status))
+
+    # Connections and the poll
+
+    def _park(self, connection: Connection, deadline_s: float) -> None:
+        if connection.state is State.SENDING:
+            events = select.EPOLLOUT
+        else:
+            events = select.EPOLLIN
+        if not connection.polled:
+            self._poll.register(connection.fd, events)
+            connection.polled = True
+            self._connections[connection.fd] = connection
+            self._count(connection)
+        elif connection.state is State.SENDING:
+            self._poll.modify(connection.fd, events)
+        self._timers.set(connection, deadline_s)
+
+    def _count(self, connection: Connection) -> None:
+        if not connection.counted:
+            connection.counted = True
+            connection.user.add_connections(1)
+
+    def _stop_polling(self, connection: Connection) -> None:
+        self._poll.unregister(connection.fd)
+        del self._connections[connection.fd]
+        connection.polled = False
+
+    def _close(self, connection: Connection) -> None:
+        if connection.polled:
+            del self._connections[connection.fd]  # closing takes it out of the poll
+            connection.polled = False
+        if connection.counted:
+            connection.counted = False
+            connection.user.add_connections(-1)
+        connection.state = State.CLOSED
+        connection.input = connection.output = connection.request = connection.steps = None
+        connection.socket.close()
+        self._open -= 1
+
+    # The supervisor and the processes that work for us
+
+    def _obey(self) -> None:
+        for message in self._control.receive():
+            if message.order is Order.DRAIN:
+                self._drain()
+            elif message.order is Order.CONNECT and message.channel is not None and message.peer is not None:
+                channel = Channel(message.channel)
+                self._poll.register(channel.fileno(), select.EPOLLIN)
+                index = message.peer.index
+                if message.peer.role is Role.WRITER:
+                    writer = self._writers[index]
+                    if writer.channel is not None:
+                        self._lose_writer(writer)
+                    self._sources[channel.fileno()] = partial(self._hear_writer, writer)
+                    for number, outcome in writer.connect(channel):
+                        self._resume(number, outcome)
+                else:
+                    fd = channel.fileno()
+                    self._sources[fd] = partial(self._hear_helper, index, fd)
+                    self._helpers.connect(index, channel)
+
+    def _hear_writer(self, writer: WriterLink) -> None:
+        try:
+            outcomes = writer.receive()
+        except ChannelClosedError:
+            self._lose_writer(writer)
+            return
+        for number, outcome in outcomes:
+            self._resume(number, outcome)
+
+    def _lose_writer(self, writer: WriterLink) -> None:
+        if writer.channel is not None:
+            fd = writer.channel.fileno()
+            self._poll.unregister(fd)
+            del self._sources[fd]
+            self._blocked.discard(fd)
+            writer.disconnect()
+
+    def _hear_helper(self, helper: int, fd: int) -> None:
+        for number, outcome in self._helpers.receive(helper):
+            self._resume(number, outcome)
+        if not any(index == helper for index, _ in self._helpers.channels()):
+            del self._sources[fd]
+            self._blocked.discard(fd)
+
+    def _flush_channels(self) -> None:
+        channels = [writer.channel for writer in self._writers if writer.channel is not None]
+        channels += [channel for _, channel in self._helpers.channels()]
+        for channel in channels:
+            if not channel.has_output:
+                continue
+            try:
+                channel.flush()
+            except ChannelClosedError:
+                continue  # the poll reports the end of the channel, and there it is dealt with
+            self._watch_output(channel)
+
+    def _watch_output(self, channel: Channel) -> None:
+        fd = channel.fileno()
+        if channel.has_output == (fd in self._blocked):
+            return
+        if channel.has_output:
+            self._blocked.add(fd)
+            self._poll.modify(fd, select.EPOLLIN | select.EPOLLOUT)
+        else:
+            self._blocked.discard(fd)
+            self._poll.modify(fd, select.EPOLLIN)
+
+    def _drain(self) -> None:
+        self._draining = True
+        if self._accepting:
+            for fd in self._listeners:
+                self._poll.unregister(fd)
+        for connection in list(self._connections.values()):
+            if connection.state is State.READING and connection.requests and connection.input is None:
+                self._close(connection)

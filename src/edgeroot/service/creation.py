@@ -1,0 +1,193 @@
+"""Creating and destroying keys so that a crash at any moment loses no acknowledged key and leaves no ghost.
+
+Where the reference is a blob, the record *is* the key, and each of the two is a single write. Where the back end keeps
+the key, the name is reserved under the planned place first, and marked before the back end destroys; whoever dies in
+between leaves a record that says what has to be cleaned up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+from edgeroot.keystore.records import KeyIdentity, KeyRecord
+from edgeroot.keystore.writes import (
+    Commit,
+    Finish,
+    Insert,
+    Mark,
+    Outcome,
+    Release,
+    Remove,
+    RemoveClient,
+    Reserve,
+    Result,
+    Unmark,
+    Write,
+)
+from edgeroot.providers.api import Created
+from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, Secret
+from edgeroot.service.effects import BodySteps, EffectOutcome, StepsTo, StoreWrite
+from edgeroot.service.jobs import Job, JobOutcome
+from edgeroot.service.mounted import MountedProvider
+from edgeroot.wire.codec import encode_operation
+from edgeroot.wire.opcodes import Opcode
+from edgeroot.wire.operations import PsaDestroyKey
+from edgeroot.wire.status import ResponseStatus, WireError
+
+_log: Final = logging.getLogger(__name__)
+_STATUS: Final = {
+    Result.ALREADY_EXISTS: ResponseStatus.PSA_ERROR_ALREADY_EXISTS,
+    Result.DOES_NOT_EXIST: ResponseStatus.PSA_ERROR_DOES_NOT_EXIST,
+    Result.CONFLICT: ResponseStatus.KEY_INFO_MANAGER_ERROR,
+    Result.NO_SPACE: ResponseStatus.PSA_ERROR_INSUFFICIENT_STORAGE,
+    Result.FAILED: ResponseStatus.KEY_INFO_MANAGER_ERROR,
+}
+# Back-end errors after which nobody knows whether the key was made or destroyed.
+_UNCERTAIN: Final = (
+    PsaStatus.COMMUNICATION_FAILURE,
+    PsaStatus.HARDWARE_FAILURE,
+    PsaStatus.GENERIC_ERROR,
+    PsaStatus.CORRUPTION_DETECTED,
+)
+_OutcomeT = TypeVar("_OutcomeT", Outcome, JobOutcome)
+
+
+def expect(kind: type[_OutcomeT], outcome: EffectOutcome) -> _OutcomeT:
+    """The outcome of an effect, which has the type that belongs to the effect."""
+    if not isinstance(outcome, kind):
+        raise TypeError(f"an effect was answered with {type(outcome).__name__} instead of {kind.__name__}")
+    return outcome
+
+
+def write_done(outcome: EffectOutcome) -> Outcome:
+    """The outcome of a write that was carried out; WireError for any other."""
+    written = expect(Outcome, outcome)
+    if written.result is not Result.DONE:
+        raise WireError(_STATUS[written.result], written.detail)
+    return written
+
+
+class KeyFactory:
+    """Creates and destroys keys. ``holders`` are the leases of this process, one for each store."""
+
+    def __init__(self, holders: Sequence[str]) -> None:
+        self._holders = holders
+
+    def create(
+        self,
+        mounted: MountedProvider,
+        identity: KeyIdentity,
+        attributes: KeyAttributes,
+        *,
+        material: Secret | None,
+        job: Job | None,
+    ) -> BodySteps:
+        """Steps that end with the empty body. ``job`` is the creation as a job, where it must not run here."""
+        if mounted.provider.keeps_keys:
+            return self._create_in_back_end(mounted, identity, attributes, material=material, job=job)
+        return self._create_blob(mounted, identity, attributes, material=material, job=job)
+
+    def destroy(self, mounted: MountedProvider, identity: KeyIdentity) -> BodySteps:
+        """Steps that end with the empty body; WireError PsaErrorDoesNotExist if there is no such key."""
+        if not mounted.provider.keeps_keys:
+            write_done((yield StoreWrite(mounted.store, Remove(identity))))
+            return b""
+        marked = write_done((yield StoreWrite(mounted.store, Mark(identity, self._holders[mounted.store]))))
+        try:
+            yield from self._destroy_in_back_end(mounted, marked.stored[0].record.reference)
+        except PsaError as error:
+            if error.status not in _UNCERTAIN:
+                write_done((yield StoreWrite(mounted.store, Unmark(identity, self._holders[mounted.store]))))
+            raise
+        write_done((yield StoreWrite(mounted.store, Finish(identity, self._holders[mounted.store]))))
+        return b""
+
+    def destroy_all(
+        self, mounted: MountedProvider, authenticator: int, application: str, key_names: list[str]
+    ) -> BodySteps:
+        """Steps that destroy an application's keys in one provider; one key's failure does not keep the others."""
+        if not mounted.provider.keeps_keys:
+            write_done((yield StoreWrite(mounted.store, RemoveClient(authenticator, application, mounted.name))))
+            return b""
+        for key_name in key_names:
+            try:
+                yield from self.destroy(mounted, KeyIdentity(authenticator, application, mounted.name, key_name))
+            except (WireError, PsaError) as error:
+                _log.warning("a key of a deleted client could not be destroyed: %s", error)
+        return b""
+
+    def _create_blob(
+        self,
+        mounted: MountedProvider,
+        identity: KeyIdentity,
+        attributes: KeyAttributes,
+        *,
+        material: Secret | None,
+        job: Job | None,
+    ) -> BodySteps:
+        created = yield from _make(mounted, None, attributes, material=material, job=job)
+        record = KeyRecord(identity, created.reference, created.attributes)
+        write_done((yield StoreWrite(mounted.store, Insert(record))))
+        return b""
+
+    def _create_in_back_end(
+        self,
+        mounted: MountedProvider,
+        identity: KeyIdentity,
+        attributes: KeyAttributes,
+        *,
+        material: Secret | None,
+        job: Job | None,
+    ) -> BodySteps:
+        planned = mounted.provider.plan(attributes)
+        if planned is None:
+            raise PsaError(PsaStatus.GENERIC_ERROR, "a provider that keeps keys planned no place for one")
+        record = KeyRecord(identity, planned, attributes)
+        write_done((yield StoreWrite(mounted.store, Reserve(record, self._holders[mounted.store]))))
+        try:
+            created = yield from _make(mounted, planned, attributes, material=material, job=job)
+        except PsaError as error:
+            if error.status in _UNCERTAIN:
+                yield from self._destroy_in_back_end(mounted, planned)
+            yield from self._tell(mounted, Release(identity, self._holders[mounted.store]))
+            raise
+        write_done(
+            (
+                yield StoreWrite(
+                    mounted.store, Commit(identity, self._holders[mounted.store], created.reference, created.attributes)
+                )
+            )
+        )
+        return b""
+
+    def _tell(self, mounted: MountedProvider, write: Write) -> BodySteps:
+        outcome = expect(Outcome, (yield StoreWrite(mounted.store, write)))
+        if outcome.result is not Result.DONE:
+            _log.warning("the store did not take back a reservation: %s", outcome.detail or outcome.result.name)
+        return b""
+
+    def _destroy_in_back_end(self, mounted: MountedProvider, reference: bytes) -> BodySteps:
+        if not mounted.remote:
+            mounted.provider.destroy(reference)
+            return b""
+        body = encode_operation(PsaDestroyKey(""))  # who carries a job out needs no name
+        job = Job(mounted.index, Opcode.PSA_DESTROY_KEY, body, reference)
+        expect(JobOutcome, (yield job)).raise_for_status()
+        return b""
+
+
+def _make(
+    mounted: MountedProvider,
+    planned: bytes | None,
+    attributes: KeyAttributes,
+    *,
+    material: Secret | None,
+    job: Job | None,
+) -> StepsTo[Created]:
+    if job is None:
+        return mounted.provider.create(planned, attributes, material)
+    outcome = expect(JobOutcome, (yield job.at(planned or b"")))
+    outcome.raise_for_status()
+    return Created(outcome.reference, KeyAttributes.from_bytes(outcome.attributes))

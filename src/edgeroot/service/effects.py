@@ -1,0 +1,43 @@
+"""What the pipeline asks its surroundings to do before it can answer.
+
+A request that can be answered at once is; any other is a generator that yields one of these and is sent the outcome:
+
+* :class:`StoreWrite`: hand the write to the store's writer; the outcome is :class:`edgeroot.keystore.writes.Outcome`.
+* :class:`~edgeroot.service.jobs.Job`: let a helper or a host do it; the outcome is a ``JobOutcome``.
+* :data:`PAUSE`: let other users' requests go first; the outcome is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from edgeroot.keystore.writes import Outcome, Write
+from edgeroot.service.jobs import Job, JobOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class StoreWrite:
+    """A change of the store with this index."""
+
+    store: int
+    write: Write
+
+
+class Pause:
+    """See :data:`PAUSE`."""
+
+    __slots__ = ()
+
+
+PAUSE: Final = Pause()
+
+Effect = StoreWrite | Job | Pause
+EffectOutcome = Outcome | JobOutcome | None
+_T = TypeVar("_T")
+StepsTo = Generator[Effect, EffectOutcome, _T]
+BodySteps = StepsTo[bytes]
+"""Yields effects and returns a response's body; raises WireError or PsaError."""
+ResponseSteps = StepsTo[bytes]
+"""Yields effects and returns a whole response; never raises."""

@@ -1,0 +1,288 @@
+"""The pipeline: one request in, one response out, every rule of the service in between.
+
+The steps and their order are those of the Parsec book ("Request flow" and "API overview") as upstream carries them out;
+a client can tell the order from the status it gets, so it is part of the interface.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from edgeroot.auth import AuthenticationError, AuthenticationFailure, Identity, PeerCredentials
+from edgeroot.keystore.records import KeyIdentity, KeyStoreError
+from edgeroot.providers.api import Capabilities, Function
+from edgeroot.psa import Algorithm, KeyAttributes, PsaError, Secret, UsageFlags
+from edgeroot.psa.policy import compatible, is_deprecated
+from edgeroot.service.call import Call, Door
+from edgeroot.service.core import CoreProvider
+from edgeroot.service.creation import KeyFactory, expect
+from edgeroot.service.effects import BodySteps, ResponseSteps
+from edgeroot.service.jobs import Job, JobOutcome
+from edgeroot.service.keys import CachedKey, KeyCache
+from edgeroot.service.mounted import MountedProvider
+from edgeroot.service.statuses import raise_violation
+from edgeroot.service.uses import KEY_USES, KEYLESS_USES, KeylessUse, KeyUse
+from edgeroot.wire import operations as ops
+from edgeroot.wire.codec import decode_operation, encode_result
+from edgeroot.wire.framing import Request, check_request, encode_response
+from edgeroot.wire.opcodes import SPECS
+from edgeroot.wire.operations import AuthType, CheckType, ProviderId
+from edgeroot.wire.status import ResponseStatus, WireError
+
+_log: Final = logging.getLogger(__name__)
+_SUCCESS: Final = ResponseStatus.SUCCESS
+_USING: Final = (
+    (UsageFlags.ENCRYPT, Function.ASYMMETRIC_ENCRYPT | Function.AEAD_ENCRYPT | Function.CIPHER_ENCRYPT),
+    (UsageFlags.DECRYPT, Function.ASYMMETRIC_DECRYPT | Function.AEAD_DECRYPT | Function.CIPHER_DECRYPT),
+    (UsageFlags.SIGN_HASH, Function.SIGN_HASH),
+    (UsageFlags.VERIFY_HASH, Function.VERIFY_HASH),
+    (UsageFlags.SIGN_MESSAGE, Function.SIGN_MESSAGE | Function.MAC_COMPUTE),
+    (UsageFlags.VERIFY_MESSAGE, Function.VERIFY_MESSAGE | Function.MAC_VERIFY),
+)
+
+
+class Observer(Protocol):
+    """Is told of every answered request: for the audit log and the metrics."""
+
+    def __call__(self, call: Call, status: int, duration_ns: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the configuration says to the pipeline."""
+
+    allow_deprecated: bool = False
+    buffer_size_limit_bytes: int = 1048576
+    admins: frozenset[Identity] = frozenset()
+
+
+class Pipeline:
+    """Answers parsed requests. One instance per process, used by one thread."""
+
+    def __init__(
+        self,
+        *,
+        core: CoreProvider,
+        providers: Sequence[MountedProvider],
+        keys: KeyCache,
+        factory: KeyFactory,
+        rules: Rules,
+        observe: Observer,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._core = core
+        self._providers: Mapping[int, MountedProvider] = {mounted.wire_id: mounted for mounted in providers}
+        self._keys = keys
+        self._factory = factory
+        self._rules = rules
+        self._observe = observe
+        self._clock_ns = clock_ns
+
+    def handle(self, request: Request, peer: PeerCredentials, door: Door) -> bytes | ResponseSteps:
+        """The whole response, or the steps to it."""
+        call = Call(request, peer, door, self._clock_ns())
+        try:
+            body = self._serve(call)
+            if not isinstance(body, bytes):
+                return self._continue(call, body)
+            status = _SUCCESS
+        except Exception as error:  # noqa: BLE001 - the guard of each request: whatever happens, the client is answered
+            body, status = b"", self._status_of(call, error)
+        return self._answer(call, status, body)
+
+    def _continue(self, call: Call, steps: BodySteps) -> ResponseSteps:
+        try:
+            body = yield from steps
+            status = _SUCCESS
+        except Exception as error:  # noqa: BLE001 - the guard of each request: whatever happens, the client is answered
+            body, status = b"", self._status_of(call, error)
+        return self._answer(call, status, body)
+
+    def _answer(self, call: Call, status: ResponseStatus, body: bytes) -> bytes:
+        request = call.request
+        self._observe(call, status, self._clock_ns() - call.started_ns)
+        return encode_response(
+            provider=request.provider, session=request.session, opcode=request.opcode, status=status, body=body
+        )
+
+    def _status_of(self, call: Call, error: Exception) -> ResponseStatus:
+        if isinstance(error, WireError):
+            return error.status
+        if isinstance(error, PsaError):
+            if error.detail:
+                _log.debug("%s: %s", call.request.opcode, error)
+            return ResponseStatus.from_psa(error.status)
+        if isinstance(error, KeyStoreError):
+            _log.error("the key store failed: %s", error)
+            return ResponseStatus.KEY_INFO_MANAGER_ERROR
+        _log.exception("a fault in the service itself; please report it")
+        return ResponseStatus.PSA_ERROR_GENERIC_ERROR
+
+    def _serve(self, call: Call) -> bytes | BodySteps:
+        request = call.request
+        opcode = request.opcode
+        # The numbers follow the order that clients can observe; 1 to 6 are the framing's.
+        check_request(request)  # 7. content type, accept type, authentication type, opcode, provider id
+        if request.auth_type != AuthType.NO_AUTH:
+            call.identity = self._authenticate(call)  # 8.
+        is_core = request.provider == ProviderId.CORE
+        if not is_core:
+            call.provider = self._providers.get(request.provider)
+            if call.provider is None:  # 9.
+                raise WireError(ResponseStatus.PROVIDER_NOT_REGISTERED)
+        spec = SPECS[opcode]
+        if spec.core != is_core:  # 10.
+            raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
+        if spec.admin and call.require_identity() not in self._rules.admins:  # 11.
+            raise WireError(ResponseStatus.ADMIN_OPERATION)
+        operation = decode_operation(opcode, request.body)  # 12.
+        if spec.needs_identity and call.identity is None:  # 13.
+            raise WireError(ResponseStatus.NOT_AUTHENTICATED)
+        if is_core:  # 14.
+            return self._core.handle(call, operation)
+        use = KEY_USES.get(opcode)
+        if use is not None:
+            return self._use_key(call, use, operation)
+        keyless = KEYLESS_USES.get(opcode)
+        if keyless is not None:
+            return self._use_no_key(call, keyless, operation)
+        return self._manage(call, operation)
+
+    def _authenticate(self, call: Call) -> Identity:
+        authenticator = call.door.authenticators.get(call.request.auth_type)
+        if authenticator is None:
+            raise WireError(ResponseStatus.AUTHENTICATOR_NOT_REGISTERED)
+        try:
+            return authenticator.authenticate(call.request.auth, call.peer)
+        except AuthenticationError as error:
+            if error.kind is AuthenticationFailure.INVALID_ENCODING:
+                raise WireError(ResponseStatus.INVALID_ENCODING, str(error)) from error
+            raise WireError(ResponseStatus.AUTHENTICATION_ERROR, str(error)) from error
+
+    def _use_key(self, call: Call, use: KeyUse, operation: ops.Operation) -> bytes | BodySteps:
+        mounted = call.require_provider()
+        key_name = (
+            operation.private_key_name if isinstance(operation, ops.PsaRawKeyAgreement) else operation.key_name  # type: ignore[attr-defined] # every other key use has one
+        )
+        key = self._find(call, mounted, key_name, use.function)
+        if use.has_algorithm:
+            key.require(use.usage, operation.alg)  # type: ignore[attr-defined] # has_algorithm says so
+        elif use.usage and not key.attributes.usage & use.usage:
+            raise WireError(ResponseStatus.PSA_ERROR_NOT_PERMITTED)
+        if use.check is not None:
+            violation = use.check(operation)
+            if violation is not None:
+                raise_violation(violation)
+        provider = mounted.provider
+        if mounted.remote or provider.is_slow(use.function, key.attributes, len(call.request.body)):
+            return self._use_elsewhere(call, mounted, key)
+        return encode_result(use.call(provider, key.loaded(provider), operation))
+
+    def _find(self, call: Call, mounted: MountedProvider, key_name: str, function: Function) -> CachedKey:
+        if not mounted.offers(function):
+            raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
+        call.key_name = key_name
+        application = call.require_identity()
+        identity = KeyIdentity(application.authenticator, application.application, mounted.name, key_name)
+        return self._keys.find(identity, mounted.store)
+
+    def _use_elsewhere(self, call: Call, mounted: MountedProvider, key: CachedKey) -> BodySteps:
+        job = Job(mounted.index, call.request.opcode, call.request.body, key.reference, bytes(key.attributes))
+        outcome = expect(JobOutcome, (yield job))
+        outcome.raise_for_status()
+        return outcome.body
+
+    def _use_no_key(self, call: Call, use: KeylessUse, operation: ops.Operation) -> bytes | BodySteps:
+        mounted = call.require_provider()
+        if not mounted.offers(use.function):
+            raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
+        input_bytes = len(call.request.body)
+        if isinstance(operation, ops.PsaGenerateRandom):
+            if operation.size > self._rules.buffer_size_limit_bytes:
+                raise WireError(ResponseStatus.RESPONSE_TOO_LARGE)
+            input_bytes = operation.size
+        if mounted.remote or mounted.provider.is_slow(use.function, None, input_bytes):
+            return self._use_no_key_elsewhere(call, mounted)
+        return encode_result(use.call(mounted.provider, operation))
+
+    def _use_no_key_elsewhere(self, call: Call, mounted: MountedProvider) -> BodySteps:
+        outcome = expect(JobOutcome, (yield Job(mounted.index, call.request.opcode, call.request.body)))
+        outcome.raise_for_status()
+        return outcome.body
+
+    def _manage(self, call: Call, operation: ops.Operation) -> bytes | BodySteps:
+        match operation:
+            case ops.PsaGenerateKey(key_name=key_name, attributes=attributes):
+                if not self._rules.allow_deprecated and is_deprecated(attributes):
+                    raise WireError(ResponseStatus.DEPRECATED_PRIMITIVE)
+                return self._create(call, key_name, attributes, Function.GENERATE_KEY, None)
+            case ops.PsaImportKey(key_name=key_name, attributes=attributes, data=data):
+                if is_deprecated(attributes):
+                    _log.warning("importing a key for a deprecated primitive: %r", attributes.key_type)
+                return self._create(call, key_name, attributes, Function.IMPORT_KEY, Secret(data))
+            case ops.PsaDestroyKey(key_name=key_name):
+                return self._destroy(call, key_name)
+            case ops.CanDoCrypto(check_type=check_type, attributes=attributes):
+                _require_crypto(call.require_provider().provider.capabilities(), check_type, attributes)
+                return b""
+        raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
+
+    def _create(
+        self, call: Call, key_name: str, attributes: KeyAttributes, function: Function, material: Secret | None
+    ) -> BodySteps:
+        mounted = call.require_provider()
+        if not mounted.offers(function):
+            raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
+        call.key_name = key_name
+        application = call.require_identity()
+        identity = KeyIdentity(application.authenticator, application.application, mounted.name, key_name)
+        # A look before the work; the writer has the last word.
+        if self._keys.exists(identity, mounted.store):
+            raise WireError(ResponseStatus.PSA_ERROR_ALREADY_EXISTS)
+        job = None
+        if mounted.remote or mounted.provider.is_slow(function, attributes, len(call.request.body)):
+            job = Job(mounted.index, call.request.opcode, call.request.body)
+        return self._factory.create(mounted, identity, attributes, material=material, job=job)
+
+    def _destroy(self, call: Call, key_name: str) -> BodySteps:
+        mounted = call.require_provider()
+        call.key_name = key_name
+        application = call.require_identity()
+        identity = KeyIdentity(application.authenticator, application.application, mounted.name, key_name)
+        self._keys.forget(identity)
+        return self._factory.destroy(mounted, identity)
+
+
+def _require_crypto(capabilities: Capabilities, check_type: CheckType, attributes: KeyAttributes) -> None:
+    """CanDoCrypto: returns if it can be done, raises PsaErrorNotSupported for every kind of no."""
+
+    def held(function: Function) -> bool:
+        return capabilities.can_hold(function, attributes.key_type, attributes.key_bits)
+
+    if check_type is CheckType.USE:
+        supported = _can_use(capabilities, attributes)
+    elif check_type is CheckType.GENERATE:
+        supported = held(Function.GENERATE_KEY) and _usable_if_asked(capabilities, attributes)
+    elif check_type is CheckType.IMPORT:
+        supported = held(Function.IMPORT_KEY) and _usable_if_asked(capabilities, attributes)
+    else:
+        supported = False  # the contract has no operation that derives a key
+    if not supported:
+        raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
+
+
+def _usable_if_asked(capabilities: Capabilities, attributes: KeyAttributes) -> bool:
+    return attributes.algorithm == Algorithm.NONE or _can_use(capabilities, attributes)
+
+
+def _can_use(capabilities: Capabilities, attributes: KeyAttributes) -> bool:
+    if attributes.algorithm == Algorithm.NONE or not compatible(attributes.key_type, attributes.algorithm):
+        return False
+    functions = Function(0)
+    for usage, serving in _USING:
+        if attributes.usage & usage:
+            functions |= serving
+    return capabilities.can_use(functions, attributes)

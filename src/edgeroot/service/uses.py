@@ -1,0 +1,197 @@
+"""How each operation that uses a key is checked and carried out. One row per operation, no second list anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from edgeroot.providers.api import Function, LoadedKey, Provider
+from edgeroot.psa import Algorithm, UsageFlags
+from edgeroot.psa.policy import Violation, check_hash_length
+from edgeroot.wire import operations as ops
+from edgeroot.wire.opcodes import Opcode
+
+# Operations are told apart by their opcode, so a row's functions take whatever that opcode's type is.
+_Check = Callable[[Any], Violation | None]
+_Call = Callable[[Provider, LoadedKey, Any], ops.Result]
+
+
+class KeyUse(NamedTuple):
+    """``usage`` names alternatives: one of its flags is enough; NONE means that no flag is needed."""
+
+    function: Function
+    usage: UsageFlags
+    call: _Call
+    check: _Check | None = None
+    has_algorithm: bool = True
+
+
+_EMPTY: Final = ops.Empty()
+
+
+def _verify_hash(provider: Provider, key: LoadedKey, op: ops.PsaVerifyHash) -> ops.Result:
+    provider.verify_hash(key, op.alg, op.hash_value, op.signature)
+    return _EMPTY
+
+
+def _verify_message(provider: Provider, key: LoadedKey, op: ops.PsaVerifyMessage) -> ops.Result:
+    provider.verify_message(key, op.alg, op.message, op.signature)
+    return _EMPTY
+
+
+def _mac_verify(provider: Provider, key: LoadedKey, op: ops.PsaMacVerify) -> ops.Result:
+    provider.mac_verify(key, op.alg, op.input, op.mac)
+    return _EMPTY
+
+
+def _aead_encrypt(provider: Provider, key: LoadedKey, op: ops.PsaAeadEncrypt) -> ops.Result:
+    return ops.PsaAeadEncryptResult(
+        provider.aead_encrypt(key, op.alg, nonce=op.nonce, additional_data=op.additional_data, plaintext=op.plaintext)
+    )
+
+
+def _aead_decrypt(provider: Provider, key: LoadedKey, op: ops.PsaAeadDecrypt) -> ops.Result:
+    return ops.PsaAeadDecryptResult(
+        provider.aead_decrypt(key, op.alg, nonce=op.nonce, additional_data=op.additional_data, ciphertext=op.ciphertext)
+    )
+
+
+def _hash_fits(op: ops.PsaSignHash | ops.PsaVerifyHash) -> Violation | None:
+    return check_hash_length(op.alg, len(op.hash_value))
+
+
+def _rsa_input(data: bytes, alg: Algorithm, salt: bytes) -> Violation | None:
+    if not data or (salt and alg == Algorithm.RSA_PKCS1V15_CRYPT):
+        return Violation.ARGUMENT
+    return None
+
+
+def _asymmetric_encrypt_fits(op: ops.PsaAsymmetricEncrypt) -> Violation | None:
+    return _rsa_input(op.plaintext, op.alg, op.salt)
+
+
+def _asymmetric_decrypt_fits(op: ops.PsaAsymmetricDecrypt) -> Violation | None:
+    return _rsa_input(op.ciphertext, op.alg, op.salt)
+
+
+def _nonce_given(op: ops.PsaAeadEncrypt) -> Violation | None:
+    # Upstream refuses an empty plaintext too; PSA allows it, and a MAC over additional data alone is a use of AEAD.
+    return None if op.nonce else Violation.ARGUMENT
+
+
+def _nonce_and_ciphertext_given(op: ops.PsaAeadDecrypt) -> Violation | None:
+    return None if op.nonce and op.ciphertext else Violation.ARGUMENT
+
+
+def _plaintext_given(op: ops.PsaCipherEncrypt) -> Violation | None:
+    return None if op.plaintext else Violation.ARGUMENT
+
+
+def _ciphertext_given(op: ops.PsaCipherDecrypt) -> Violation | None:
+    return None if op.ciphertext else Violation.ARGUMENT
+
+
+KEY_USES: Final[dict[int, KeyUse]] = {
+    Opcode.PSA_SIGN_HASH: KeyUse(
+        Function.SIGN_HASH,
+        UsageFlags.SIGN_HASH,
+        lambda provider, key, op: ops.PsaSignHashResult(provider.sign_hash(key, op.alg, op.hash_value)),
+        _hash_fits,
+    ),
+    Opcode.PSA_VERIFY_HASH: KeyUse(Function.VERIFY_HASH, UsageFlags.VERIFY_HASH, _verify_hash, _hash_fits),
+    Opcode.PSA_SIGN_MESSAGE: KeyUse(
+        Function.SIGN_MESSAGE,
+        UsageFlags.SIGN_MESSAGE | UsageFlags.SIGN_HASH,
+        lambda provider, key, op: ops.PsaSignMessageResult(provider.sign_message(key, op.alg, op.message)),
+    ),
+    Opcode.PSA_VERIFY_MESSAGE: KeyUse(
+        Function.VERIFY_MESSAGE, UsageFlags.VERIFY_MESSAGE | UsageFlags.VERIFY_HASH, _verify_message
+    ),
+    Opcode.PSA_ASYMMETRIC_ENCRYPT: KeyUse(
+        Function.ASYMMETRIC_ENCRYPT,
+        UsageFlags.ENCRYPT,
+        lambda provider, key, op: ops.PsaAsymmetricEncryptResult(
+            provider.asymmetric_encrypt(key, op.alg, op.plaintext, op.salt)
+        ),
+        _asymmetric_encrypt_fits,
+    ),
+    Opcode.PSA_ASYMMETRIC_DECRYPT: KeyUse(
+        Function.ASYMMETRIC_DECRYPT,
+        UsageFlags.DECRYPT,
+        lambda provider, key, op: ops.PsaAsymmetricDecryptResult(
+            provider.asymmetric_decrypt(key, op.alg, op.ciphertext, op.salt)
+        ),
+        _asymmetric_decrypt_fits,
+    ),
+    Opcode.PSA_AEAD_ENCRYPT: KeyUse(Function.AEAD_ENCRYPT, UsageFlags.ENCRYPT, _aead_encrypt, _nonce_given),
+    Opcode.PSA_AEAD_DECRYPT: KeyUse(
+        Function.AEAD_DECRYPT, UsageFlags.DECRYPT, _aead_decrypt, _nonce_and_ciphertext_given
+    ),
+    Opcode.PSA_CIPHER_ENCRYPT: KeyUse(
+        Function.CIPHER_ENCRYPT,
+        UsageFlags.ENCRYPT,
+        lambda provider, key, op: ops.PsaCipherEncryptResult(provider.cipher_encrypt(key, op.alg, op.plaintext)),
+        _plaintext_given,
+    ),
+    Opcode.PSA_CIPHER_DECRYPT: KeyUse(
+        Function.CIPHER_DECRYPT,
+        UsageFlags.DECRYPT,
+        lambda provider, key, op: ops.PsaCipherDecryptResult(provider.cipher_decrypt(key, op.alg, op.ciphertext)),
+        _ciphertext_given,
+    ),
+    Opcode.PSA_MAC_COMPUTE: KeyUse(
+        Function.MAC_COMPUTE,
+        UsageFlags.SIGN_MESSAGE | UsageFlags.SIGN_HASH,
+        lambda provider, key, op: ops.PsaMacComputeResult(provider.mac_compute(key, op.alg, op.input)),
+    ),
+    Opcode.PSA_MAC_VERIFY: KeyUse(Function.MAC_VERIFY, UsageFlags.VERIFY_MESSAGE | UsageFlags.VERIFY_HASH, _mac_verify),
+    Opcode.PSA_RAW_KEY_AGREEMENT: KeyUse(
+        Function.RAW_KEY_AGREEMENT,
+        UsageFlags.DERIVE,
+        lambda provider, key, op: ops.PsaRawKeyAgreementResult(provider.raw_key_agreement(key, op.alg, op.peer_key)),
+    ),
+    Opcode.PSA_EXPORT_KEY: KeyUse(
+        Function.EXPORT_KEY,
+        UsageFlags.EXPORT,
+        lambda provider, key, _op: ops.PsaExportKeyResult(provider.export_key(key)),
+        has_algorithm=False,
+    ),
+    Opcode.PSA_EXPORT_PUBLIC_KEY: KeyUse(
+        Function.EXPORT_PUBLIC_KEY,
+        UsageFlags.NONE,  # PSA Crypto API, psa_export_public_key: always allowed, whatever the policy says
+        lambda provider, key, _op: ops.PsaExportPublicKeyResult(provider.export_public_key(key)),
+        has_algorithm=False,
+    ),
+}
+
+
+class KeylessUse(NamedTuple):
+    """An operation of a crypto provider that needs no key."""
+
+    function: Function
+    call: Callable[[Provider, Any], ops.Result]
+
+
+def _hash_compare(provider: Provider, op: ops.PsaHashCompare) -> ops.Result:
+    provider.hash_compare(op.alg, op.input, op.hash_value)
+    return _EMPTY
+
+
+KEYLESS_USES: Final[dict[int, KeylessUse]] = {
+    Opcode.PSA_HASH_COMPUTE: KeylessUse(
+        Function.HASH_COMPUTE, lambda provider, op: ops.PsaHashComputeResult(provider.hash_compute(op.alg, op.input))
+    ),
+    Opcode.PSA_HASH_COMPARE: KeylessUse(Function.HASH_COMPARE, _hash_compare),
+    Opcode.PSA_GENERATE_RANDOM: KeylessUse(
+        Function.GENERATE_RANDOM, lambda provider, op: ops.PsaGenerateRandomResult(provider.generate_random(op.size))
+    ),
+}
+
+# Which function of a provider stands behind an opcode: from it ListOpcodes is answered.
+FUNCTION_OF_OPCODE: Final[dict[int, Function]] = {
+    Opcode.PSA_GENERATE_KEY: Function.GENERATE_KEY,
+    Opcode.PSA_IMPORT_KEY: Function.IMPORT_KEY,
+    Opcode.PSA_DESTROY_KEY: Function.DESTROY_KEY,
+    **{opcode: use.function for opcode, use in KEY_USES.items()},
+    **{opcode: keyless.function for opcode, keyless in KEYLESS_USES.items()},
+}
