@@ -159,7 +159,7 @@ _ADVICE: Final[dict[int, str]] = {
     Status.AUTHENTICATOR_DOES_NOT_EXIST: _NO_SUCH_AUTHENTICATOR,
     Status.AUTHENTICATOR_NOT_REGISTERED: _NO_SUCH_AUTHENTICATOR,
     Status.KEY_INFO_MANAGER_ERROR: "The service's key store failed; its log says why.",
-    Status.CONNECTION_ERROR: "The service could not read the whole request in its time; try again.",
+    Status.CONNECTION_ERROR: "The service could not read or do the request in its time; try again.",
     Status.INVALID_ENCODING: "The request holds a value that this service does not know.",
     Status.NOT_AUTHENTICATED: "This operation needs an identity; do not pass NoAuth().",
     Status.BODY_SIZE_EXCEEDS_LIMIT: "Send less data in one request, or raise the service's body_len_limit.",

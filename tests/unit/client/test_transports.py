@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 
 from edgeroot.client import AsyncClient, Client, DirectAuth, errors, templates
+from edgeroot.client.transports import unix
 from edgeroot.psa import Hash
 from edgeroot.testing.wire_simulator import DIRECT, WireSimulator, constant
 from edgeroot.wire import operations as ops
@@ -48,6 +49,9 @@ class Front:
 
     def ping(self) -> tuple[int, int]:
         return self.call(lambda client: client.ping(), lambda client: client.ping())
+
+    def close(self) -> None:
+        self.call(lambda client: client.close(), lambda client: client.close())
 
     def destroy(self) -> None:
         self.call(lambda client: client.destroy_key("k"), lambda client: client.destroy_key("k"))
@@ -238,6 +242,17 @@ def test_closing_ends_kept_connections_and_a_later_call_opens_one(path: Path, si
         client.ping()
         client.close()
         client.ping()
+
+
+def test_a_connection_idle_for_long_is_not_used_again(
+    path: Path, simulator: WireSimulator, asynchronous: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SocketService(path, *[answering_until_closed(simulator)] * 2) as service:
+        front = Front(service.endpoint, asynchronous)
+        front.ping()
+        monkeypatch.setattr(unix, "KEPT_IDLE_S", 0.0)
+        front.ping()
+        front.close()
 
 
 def test_a_forked_child_does_not_use_its_parents_connections(

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections import deque
 from typing import Final
 
@@ -15,6 +16,12 @@ from edgeroot.client.transport import Deadline, Inbox, Transmission, Transmissio
 KEPT_MAX: Final = 8
 """Idle connections kept; a client whose calls never overlap has one."""
 CHUNK_BYTES: Final = 1 << 16
+
+
+KEPT_IDLE_S: Final = 30.0
+"""How long an idle connection is used again: well below the minute after which the service closes it, so that the two
+do not cross. A request that crosses a close is one whose outcome is unknown.
+"""
 
 
 class Exchange:
@@ -37,7 +44,7 @@ class KeptConnections:
     __slots__ = ("_idle", "_pid")
 
     def __init__(self) -> None:
-        self._idle: deque[socket.socket] = deque()
+        self._idle: deque[tuple[socket.socket, float]] = deque()  # with the moment since when
         self._pid = os.getpid()
 
     def take(self) -> socket.socket | None:
@@ -47,22 +54,22 @@ class KeptConnections:
             self._pid = os.getpid()
         while True:
             try:
-                connection = self._idle.pop()
+                connection, since_s = self._idle.pop()
             except IndexError:
                 return None
-            if _is_quiet(connection):
+            if time.monotonic() - since_s < KEPT_IDLE_S and _is_quiet(connection):
                 return connection
             connection.close()
 
     def give_back(self, connection: socket.socket) -> None:
         if len(self._idle) < KEPT_MAX:
-            self._idle.append(connection)
+            self._idle.append((connection, time.monotonic()))
         else:
             connection.close()
 
     def close(self) -> None:
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop()[0].close()
 
     def __del__(self) -> None:
         """A client that is dropped without being closed leaves nothing behind, and nothing to warn of."""
