@@ -8,6 +8,7 @@ from hypothesis import settings
 
 from peers import PeersRoot, PeersUnavailableError, UpstreamService
 from tests.support.requirements import require_root, unavailable
+from tests.support.service import Service, running_service
 
 DEFAULT_ROUNDS = 20
 
@@ -77,3 +78,10 @@ def upstream_service(peers_root: PeersRoot) -> Iterator[UpstreamService]:
 def as_root() -> None:
     """For tests that act as several users."""
     require_root("act as several users")
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """Our own service with its default settings, one for the tests of a module."""
+    with running_service() as running:
+        yield running

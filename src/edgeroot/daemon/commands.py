@@ -64,26 +64,36 @@ def up(socket_path: Path | None, state_path: Path | None, user: str | None) -> N
 
     try:
         chosen = places.choose(socket_path, state_path)
-        if os.geteuid() == 0:
-            places.become_service_user(chosen, user)
-        else:
-            places.make(chosen)
     except places.PlaceError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"export PARSEC_SERVICE_ENDPOINT=unix:{chosen.socket}")
-    sys.stdout.flush()
+
+    def prepare() -> None:
+        try:
+            if os.geteuid() == 0:
+                places.become_service_user(chosen, user)
+            else:
+                places.make(chosen)
+        except places.PlaceError as error:
+            raise click.ClickException(str(error)) from error
+        click.echo(f"export PARSEC_SERVICE_ENDPOINT=unix:{chosen.socket}")
+        sys.stdout.flush()
 
     def load(types: dict[str, ProviderType]) -> ServiceConfig:
         return default_config(socket_path=chosen.socket, store_path=chosen.state / "keys.sqlite3", provider_types=types)
 
-    _run(load, check=False)
+    _run(load, prepare=prepare)
 
 
-def _run(load: Callable[[dict[str, ProviderType]], ServiceConfig], *, check: bool) -> None:
+def _run(
+    load: Callable[[dict[str, ProviderType]], ServiceConfig],
+    *,
+    check: bool = False,
+    prepare: Callable[[], None] = lambda: None,
+) -> None:
     from edgeroot.daemon.run import CannotStartError, run_service
 
     try:
-        code = run_service(load, check=check)
+        code = run_service(load, check=check, prepare=prepare)
     except CannotStartError as error:
         raise click.ClickException(str(error)) from error
     raise SystemExit(code)

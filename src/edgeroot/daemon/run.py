@@ -24,9 +24,19 @@ class CannotStartError(Exception):
     """The service does not start; the message says why and what to do."""
 
 
-def run_service(load: Callable[[dict[str, ProviderType]], ServiceConfig], *, check: bool) -> int:
-    """Run until told to stop and return the exit code; with ``check``, only look whether the configuration is good."""
+def run_service(
+    load: Callable[[dict[str, ProviderType]], ServiceConfig],
+    *,
+    check: bool = False,
+    prepare: Callable[[], None] = lambda: None,
+) -> int:
+    """Run until told to stop and return the exit code; with ``check``, only look whether the configuration is good.
+
+    ``prepare`` is called when everything is imported and before anything is read or opened: there a service that was
+    started by root becomes a user who may not be able to read the program's own files.
+    """
     types = provider_types()
+    prepare()
     try:
         config = load(types)
         if not config.core.allow_root and os.geteuid() == 0 and not check:
