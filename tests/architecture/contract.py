@@ -58,8 +58,9 @@ ROOMS: Final[Mapping[str, Room]] = {
     "cli": _room(outside="click rich", io=True),
     "testing": _room("psa wire providers keystore auth", outside="pytest hypothesis", io=True),
 }
-# A room's commands.py is its face on the command line.
+# A room's commands (a module or a folder) are its face on the command line, its doctor what `edgeroot doctor` asks.
 _COMMANDS: Final = _room("cli", outside="click rich", io=True)
+_FACES: Final = frozenset({"commands", "doctor"})
 # What everybody may import: the package itself says its version and nothing else.
 _COMMON: Final = frozenset({PACKAGE, f"{PACKAGE}._version"})
 
@@ -158,13 +159,17 @@ def _arrow_problem(module: Module, target: str) -> str | None:
     room = ROOMS.get(module.room)
     if room is None:
         return f"the room {module.room} is not in the table"
-    extra = _COMMANDS if module.name.endswith(".commands") else Room()
+    extra = _COMMANDS if _is_face(module) else Room()
     if top != PACKAGE:
         return None if top in room.outside | extra.outside else f"{module.room} may not use {top}"
     other = room_of(target)
     if other == module.room or other in room.knows | extra.knows:
         return None
     return f"{module.room} does not know {other}"
+
+
+def _is_face(module: Module) -> bool:
+    return not _FACES.isdisjoint(module.name.split(".")[2:])
 
 
 def cycles(modules: Mapping[str, Module]) -> list[list[str]]:
@@ -212,7 +217,7 @@ def forbidden_io(modules: Mapping[str, Module]) -> list[str]:
 
 def _may_do_io(module: Module) -> bool:
     room = ROOMS.get(module.room, Room())
-    if module.name.endswith(".commands") or room.io is True:
+    if _is_face(module) or room.io is True:
         return True
     inside = module.name.removeprefix(f"{PACKAGE}.{module.room}.").split(".")
     return room.io is not False and inside[0] in room.io

@@ -83,6 +83,8 @@ def test_a_wrong_arrow_is_found(tmp_path: Path, module: str, text: str) -> None:
         ("service__pipeline", "from edgeroot.providers import api\nfrom edgeroot.providers.api import Provider"),
         ("providers__tpm__provider", "from edgeroot.providers.api import Provider"),
         ("client__commands", "import click\nfrom edgeroot.cli import frame\nfrom edgeroot.client import sync"),
+        ("client__commands__keys", "import click\nfrom edgeroot.cli import frame\nfrom edgeroot.client import sync"),
+        ("daemon__doctor", "from edgeroot.cli import frame"),
     ],
 )
 def test_a_right_arrow_is_not(tmp_path: Path, module: str, text: str) -> None:
