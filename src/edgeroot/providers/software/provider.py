@@ -32,6 +32,7 @@ _SLOW_INPUT_BYTES: Final = 256 * 1024
 _SLOW_CIPHER_INPUT_BYTES: Final = {KeyType.DES: 32 * 1024, KeyType.CAMELLIA: 128 * 1024}
 _SLOW_RSA_BITS: Final = 3072
 _SLOW_BRAINPOOL_BITS: Final = 384
+_BRAINPOOL: Final = KeyType.ecc_public_key(EccFamily.BRAINPOOL_P_R1)
 _RSA_PRIVATE: Final = Function.SIGN_HASH | Function.SIGN_MESSAGE | Function.ASYMMETRIC_DECRYPT
 _KEY_MAKING: Final = Function.GENERATE_KEY | Function.IMPORT_KEY
 _DH_COMPUTING: Final = Function.GENERATE_KEY | Function.EXPORT_PUBLIC_KEY | Function.RAW_KEY_AGREEMENT
@@ -73,8 +74,7 @@ def _slow_from_bytes(function: Function, key_type: KeyType, key_bits: int) -> in
     elif key_type.is_dh:
         always = key_type.is_key_pair and function in _DH_COMPUTING
     else:
-        brainpool = key_type.is_ecc and key_type.ecc_family is EccFamily.BRAINPOOL_P_R1
-        always = brainpool and key_bits >= _SLOW_BRAINPOOL_BITS
+        always = key_type.public_of_pair == _BRAINPOOL and key_bits >= _SLOW_BRAINPOOL_BITS
     return 0 if always else _SLOW_CIPHER_INPUT_BYTES.get(key_type, _SLOW_INPUT_BYTES)
 
 

@@ -1,0 +1,1 @@
+"""Known answers from independent sources; PROVENANCE.md says which."""
