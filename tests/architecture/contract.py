@@ -154,6 +154,8 @@ def _arrow_problem(module: Module, target: str) -> str | None:
     top = target.partition(".")[0]
     if target in _COMMON or top in sys.stdlib_module_names:
         return None
+    if module.name == f"{PACKAGE}.__main__":
+        return None if room_of(target) == "cli" else "python -m edgeroot is the command line"
     if module.room == "":
         return None if target in _COMMON else "the package itself imports nothing but its version"
     room = ROOMS.get(module.room)

@@ -1,0 +1,1 @@
+"""The commands that use keys through the client. Each imports what is heavy only when it runs."""

@@ -1,0 +1,60 @@
+"""A client for a command, and what goes wrong with it as the command line says it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from edgeroot.cli.errors import CommandError
+from edgeroot.cli.settings import Settings, current
+
+if TYPE_CHECKING:
+    from edgeroot.client import Client
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def open_client(settings: Settings) -> Client:
+    """A client as the common options ask for it. Nothing is sent yet."""
+    from edgeroot.client import Client
+
+    return Client(
+        settings.endpoint,
+        app_name=settings.app_name,
+        provider=settings.provider,
+        timeout_s=settings.timeout_s,
+    )
+
+
+@contextmanager
+def service() -> Iterator[Client]:
+    """The client of the running command; errors of client and key objects become CommandError."""
+    from edgeroot.client.errors import ClientError
+
+    try:
+        with open_client(current()) as client:
+            yield client
+    except ClientError as error:
+        raise CommandError(str(error)) from error
+
+
+def key_name_option(help_text: str = "Name of the key.") -> Callable[[F], F]:
+    """``-k``/``--key-name``; shells complete it with the names of keys that there are."""
+    return click.option(
+        "-k", "--key-name", required=True, metavar="NAME", help=help_text, shell_complete=_complete_key_name
+    )
+
+
+def _complete_key_name(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    from edgeroot.client.errors import ClientError
+
+    settings = context.ensure_object(Settings)
+    settings.timeout_s = 1.0
+    try:
+        with open_client(settings) as client:
+            return sorted(key.name for key in client.list_keys() if key.name.startswith(incomplete))
+    except ClientError:
+        return []
