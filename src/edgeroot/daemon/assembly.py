@@ -232,6 +232,6 @@ def helper_main(service: Service, control: ControlLine) -> None:
     run_helper(Executor([mounted.provider for mounted in service.providers]), control)
 
 
-def writer_main(store: Path, generations: Generations, control: ControlLine) -> None:
-    """What the writer process of a store runs."""
-    run_writer(Writer.open(store, generations), control)
+def writer_main(store: Path, generations: Generations, control: ControlLine, *, clients: int) -> None:
+    """What the writer process of a store runs; so many ``clients`` of the last one are there."""
+    run_writer(Writer.open(store, generations), control, clients=clients)

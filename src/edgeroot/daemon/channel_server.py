@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+from collections.abc import Collection
 
 from edgeroot.daemon.channel import Channel, ChannelClosedError
 from edgeroot.daemon.control import ControlLine, Message, Order
@@ -17,6 +18,13 @@ class ChannelServer:
         self._poll.register(control.fileno(), select.EPOLLIN)
         self._channels: dict[int, Channel] = {}
         self._draining = False
+        self.met = 0
+        """How many clients have ever been connected."""
+
+    @property
+    def channels(self) -> Collection[Channel]:
+        """The clients that are still there."""
+        return self._channels.values()
 
     def ready(self) -> None:
         """Tell the supervisor that requests may come."""
@@ -62,6 +70,7 @@ class ChannelServer:
         for message in self._control.receive():
             if message.order is Order.CONNECT and message.channel is not None:
                 channel = Channel(message.channel)
+                self.met += 1
                 self._channels[channel.fileno()] = channel
                 self._poll.register(channel.fileno(), select.EPOLLIN)
             elif message.order is Order.DRAIN:

@@ -8,6 +8,7 @@ from typing import Final
 
 from edgeroot.daemon.channel import Channel, ChannelClosedError
 from edgeroot.daemon.users import User
+from edgeroot.daemon.writer_process import SETTLED
 from edgeroot.keystore.reader import Reader
 from edgeroot.keystore.recovery import look_up_outcome
 from edgeroot.keystore.writes import Outcome, Result, Write, decode_outcome, encode_write
@@ -47,9 +48,11 @@ class WriterLink:
         """A new writer is there, so the old one is dead and what it did is settled.
 
         A write without an answer is looked up first: it is answered if the store shows its effect, and only otherwise
-        sent again.
+        sent again. The writer begins when it has :data:`SETTLED` from every worker, so that what it shows now is what
+        the last writer left, and no later change is mistaken for the effect of a pending write or for its absence.
         """
         self._channel = channel
+        channel.put(0, SETTLED)
         settled = []
         for number, write in list(self._pending.items()):
             outcome = look_up_outcome(self._reader, write)

@@ -181,7 +181,10 @@ class Supervisor:
 
     def _start_writer(self, path: Path) -> None:
         peer = Peer(Role.WRITER, 0)
-        writer = self._spawn(peer, lambda control: assembly.writer_main(path, self._generations, control))
+        clients = sum(len(crew.workers) for crew in self._crews() if path in crew.service.stores)
+        writer = self._spawn(
+            peer, lambda control: assembly.writer_main(path, self._generations, control, clients=clients)
+        )
         self._writers[path] = writer
         for crew in self._crews():
             for worker in crew.workers.values():

@@ -90,8 +90,8 @@ def _shows(write: Write, stored: StoredKey | None) -> bool:
             return is_live and _reference(stored) == reference
         case Unmark():
             return is_live
-        case Remove():
-            return not is_live
+        case Remove(_, reference):
+            return not is_live or _reference(stored) != reference
         case Mark(_, holder):
             return _is_held(stored, KeyState.MARKED, holder)
         case Release(_, holder):

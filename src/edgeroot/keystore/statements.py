@@ -45,7 +45,7 @@ ADD: Final = (
     "INSERT INTO key (authenticator, application, provider, key_name, state, holder, attributes, reference)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
-REMOVE: Final = f"DELETE FROM key WHERE {ONE_KEY} AND state = 0"
+REMOVE: Final = f"DELETE FROM key WHERE {ONE_KEY} AND state = 0 AND reference = ?"
 COMMIT: Final = (
     f"UPDATE key SET state = 0, holder = NULL, reference = ?, attributes = ?"
     f" WHERE {ONE_KEY} AND state = {KeyState.RESERVED:d} AND holder = ?"

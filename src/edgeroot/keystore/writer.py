@@ -149,7 +149,11 @@ class Writer:
         return self._add(write.record, KeyState.RESERVED, write.holder)
 
     def _remove(self, write: Remove) -> Outcome:
-        return self._changed(write.identity, sql.REMOVE, key_columns(write.identity), DOES_NOT_EXIST)
+        columns = key_columns(write.identity)
+        outcome = self._changed(write.identity, sql.REMOVE, (*columns, write.reference), CONFLICT)
+        if outcome is CONFLICT and self._execute(sql.IS_LIVE, columns).fetchone() is None:
+            return DOES_NOT_EXIST
+        return outcome
 
     def _commit(self, write: Commit) -> Outcome:
         values = (write.reference, bytes(write.attributes), *key_columns(write.identity), write.holder)

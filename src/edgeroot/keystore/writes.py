@@ -35,9 +35,13 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """A live key goes. DOES_NOT_EXIST if there is none."""
+    """The live key with this reference goes. DOES_NOT_EXIST if there is none, CONFLICT if it has another reference.
+
+    Because of the reference, a removal that has to be sent again never meets a later key of the same name.
+    """
 
     identity: KeyIdentity
+    reference: bytes
 
 
 @dataclass(frozen=True, slots=True)

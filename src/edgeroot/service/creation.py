@@ -8,7 +8,7 @@ between leaves a record that says what has to be cleaned up.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from edgeroot.keystore.records import KeyIdentity, KeyRecord
@@ -89,11 +89,16 @@ class KeyFactory:
             return self._create_in_back_end(mounted, identity, attributes, material=material, job=job)
         return self._create_blob(mounted, identity, attributes, material=material, job=job)
 
-    def destroy(self, mounted: MountedProvider, identity: KeyIdentity) -> BodySteps:
-        """Steps that end with the empty body; WireError PsaErrorDoesNotExist if there is no such key."""
-        if not mounted.provider.keeps_keys:
-            write_done((yield StoreWrite(mounted.store, Remove(identity))))
-            return b""
+    def destroy(self, mounted: MountedProvider, identity: KeyIdentity, find: Callable[[], bytes]) -> BodySteps:
+        """Steps that end with the empty body; WireError PsaErrorDoesNotExist if there is no such key.
+
+        ``find`` gives the live key's reference, or raises that same error.
+        """
+        if mounted.provider.keeps_keys:
+            return self._destroy_kept(mounted, identity)
+        return self._remove(mounted, identity, find)
+
+    def _destroy_kept(self, mounted: MountedProvider, identity: KeyIdentity) -> BodySteps:
         marked = write_done((yield StoreWrite(mounted.store, Mark(identity, self._holders[mounted.store]))))
         try:
             yield from self._destroy_in_back_end(mounted, marked.stored[0].record.reference)
@@ -104,6 +109,14 @@ class KeyFactory:
         write_done((yield StoreWrite(mounted.store, Finish(identity, self._holders[mounted.store]))))
         return b""
 
+    def _remove(self, mounted: MountedProvider, identity: KeyIdentity, find: Callable[[], bytes]) -> BodySteps:
+        while True:
+            outcome = expect(Outcome, (yield StoreWrite(mounted.store, Remove(identity, find()))))
+            if outcome.result is not Result.CONFLICT:
+                write_done(outcome)
+                return b""
+            # Somebody made the name's next key, or moved this one, since it was looked up: look again.
+
     def destroy_all(
         self, mounted: MountedProvider, authenticator: int, application: str, key_names: list[str]
     ) -> BodySteps:
@@ -113,7 +126,7 @@ class KeyFactory:
             return b""
         for key_name in key_names:
             try:
-                yield from self.destroy(mounted, KeyIdentity(authenticator, application, mounted.name, key_name))
+                yield from self._destroy_kept(mounted, KeyIdentity(authenticator, application, mounted.name, key_name))
             except (WireError, PsaError) as error:
                 _log.warning("a key of a deleted client could not be destroyed: %s", error)
         return b""

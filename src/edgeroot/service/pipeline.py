@@ -257,8 +257,13 @@ class Pipeline:
         call.key_name = key_name
         application = call.require_identity()
         identity = KeyIdentity(application.authenticator, application.application, mounted.name, key_name)
-        self._keys.forget(identity)
-        return self._factory.destroy(mounted, identity)
+
+        def find() -> bytes:
+            reference = self._keys.find(identity, mounted.store).reference
+            self._keys.forget(identity)
+            return reference
+
+        return self._factory.destroy(mounted, identity, find)
 
 
 def _require_crypto(capabilities: Capabilities, check_type: CheckType, attributes: KeyAttributes) -> None:

@@ -74,7 +74,7 @@ class KeyStoreModel:
         appliers: Mapping[type[Write], Callable[[Any], Outcome]] = {
             Insert: lambda write: self._add(StoredKey(write.record, KeyState.LIVE, None)),
             Reserve: lambda write: self._add(StoredKey(write.record, KeyState.RESERVED, write.holder)),
-            Remove: lambda write: self._settle(self._is_live(write.identity), write.identity, None),
+            Remove: self._remove,
             Commit: self._commit,
             Release: lambda write: self._settle(
                 self._is_held(write, KeyState.RESERVED), write.identity, None, held=True
@@ -143,6 +143,14 @@ class KeyStoreModel:
         self.keys[write.identity] = replace(stored, record=replace(stored.record, reference=write.new_reference))
         return _DONE
 
+    def _remove(self, write: Remove) -> Outcome:
+        if not self._is_live(write.identity):
+            return Outcome(Result.DOES_NOT_EXIST)
+        if self.keys[write.identity].record.reference != write.reference:
+            return Outcome(Result.CONFLICT)
+        del self.keys[write.identity]
+        return _DONE
+
     def _remove_client(self, write: RemoveClient) -> Outcome:
         of_client = (write.authenticator, write.application, write.provider)
         going = [stored.record.identity for stored in self.live() if stored.record.identity[:3] == of_client]
@@ -176,7 +184,7 @@ def random_write(rng: random.Random) -> Write:
     makers: Sequence[Callable[[], Write]] = (
         lambda: Insert(record),
         lambda: Insert(record),
-        lambda: Remove(identity),
+        lambda: Remove(identity, reference),
         lambda: Reserve(record, holder),
         lambda: Commit(identity, holder, reference, attributes),
         lambda: Release(identity, holder),

@@ -181,7 +181,7 @@ def test_damaged_page_found_later_is_reported_and_never_overwritten(path: Path) 
     assert "backup" in refusal
     with pytest.raises(KeyStoreError, match="damaged"):
         reader.list_keys(3, "1000")
-    removed = writer.apply([Remove(record(f"{number:04}").identity) for number in range(2000)])
+    removed = writer.apply([Remove(record(f"{number:04}").identity, b"blob") for number in range(2000)])
     assert {outcome.result for outcome in removed} == {Result.FAILED}
     # From now on nothing is written, not even what would not meet the damage.
     assert writer.apply([Insert(record("new"))])[0].result is Result.FAILED

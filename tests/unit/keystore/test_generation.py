@@ -78,7 +78,7 @@ def test_slots_must_be_a_power_of_two() -> None:
     ("before", "write"),
     [
         ([], Insert(record())),
-        ([Insert(record())], Remove(IDENTITY)),
+        ([Insert(record())], Remove(IDENTITY, b"blob")),
         ([Reserve(record(), "h")], Commit(IDENTITY, "h", b"r", ATTRIBUTES[0])),
         ([Insert(record())], Mark(IDENTITY, "h")),
         ([Insert(record()), Mark(IDENTITY, "h")], Unmark(IDENTITY, "h")),
@@ -109,7 +109,7 @@ def test_every_change_is_announced_before_the_commit_and_before_the_answer(
 
 def test_a_change_that_did_not_happen_is_not_announced(store: Store) -> None:
     before = store.generations.read(store.generations.slot(IDENTITY))
-    store.apply([Remove(IDENTITY), Mark(IDENTITY, "h"), Release(IDENTITY, "h")])
+    store.apply([Remove(IDENTITY, b"blob"), Mark(IDENTITY, "h"), Release(IDENTITY, "h")])
 
     assert store.generations.read(store.generations.slot(IDENTITY)) == before
 

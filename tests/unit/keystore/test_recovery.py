@@ -73,7 +73,7 @@ def test_many_orphans_come_in_portions(store: Store) -> None:
     ("before", "write"),
     [
         ([], Insert(KEY)),
-        ([Insert(KEY)], Remove(KEY.identity)),
+        ([Insert(KEY)], Remove(KEY.identity, KEY.reference)),
         ([], Reserve(KEY, "h")),
         ([Reserve(KEY, "h")], Commit(KEY.identity, "h", b"r", ATTRIBUTES[0])),
         ([Reserve(KEY, "h")], Release(KEY.identity, "h")),

@@ -95,5 +95,5 @@ def _assert_only(store: Store, *key_names: str) -> None:
 
 
 def _assert_usable(store: Store) -> None:
-    batch: list[Write] = [Insert(record("again", reference=BIG)), Remove(record("again").identity)]
+    batch: list[Write] = [Insert(record("again", reference=BIG)), Remove(record("again").identity, BIG)]
     assert [outcome.result for outcome in store.apply(batch)] == [Result.DONE] * 2
