@@ -19,6 +19,7 @@ class Listening:
         "door",
         "idle_timeout_s",
         "max_requests",
+        "peers",
         "socket",
         "timeout_s",
         "users",
@@ -37,6 +38,7 @@ class Listening:
         self.socket = sock
         self.door = door
         self.users = users
+        self.peers: dict[bytes, tuple[PeerCredentials, User]] = {}  # by the kernel's encoding of the credentials
         self.timeout_s = timeout_s
         self.idle_timeout_s = idle_timeout_s
         self.max_requests = max_requests
@@ -69,6 +71,7 @@ class Connection:
         "state",
         "steps",
         "timer_s",
+        "unread_bytes",
         "user",
         "counted",
     )
@@ -82,6 +85,7 @@ class Connection:
         self.state = State.READING
         self.input: bytearray | None = None
         self.needed_bytes = 0
+        self.unread_bytes = 0  # the size of a request that is still in the socket
         self.output: memoryview | None = None
         self.request: Request | None = None
         self.steps: ResponseSteps | None = None

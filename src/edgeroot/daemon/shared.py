@@ -72,7 +72,7 @@ class UserTable:
 
 
 class WorkerLoads:
-    """How many connections each worker holds open; a worker above the mean leaves new ones to the others."""
+    """How many connections each worker holds; a worker above the mean leaves new ones to the others."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
@@ -81,5 +81,8 @@ class WorkerLoads:
     def set(self, worker: int, connections: int) -> None:
         self._open[worker] = connections
 
+    def total(self) -> int:
+        return sum(self._open)
+
     def mean(self) -> float:
-        return sum(self._open) / self._workers
+        return self.total() / self._workers

@@ -43,7 +43,7 @@ class Users:
         self._table = table
         self._listener = listener
         self._worker = worker
-        self._max_connections = max_connections
+        self.max_connections = max_connections
         self._max_waiting = max_waiting
         self._users: dict[int, User] = {}
 
@@ -56,7 +56,7 @@ class Users:
                 row,
                 self._worker,
                 uid=uid,
-                max_connections=self._max_connections,
+                max_connections=self.max_connections,
                 max_waiting=self._max_waiting,
             )
         return user
