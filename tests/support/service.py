@@ -116,10 +116,18 @@ class Service:
         return self.process.wait(_STOP_TIMEOUT_S)
 
     def kill(self) -> None:
-        """``kill -9`` of all its processes at once."""
+        """``kill -9`` of all its processes at once; returns when none is left."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(_STOP_TIMEOUT_S)
+        deadline_s = time.monotonic() + _STOP_TIMEOUT_S
+        while True:
+            try:
+                os.killpg(self.process.pid, 0)
+            except ProcessLookupError:
+                return
+            assert time.monotonic() < deadline_s, "a killed service's processes do not go away"
+            time.sleep(_STEP_S)
 
 
 @contextmanager
