@@ -175,7 +175,8 @@ class Pipeline:
         key = self._find(call, mounted, key_name, use.function)
         if use.has_algorithm:
             key.require(use.usage, operation.alg)  # type: ignore[attr-defined] # has_algorithm says so
-        elif use.usage and not key.attributes.usage & use.usage:
+        elif use.usage and not (key.attributes.usage & use.usage or key.attributes.key_type.is_public_key):
+            # A public key may be exported whatever its policy says (PSA Crypto API, PSA_KEY_USAGE_EXPORT).
             raise WireError(ResponseStatus.PSA_ERROR_NOT_PERMITTED)
         if use.check is not None:
             violation = use.check(operation)
@@ -295,4 +296,6 @@ def _can_use(capabilities: Capabilities, attributes: KeyAttributes) -> bool:
     for usage, serving in _USING:
         if attributes.usage & usage:
             functions |= serving
+    if functions and attributes.usage & UsageFlags.DERIVE:  # upstream says no to a key that may derive and nothing else
+        functions |= Function.RAW_KEY_AGREEMENT
     return capabilities.can_use(functions, attributes)
