@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Final
 
@@ -18,6 +19,7 @@ _ATOMIC_BYTES: Final = 4096  # PIPE_BUF: no line is longer, since the two names 
 _MAX_SHOWN_BYTES: Final = 1500
 _BEGINNING_CHARS: Final = 100
 _DIGEST_CHARS: Final = 32
+_KNOWN: Final = 1024
 
 
 def format_audit_json(
@@ -36,12 +38,17 @@ def format_audit_json(
 
     Of a name that would take more than 1500 bytes the beginning is shown and the beginning of its SHA-256.
     """
+    what = _what_json(opcode, provider, authenticator, application, key, status)
+    return f'{{"ts":"{format_time(time_s)}",{what},"duration_us":{duration_us},"uid":{uid},"pid":{pid}}}\n'
+
+
+# What is done to one key is done often: its names are quoted once.
+@lru_cache(maxsize=_KNOWN)
+def _what_json(opcode: str, provider: str, authenticator: int, application: str, key: str, status: str) -> str:
     return (
-        f'{{"ts":"{format_time(time_s)}","event":"key_operation","opcode":"{opcode}",'
-        f'"provider":{encode_basestring_ascii(provider)},"authenticator":{authenticator},'
-        f'"application":{_bounded(application, encode_basestring_ascii)},'
-        f'"key":{_bounded(key, encode_basestring_ascii)},'
-        f'"status":"{status}","duration_us":{duration_us},"uid":{uid},"pid":{pid}}}\n'
+        f'"event":"key_operation","opcode":"{opcode}","provider":{encode_basestring_ascii(provider)},'
+        f'"authenticator":{authenticator},"application":{_bounded(application, encode_basestring_ascii)},'
+        f'"key":{_bounded(key, encode_basestring_ascii)},"status":"{status}"'
     )
 
 
@@ -58,10 +65,15 @@ def format_audit_text(
     pid: int,
 ) -> str:
     """The same as ``[time AUDIT edgeroot] key_operation key=value``; values that are not one plain word are quoted."""
+    what = _what_text(opcode, provider, authenticator, application, key, status)
+    return f"[{format_time(time_s)} AUDIT edgeroot] {what} duration_us={duration_us} uid={uid} pid={pid}\n"
+
+
+@lru_cache(maxsize=_KNOWN)
+def _what_text(opcode: str, provider: str, authenticator: int, application: str, key: str, status: str) -> str:
     return (
-        f"[{format_time(time_s)} AUDIT edgeroot] key_operation opcode={opcode} provider={text_value(provider)} "
-        f"authenticator={authenticator} application={_bounded(application, text_value)} "
-        f"key={_bounded(key, text_value)} status={status} duration_us={duration_us} uid={uid} pid={pid}\n"
+        f"key_operation opcode={opcode} provider={text_value(provider)} authenticator={authenticator} "
+        f"application={_bounded(application, text_value)} key={_bounded(key, text_value)} status={status}"
     )
 
 

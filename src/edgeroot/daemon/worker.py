@@ -44,6 +44,11 @@ _TAKE: Final = int(socket.MSG_DONTWAIT)
 _SEND: Final = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 _LOOK_BYTES: Final = 8192
 _READ_BYTES: Final = 262144
+_READING: Final = State.READING
+_READY: Final = State.READY
+_WAITING: Final = State.WAITING
+_SENDING: Final = State.SENDING
+_CLOSED: Final = State.CLOSED
 _REQUESTS_PER_TURN: Final = 32
 _ACCEPTS_PER_TURN: Final = 32
 _SLACK: Final = 2  # connections that a worker may hold above the mean before it leaves new ones to the others
@@ -140,7 +145,7 @@ class Worker:
     def _expire(self) -> None:
         for connection in self._timers.overdue(self._now):
             idle = connection.requests and connection.input is None
-            if connection.state is State.SENDING or idle:
+            if connection.state is _SENDING or idle:
                 self._close(connection)
             else:
                 self._refuse(connection, ResponseStatus.CONNECTION_ERROR)
@@ -220,14 +225,14 @@ class Worker:
         return known
 
     def _on_event(self, connection: Connection, _event: int) -> None:
-        if connection.state is State.READING:
+        if connection.state is _READING:
             if connection.input is None:
                 self._look(connection)
             else:
                 self._read(connection)
-        elif connection.state is State.SENDING:
+        elif connection.state is _SENDING:
             self._send_rest(connection)
-        elif connection.state is State.WAITING:
+        elif connection.state is _WAITING:
             # More bytes, or the end of the line, while others work on a request: nothing to do until it is answered.
             self._stop_polling(connection)
 
@@ -310,7 +315,7 @@ class Worker:
         self._make_ready(connection)
 
     def _make_ready(self, connection: Connection) -> None:
-        connection.state = State.READY
+        connection.state = _READY
         queue = self._ready.get(connection.user)
         if queue is None:
             self._ready[connection.user] = deque((connection,))
@@ -369,7 +374,7 @@ class Worker:
     def _wait(self, connection: Connection, writer: WriterLink | None) -> int:
         self._number += 1
         self._waiting[self._number] = (connection, self._now + self._execution_timeout_s, writer)
-        connection.state = State.WAITING
+        connection.state = _WAITING
         self._count(connection)
         return self._number
 
@@ -405,7 +410,7 @@ class Worker:
         if not keep:
             connection.request = None
         if sent < len(response):
-            connection.state = State.SENDING
+            connection.state = _SENDING
             connection.output = memoryview(response)[sent:]
             self._park(connection, self._now + connection.listening.timeout_s)
         elif keep:
@@ -435,7 +440,7 @@ class Worker:
 
     def _next(self, connection: Connection) -> None:
         """Wait for the next request on a kept connection, which may be here already."""
-        connection.state = State.READING
+        connection.state = _READING
         connection.request = None
         received = connection.input
         if received is not None:
@@ -454,7 +459,7 @@ class Worker:
     # Connections and the poll
 
     def _park(self, connection: Connection, deadline_s: float) -> None:
-        if connection.state is State.SENDING:
+        if connection.state is _SENDING:
             events = select.EPOLLOUT
         else:
             events = select.EPOLLIN
@@ -463,7 +468,7 @@ class Worker:
             connection.polled = True
             self._connections[connection.fd] = connection
             self._count(connection)
-        elif connection.state is State.SENDING:
+        elif connection.state is _SENDING:
             self._poll.modify(connection.fd, events)
         self._timers.set(connection, deadline_s)
 
@@ -488,7 +493,7 @@ class Worker:
             connection.user.add_connections(-1)
             self._parked -= 1
             self._loads.set(self._index, self._parked)
-        connection.state = State.CLOSED
+        connection.state = _CLOSED
         connection.input = connection.output = connection.request = connection.steps = None
         connection.socket.close()
         self._open -= 1
@@ -563,10 +568,12 @@ class Worker:
             self._poll.modify(fd, select.EPOLLIN)
 
     def _drain(self) -> None:
-        self._draining = True
         if self._accepting:
             for fd in self._listeners:
                 self._poll.unregister(fd)
+        for listening in self._listeners.values():
+            self._accept(listening)  # whoever has connected already, should nobody come after us who serves them
+        self._draining = True
         for connection in list(self._connections.values()):
-            if connection.state is State.READING and connection.requests and connection.input is None:
+            if connection.state is _READING and connection.requests and connection.input is None:
                 self._close(connection)

@@ -6,6 +6,7 @@ These functions say *what* is wrong; each protocol says with which of its status
 from __future__ import annotations
 
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Final
 
 from edgeroot.psa.algorithm import Algorithm, Hash
@@ -59,10 +60,14 @@ def check_use(attributes: KeyAttributes, usage: UsageFlags, algorithm: Algorithm
 
 def check_hash_length(algorithm: Algorithm, hash_length_bytes: int) -> Violation | None:
     """A hash to be signed has the length of the algorithm's hash, where the algorithm names one."""
+    expected = _hash_length_bytes(algorithm)
+    return None if expected in (None, hash_length_bytes) else Violation.ARGUMENT
+
+
+@lru_cache(maxsize=256)
+def _hash_length_bytes(algorithm: Algorithm) -> int | None:
     hash_alg = algorithm.hash
-    if hash_alg is None or hash_alg.length_bytes == hash_length_bytes:
-        return None
-    return Violation.ARGUMENT
+    return None if hash_alg is None else hash_alg.length_bytes
 
 
 def is_deprecated(attributes: KeyAttributes) -> bool:

@@ -33,7 +33,10 @@ from edgeroot.wire.operations import AuthType, CheckType, ProviderId
 from edgeroot.wire.status import ResponseStatus, WireError
 
 _log: Final = logging.getLogger(__name__)
+# Members bound to names of their own: every request asks for them, and looking them up in their classes takes longer.
 _SUCCESS: Final = ResponseStatus.SUCCESS
+_NO_AUTH: Final = AuthType.NO_AUTH
+_CORE: Final = ProviderId.CORE
 _USING: Final = (
     (UsageFlags.ENCRYPT, Function.ASYMMETRIC_ENCRYPT | Function.AEAD_ENCRYPT | Function.CIPHER_ENCRYPT),
     (UsageFlags.DECRYPT, Function.ASYMMETRIC_DECRYPT | Function.AEAD_DECRYPT | Function.CIPHER_DECRYPT),
@@ -131,9 +134,9 @@ class Pipeline:
         request = call.request
         opcode = request.opcode
         # The numbers follow the order that clients can observe; 1 to 6 are the framing's, 7 is check_request's.
-        if request.auth_type != AuthType.NO_AUTH:
+        if request.auth_type != _NO_AUTH:
             call.identity = self._authenticate(call)  # 8.
-        is_core = request.provider == ProviderId.CORE
+        is_core = request.provider == _CORE
         if not is_core:
             call.provider = self._providers.get(request.provider)
             if call.provider is None:  # 9.
