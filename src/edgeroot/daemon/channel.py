@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Final
 
 _HEAD: Final = Struct("<IQ")
-_READ_BYTES: Final = 262144
+_READ_BYTES: Final = 65536  # below what makes malloc ask the kernel for pages each time
 _MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
 
 

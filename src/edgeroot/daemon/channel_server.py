@@ -17,6 +17,7 @@ class ChannelServer:
         self._poll = select.epoll()
         self._poll.register(control.fileno(), select.EPOLLIN)
         self._channels: dict[int, Channel] = {}
+        self._blocked: set[int] = set()  # clients that take no more for now
         self._draining = False
         self.met = 0
         """How many clients have ever been connected."""
@@ -64,7 +65,9 @@ class ChannelServer:
         except ChannelClosedError:
             self._drop(fd)
             return
-        self._poll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if channel.has_output else 0))
+        if channel.has_output != (fd in self._blocked):
+            self._blocked ^= {fd}
+            self._poll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if channel.has_output else 0))
 
     def _obey(self) -> None:
         for message in self._control.receive():
@@ -78,4 +81,5 @@ class ChannelServer:
 
     def _drop(self, fd: int) -> None:
         self._poll.unregister(fd)
+        self._blocked.discard(fd)
         self._channels.pop(fd).close()
