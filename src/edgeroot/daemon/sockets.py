@@ -39,10 +39,15 @@ class Listener:
         except OSError as error:
             raise ListenError(f"cannot set the mode and group of {self.path}: {error.strerror}") from error
 
-    def close(self) -> None:
-        self.socket.close()
+    def withdraw(self) -> None:
+        """Take the file away: nobody can connect any more, and who has connected can still be served."""
         if self.owned:
+            self.owned = False  # what is at the path from now on belongs to somebody else
             self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self.withdraw()
+        self.socket.close()
 
 
 def inherited(fd: int, config: ListenerConfig) -> Listener:

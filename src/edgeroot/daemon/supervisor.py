@@ -13,7 +13,7 @@ import selectors
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -296,6 +296,9 @@ class Supervisor:
         old, self._crew = self._crew, crew
         self._old.append(old)
         self._launch(crew)
+        for listener in old.listeners:
+            if listener not in crew.listeners:
+                listener.withdraw()
         self._drain(old)
         self._announce_ready()
 
@@ -318,19 +321,23 @@ class Supervisor:
                 helper.drain()
             if not crew.helpers:
                 self._old.remove(crew)
-        kept = {listener.path for crew in self._crews() for listener in crew.listeners}
-        for listener in [one for one in self._closing() if one.path not in kept]:
-            listener.close()
+                self._close_listeners(crew)
         needed = {path for crew in self._crews() for path in crew.service.stores}
         for path in [path for path in self._writers if path not in needed]:
             self._writers[path].drain()
 
-    def _closing(self) -> Sequence[Listener]:
-        return ()
+    def _close_listeners(self, retired: Crew) -> None:
+        kept = [listener for crew in self._crews() for listener in crew.listeners]
+        for listener in retired.listeners:
+            if listener not in kept:
+                self._inherited.pop(listener.path, None)
+                listener.close()
 
     def _stop(self) -> None:
         self._notifier.stopping()
         for crew in self._crews():
+            for listener in crew.listeners:
+                listener.withdraw()
             self._drain(crew)
         self._signals.difference_update(_STOP_SIGNALS)
         deadline_s = max(crew.draining_until_s or 0.0 for crew in self._crews())
@@ -365,7 +372,10 @@ class Supervisor:
 
 def _lock_store(path: Path) -> FileLock:
     """The lock that all processes of a service share; the processes of the last service are given time to end."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise KeyStoreError(f"the folder of the key store {path} cannot be made: {error.strerror}") from error
     lock_path = path.with_name(path.name + ".service")
     deadline_s = monotonic() + _HANDOVER_S
     while True:

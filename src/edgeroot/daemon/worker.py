@@ -42,6 +42,7 @@ _PEERCRED: Final = int(socket.SO_PEERCRED)
 _LOOK: Final = int(socket.MSG_DONTWAIT | socket.MSG_PEEK)
 _TAKE: Final = int(socket.MSG_DONTWAIT)
 _SEND: Final = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+_RECEIVING: Final = int(socket.SHUT_RD)
 _LOOK_BYTES: Final = 8192
 _READ_BYTES: Final = 65536  # below what makes malloc ask the kernel for pages each time
 _READING: Final = State.READING
@@ -144,9 +145,10 @@ class Worker:
 
     def _expire(self) -> None:
         for connection in self._timers.overdue(self._now):
-            idle = connection.requests and connection.input is None
-            if connection.state is _SENDING or idle:
+            if connection.state is _SENDING:
                 self._close(connection)
+            elif connection.requests and connection.input is None:
+                self._end(connection)
             else:
                 self._refuse(connection, ResponseStatus.CONNECTION_ERROR)
         while self._waiting:
@@ -392,12 +394,10 @@ class Worker:
 
     def _answer(self, connection: Connection, response: bytes) -> None:
         request = connection.request
-        keep = (
-            request is not None
-            and request.flags & FLAG_KEEP
-            and connection.requests < connection.listening.max_requests
-            and not self._draining
-        )
+        keep = request is not None and request.flags & FLAG_KEEP
+        if keep and (self._draining or connection.requests >= connection.listening.max_requests):
+            keep = False
+            _stop_receiving(connection)
         try:
             sent = connection.socket.send(response, _SEND)
         except BlockingIOError:
@@ -449,6 +449,13 @@ class Worker:
             self._parse(connection, received)
         else:
             self._park(connection, self._now + connection.listening.idle_timeout_s)
+
+    def _end(self, connection: Connection) -> None:
+        """Close a kept connection between two requests, and answer the one that has come just now."""
+        if _stop_receiving(connection):
+            self._look(connection)
+        else:
+            self._close(connection)
 
     def _refuse(self, connection: Connection, status: ResponseStatus) -> None:
         """Answer what is no request, and close; such an answer echoes nothing."""
@@ -576,4 +583,16 @@ class Worker:
         self._draining = True
         for connection in list(self._connections.values()):
             if connection.state is _READING and connection.requests and connection.input is None:
-                self._close(connection)
+                self._end(connection)
+
+
+def _stop_receiving(connection: Connection) -> bool:
+    """Have the kernel refuse what the client sends from now on: it then knows that nobody has seen that request.
+
+    False if the connection is broken.
+    """
+    try:
+        connection.socket.shutdown(_RECEIVING)
+    except OSError:
+        return False
+    return True
