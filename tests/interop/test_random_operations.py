@@ -339,7 +339,7 @@ def test_both_say_the_same(peers_root: PeersRoot, rng: random.Random, rounds: in
         assert not pair.unexplained, "\n".join(pair.unexplained)
         assert "a fault in the service" not in ours.log()
     # The test means something only if it reached good and bad ends of all kinds.
-    assert len({operation for operation, _ in pair.same}) == 15
+    assert len({operation for operation, _ in pair.same}) == 16
     assert {status for _, status in pair.same} >= {
         Status.SUCCESS,
         Status.PSA_ERROR_NOT_PERMITTED,
