@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -29,7 +29,7 @@ from edgeroot.keystore.reader import Reader
 from edgeroot.keystore.recovery import resolve_orphans
 from edgeroot.keystore.upstream import refuse_unadopted
 from edgeroot.keystore.writer import Writer
-from edgeroot.keystore.writes import MAX_ORPHANS, ClaimOrphans, SetProviderState
+from edgeroot.keystore.writes import MAX_ORPHANS, ClaimOrphans, Outcome, SetProviderState, Write
 from edgeroot.providers.api import ProviderType
 from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.service.call import Door
@@ -68,7 +68,11 @@ class Service:
     loads: WorkerLoads
 
 
-def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], generations: Generations) -> Service:
+StoreWriter = Callable[[Path, Sequence[Write]], list[Outcome]]
+"""Carries out writes on a store, through its writer if it has one. KeyStoreError."""
+
+
+def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], write: StoreWriter) -> Service:
     """Open stores and providers, and clean up what dead processes left half done. StartError, KeyStoreError.
 
     Leaves no connection to a store open, so that the processes forked afterwards each make their own.
@@ -89,9 +93,9 @@ def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], generatio
             )
         )
     for one in mounted:
-        _start(one, stores[one.store], generations)
+        _start(one, stores[one.store], write)
     for index, path in enumerate(stores):
-        _recover(path, {one.name: one for one in mounted if one.store == index}, generations)
+        _recover(path, {one.name: one for one in mounted if one.store == index}, write)
     workers = config.core.thread_pool_size
     return Service(config, stores, tuple(mounted), UserTable(workers), WorkerLoads(workers))
 
@@ -103,7 +107,7 @@ def _prepare_store(manager: KeyManagerConfig) -> Path:
     return path
 
 
-def _start(mounted: MountedProvider, store: Path, generations: Generations) -> None:
+def _start(mounted: MountedProvider, store: Path, write: StoreWriter) -> None:
     reader = Reader.open(store)
     try:
         before = reader.provider_state(mounted.name)
@@ -114,14 +118,10 @@ def _start(mounted: MountedProvider, store: Path, generations: Generations) -> N
     except PsaError as error:
         raise StartError(f"provider {mounted.name} cannot start: {error.detail or error}") from error
     if after is not None and after != before:
-        writer = Writer.open(store, generations)
-        try:
-            writer.apply([SetProviderState(mounted.name, after)])
-        finally:
-            writer.close()
+        write(store, [SetProviderState(mounted.name, after)])
 
 
-def _recover(store: Path, mounted: Mapping[str, MountedProvider], generations: Generations) -> None:
+def _recover(store: Path, mounted: Mapping[str, MountedProvider], write: StoreWriter) -> None:
     """Resolve what was reserved or marked by processes that are no more."""
     reader = Reader.open(store)
     try:
@@ -140,15 +140,11 @@ def _recover(store: Path, mounted: Mapping[str, MountedProvider], generations: G
 
     if pending:
         lease = Lease.acquire(directory)
-        writer = Writer.open(store, generations)
-        try:
-            while True:
-                claimed = writer.apply([ClaimOrphans(lease.holder, tuple(dead))])[0].stored
-                writer.apply(resolve_orphans(claimed, destroy).writes)
-                if len(claimed) < MAX_ORPHANS:
-                    break
-        finally:
-            writer.close()
+        while True:
+            claimed = write(store, [ClaimOrphans(lease.holder, tuple(dead))])[0].stored
+            write(store, resolve_orphans(claimed, destroy).writes)
+            if len(claimed) < MAX_ORPHANS:
+                break
     for holder in dead:
         discard(directory, holder)
 

@@ -72,17 +72,23 @@ class UserTable:
 
 
 class WorkerLoads:
-    """How many connections each worker holds; a worker above the mean leaves new ones to the others."""
+    """How many connections each worker has: waiting for bytes, and altogether.
+
+    By the first the workers share the connections among each other; by the second a worker sees whether any user could
+    have reached a bound.
+    """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._open = memoryview(mmap(-1, workers * _WORD_BYTES)).cast("q")
+        self._polled = memoryview(mmap(-1, workers * _WORD_BYTES)).cast("q")
+        self._counted = memoryview(mmap(-1, workers * _WORD_BYTES)).cast("q")
 
-    def set(self, worker: int, connections: int) -> None:
-        self._open[worker] = connections
+    def set(self, worker: int, *, polled: int, counted: int) -> None:
+        self._polled[worker] = polled
+        self._counted[worker] = counted
 
-    def total(self) -> int:
-        return sum(self._open)
+    def mean_polled(self) -> float:
+        return sum(self._polled) / self._workers
 
-    def mean(self) -> float:
-        return self.total() / self._workers
+    def total_counted(self) -> int:
+        return sum(self._counted)

@@ -13,7 +13,7 @@ import selectors
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -26,10 +26,13 @@ from edgeroot.daemon.config import ConfigError, ServiceConfig
 from edgeroot.daemon.control import ControlLine, Peer, Role, SupervisorGoneError, connect
 from edgeroot.daemon.notify import Notifier
 from edgeroot.daemon.sockets import Listener, ListenError, bind
+from edgeroot.daemon.writer_process import write_through
 from edgeroot.keystore.database import store_path_for
 from edgeroot.keystore.generation import Generations
 from edgeroot.keystore.lease import FileLock
 from edgeroot.keystore.records import KeyStoreError
+from edgeroot.keystore.writer import Writer
+from edgeroot.keystore.writes import Outcome, Write
 from edgeroot.providers.api import ProviderType
 
 _log: Final = logging.getLogger(__name__)
@@ -137,7 +140,7 @@ class Supervisor:
         locked = self._lock_stores(config)
         opened: list[Listener] = []
         try:
-            service = assembly.assemble(config, self._types, self._generations)
+            service = assembly.assemble(config, self._types, self._write)
             return Crew(service, self._open_listeners(config, opened))
         except BaseException:
             for listener in opened:
@@ -145,6 +148,17 @@ class Supervisor:
             for path in locked:
                 self._locks.pop(path).release()
             raise
+
+    def _write(self, path: Path, batch: Sequence[Write]) -> list[Outcome]:
+        """For what has to be written before there are workers: a store has its writer already if this is a reload."""
+        writer = self._writers.get(path)
+        if writer is not None:
+            return write_through(writer.control, batch)
+        own = Writer.open(path, self._generations)
+        try:
+            return own.apply(batch)
+        finally:
+            own.close()
 
     def _lock_stores(self, config: ServiceConfig) -> list[Path]:
         """One service a store: also a worker of the last service, still at its end, must not see ours change keys."""
@@ -248,7 +262,7 @@ class Supervisor:
             if crew.workers.get(child.peer.index) is child:
                 del crew.workers[child.peer.index]
                 crew.service.users.clear_worker(child.peer.index)
-                crew.service.loads.set(child.peer.index, 0)
+                crew.service.loads.set(child.peer.index, polled=0, counted=0)
                 self._replace(child, status, crew, self._start_worker)
                 return
             if crew.helpers.get(child.peer.index) is child:

@@ -52,7 +52,7 @@ _SENDING: Final = State.SENDING
 _CLOSED: Final = State.CLOSED
 _REQUESTS_PER_TURN: Final = 32
 _ACCEPTS_PER_TURN: Final = 32
-_SLACK: Final = 2  # connections that a worker may hold above the mean before it leaves new ones to the others
+_SLACK: Final = 1  # connections that a worker may have above the mean before it leaves them to the others
 _KNOWN_PEERS: Final = 4096
 _BUSY_RETRY_S: Final = 0.005
 _RESOURCE_RETRY_S: Final = 0.1
@@ -89,7 +89,8 @@ class Worker:
         self._blocked: set[int] = set()  # channels whose other end takes no more for now
         self._connections: dict[int, Connection] = {}
         self._open = 0
-        self._parked = 0
+        self._counted = 0
+        self._above_mean = False
         self._ready: OrderedDict[User, deque[Connection]] = OrderedDict()
         self._waiting: dict[int, tuple[Connection, float, WriterLink | None]] = {}
         self._timers = Timers()
@@ -174,9 +175,11 @@ class Worker:
             )
 
     def _balance(self) -> None:
+        self._loads.set(self._index, polled=len(self._connections), counted=self._counted)
+        self._above_mean = len(self._connections) > self._loads.mean_polled() + _SLACK
         if self._draining:
             return
-        accept = self._parked <= self._loads.mean() + _SLACK and self._now >= self._accept_at
+        accept = not self._above_mean and self._now >= self._accept_at
         if accept != self._accepting:
             self._accepting = accept
             if not accept:
@@ -194,7 +197,7 @@ class Worker:
     def _accept(self, listening: Listening) -> None:
         accept = listening.socket._accept  # type: ignore[attr-defined] # what `accept` wraps; the wrapper costs as much as a system call
         # Nobody can be above a bound that all connections together are below.
-        bounded = self._loads.total() >= listening.users.max_connections
+        bounded = self._loads.total_counted() >= listening.users.max_connections
         deadline_s = self._now + listening.timeout_s
         for _ in range(_ACCEPTS_PER_TURN):
             try:
@@ -483,8 +486,7 @@ class Worker:
         if not connection.counted:
             connection.counted = True
             connection.user.add_connections(1)
-            self._parked += 1
-            self._loads.set(self._index, self._parked)
+            self._counted += 1
 
     def _stop_polling(self, connection: Connection) -> None:
         self._poll.unregister(connection.fd)
@@ -498,8 +500,7 @@ class Worker:
         if connection.counted:
             connection.counted = False
             connection.user.add_connections(-1)
-            self._parked -= 1
-            self._loads.set(self._index, self._parked)
+            self._counted -= 1
         connection.state = _CLOSED
         connection.input = connection.output = connection.request = connection.steps = None
         connection.socket.close()

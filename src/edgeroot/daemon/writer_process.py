@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from socket import AF_UNIX, MSG_PEEK, SOCK_STREAM, socketpair
 from typing import Final
 
-from edgeroot.daemon.channel import Channel
+from edgeroot.daemon.channel import Channel, ChannelClosedError
 from edgeroot.daemon.channel_server import ChannelServer
-from edgeroot.daemon.control import ControlLine, SupervisorGoneError
+from edgeroot.daemon.control import ControlLine, Message, Order, SupervisorGoneError
+from edgeroot.keystore.records import KeyStoreError
 from edgeroot.keystore.writer import Writer
-from edgeroot.keystore.writes import decode_write, encode_outcome
+from edgeroot.keystore.writes import Outcome, Write, decode_outcome, decode_write, encode_outcome, encode_write
 
+_WRITE_THROUGH_S: Final = 5.0
 SETTLED: Final = b""
 """A client's first message: it has looked up in the store what became of the writes that it has no answer to."""
 
@@ -51,3 +55,26 @@ def _commit(writer: Writer, server: ChannelServer, asked: list[tuple[Channel, in
         answered[id(channel)] = channel
     for channel in answered.values():
         server.flush(channel)
+
+
+def write_through(control: ControlLine, batch: Sequence[Write]) -> list[Outcome]:
+    """For the supervisor, which waits: have a writer that runs carry out these writes. KeyStoreError if it does not."""
+    ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
+    channel = Channel(ours)
+    outcomes: dict[int, Outcome] = {}
+    try:
+        with theirs:
+            control.send(Message(Order.CONNECT, None, theirs))
+        ours.settimeout(_WRITE_THROUGH_S)
+        channel.put(0, SETTLED)
+        for number, write in enumerate(batch, 1):
+            channel.put(number, encode_write(write))
+        channel.flush()
+        while len(outcomes) < len(batch):
+            ours.recv(1, MSG_PEEK)  # waits, as reading the channel does not
+            outcomes |= {number: decode_outcome(message) for number, message in channel.get()}
+    except (TimeoutError, ChannelClosedError) as error:
+        raise KeyStoreError("the writer of the key store does not answer: try again") from error
+    finally:
+        channel.close()
+    return [outcomes[number] for number in range(1, len(batch) + 1)]
