@@ -73,7 +73,7 @@ def write_through(control: ControlLine, batch: Sequence[Write]) -> list[Outcome]
         while len(outcomes) < len(batch):
             ours.recv(1, MSG_PEEK)  # waits, as reading the channel does not
             outcomes |= {number: decode_outcome(message) for number, message in channel.get()}
-    except (TimeoutError, ChannelClosedError) as error:
+    except (OSError, ChannelClosedError) as error:
         raise KeyStoreError("the writer of the key store does not answer: try again") from error
     finally:
         channel.close()
