@@ -106,7 +106,7 @@ class Root(click.Group):
             else:
                 if found is None or found.hidden:
                     continue
-                summary = found.get_short_help_str(70)
+                summary = found.get_short_help_str(200)
                 module = sys.modules[discovery.module_of(self._commands_by_name[name])]
                 section = getattr(module, "SECTION", _OTHER)
             sections.setdefault(section, []).append((name, summary))

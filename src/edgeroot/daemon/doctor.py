@@ -26,7 +26,7 @@ def checks(subject: Subject) -> Iterator[Finding]:
     if _SYSTEMD.is_dir():
         yield Finding("ok", "systemd", "it runs here: socket activation and readiness notification will work")
     else:
-        yield Finding("note", "systemd", "it does not run here: start the service with `edgeroot serve` or `up`")
+        yield Finding("note", "systemd", "it does not run here", "Start the service with `edgeroot serve` or `up`.")
     if subject.config is not None:
         yield from _configuration(subject.config)
 

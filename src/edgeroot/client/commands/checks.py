@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -56,8 +56,8 @@ def _installation() -> Iterator[Finding]:
         yield Finding("warning", "packages", f"not installed as packages: {', '.join(missing)}", fix)
 
 
-def _endpoint(subject: Subject) -> Iterator[Finding]:
-    """Returns whether it is worth trying to connect (as the generator's value)."""
+def _endpoint(subject: Subject) -> Generator[Finding, None, bool]:
+    """The generator's value is whether it is worth trying to connect."""
     from edgeroot.client.endpoint import ENDPOINT_VARIABLE, socket_path
     from edgeroot.client.errors import EndpointError
 

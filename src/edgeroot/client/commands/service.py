@@ -15,7 +15,6 @@ from edgeroot.client.commands.session import service
 from edgeroot.psa import Algorithm, KeyAttributes, KeyType, UsageFlags
 
 if TYPE_CHECKING:
-    from edgeroot.client import Client
     from edgeroot.wire.operations import ProviderInfo
 
 SECTION = "The service"
@@ -117,10 +116,15 @@ def list_authenticators() -> None:
 def list_opcodes() -> None:
     """List the operations that a provider offers; without -p, those of the service's core."""
     from edgeroot.wire.opcodes import Opcode
+    from edgeroot.wire.operations import ProviderId
 
     known = {opcode.value: opcode.display_name for opcode in Opcode}
+    settings = current()
+    core = settings.provider in (None, ProviderId.CORE.value)
+    if core:
+        settings.provider = None  # the client itself uses providers of cryptography only
     with service() as client:
-        provider = _provider_or_core(client)
+        provider = ProviderId.CORE.value if core else client.provider_id()
         opcodes = sorted(client.list_opcodes(provider))
     rows = [(f"{opcode:#04x}", known.get(opcode, "unknown to this client")) for opcode in opcodes]
     listing(
@@ -132,13 +136,6 @@ def list_opcodes() -> None:
         rows,
         [f"{opcode} ({name})" for opcode, name in rows],
     )
-
-
-def _provider_or_core(client: Client) -> int:
-    from edgeroot.wire.operations import ProviderId
-
-    # The option's 0 never reaches the client, which uses providers of cryptography only.
-    return int(ProviderId.CORE) if current().provider in (None, 0) else client.provider_id()
 
 
 @command("list-clients", examples=["edgeroot list-clients"])

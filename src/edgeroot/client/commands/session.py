@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -14,6 +14,16 @@ from edgeroot.cli.settings import Settings, current
 if TYPE_CHECKING:
     from edgeroot.client import Client
 
+_COMMAND_LINE_WORDS: Final = {
+    "list_keys()": "'edgeroot list-keys'",
+    "key_attributes()": "'edgeroot key show'",
+    "list_opcodes()": "'edgeroot list-opcodes'",
+    "can_do_crypto()": "'edgeroot can-do-crypto'",
+    "list_providers()": "'edgeroot list-providers'",
+    "list_authenticators()": "'edgeroot list-authenticators'",
+    "app_name": "--app-name",
+    "timeout_s": "--timeout",
+}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -38,7 +48,14 @@ def service() -> Iterator[Client]:
         with open_client(current()) as client:
             yield client
     except ClientError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(_in_words_of_the_command_line(str(error))) from error
+
+
+def _in_words_of_the_command_line(message: str) -> str:
+    """The client's advice names its methods and arguments; here they are commands and options."""
+    for python, command_line in _COMMAND_LINE_WORDS.items():
+        message = message.replace(python, command_line)
+    return message
 
 
 def key_name_option(help_text: str = "Name of the key.") -> Callable[[F], F]:
