@@ -57,7 +57,7 @@ def note(text: str) -> None:
 def refuse_terminal(what: str, *, force: bool) -> None:
     """CommandError if standard output is a terminal, which is no place for ``what``; ``force`` allows it."""
     if not force and sys.stdout.isatty():
-        raise CommandError(f"{what} is not for a terminal: write it to a file with -o FILE, or insist with --force")
+        raise CommandError(f"{what} is not for a terminal: send it to a file, or insist with --force")
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from edgeroot.daemon.config import ServiceConfig
     from edgeroot.providers.api import ProviderType
 
+SECTION = "Run the service"  # the heading in the help of the command line
+
 
 @click.command()
 @click.option(
