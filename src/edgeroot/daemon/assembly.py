@@ -212,7 +212,7 @@ def worker_main(
         loads=service.loads,
         body_len_limit_bytes=config.core.body_len_limit_bytes,
         execution_timeout_s=config.core.execution_timeout_s,
-        end_of_turn=observer.flush,
+        notes=observer,
     ).run()
 
 

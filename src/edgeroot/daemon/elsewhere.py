@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from edgeroot.daemon.channel import Channel, ChannelClosedError
+from edgeroot.daemon.helper_process import BEGUN
 from edgeroot.daemon.users import User
 from edgeroot.daemon.writer_process import SETTLED
 from edgeroot.keystore.reader import Reader
@@ -78,17 +79,24 @@ class WriterLink:
             self._channel = None
 
 
+@dataclass(slots=True)
+class _Given:
+    """A job that a helper has from us."""
+
+    number: int
+    user: User
+    job: Job
+    begun: bool = False
+
+
 class HelperLinks:
     """Jobs waiting for a helper, in turn by user; each helper has one of ours at a time."""
 
     def __init__(self) -> None:
         self._channels: dict[int, Channel] = {}
-        self._busy: dict[int, int] = {}  # helper to the number of its job
+        self._busy: dict[int, _Given] = {}
         self._queues: OrderedDict[User, deque[tuple[int, Job]]] = OrderedDict()
         self._dropped: set[int] = set()
-
-    def channels(self) -> Iterator[tuple[int, Channel]]:
-        return iter(self._channels.items())
 
     def send(self, number: int, user: User, job: Job) -> None:
         self._queues.setdefault(user, deque()).append((number, job))
@@ -103,16 +111,33 @@ class HelperLinks:
         self._dispatch()
 
     def receive(self, helper: int) -> list[tuple[int, JobOutcome]]:
-        """Outcomes that have arrived; if the helper is gone, its job has failed."""
+        """Outcomes that have arrived; if the helper is gone, the job that it had begun has failed."""
         try:
-            outcomes = [(number, JobOutcome.decode(message)) for number, message in self._channels[helper].get()]
+            messages = self._channels[helper].get()
         except ChannelClosedError:
             self._channels.pop(helper).close()
-            number = self._busy.pop(helper, None)
-            return [] if number is None else [(number, _LOST_HELPER)]
+            return self._lose(helper)
+        outcomes = []
+        for number, message in messages:
+            if message == BEGUN:
+                self._busy[helper].begun = True
+            else:
+                outcomes.append((number, JobOutcome.decode(message)))
         if outcomes:
-            self._busy.pop(helper, None)
+            self._dropped.discard(self._busy.pop(helper).number)
             self._dispatch()
+        return outcomes
+
+    def _lose(self, helper: int) -> list[tuple[int, JobOutcome]]:
+        given = self._busy.pop(helper, None)
+        outcomes = []
+        if given is not None and given.begun:
+            self._dropped.discard(given.number)
+            outcomes = [(given.number, _LOST_HELPER)]
+        elif given is not None:  # somebody else's job ended the helper: this one is the next again
+            self._queues.setdefault(given.user, deque()).appendleft((given.number, given.job))
+            self._queues.move_to_end(given.user, last=False)
+        self._dispatch()
         return outcomes
 
     def _dispatch(self) -> None:
@@ -122,16 +147,16 @@ class HelperLinks:
             job = self._next()
             if job is None:
                 return
-            self._busy[helper] = job[0]
-            channel.put(job[0], job[1].encode())
+            self._busy[helper] = job
+            channel.put(job.number, job.job.encode())
 
-    def _next(self) -> tuple[int, Job] | None:
+    def _next(self) -> _Given | None:
         while self._queues:
             user, queue = self._queues.popitem(last=False)
             number, job = queue.popleft()
             if queue:
                 self._queues[user] = queue  # behind the others: their turn comes first
             if number not in self._dropped:
-                return number, job
+                return _Given(number, user, job)
             self._dropped.discard(number)
         return None

@@ -45,7 +45,12 @@ class RequestObserver:
             peer.pid,
         )
 
+    @property
+    def pending(self) -> bool:
+        """Whether there are lines to be written out."""
+        return self._audit is not None and self._audit.pending_bytes > 0
+
     def flush(self) -> None:
-        """Write out what has been noted; to be called once a turn."""
+        """Write out what has been noted."""
         if self._audit is not None and self._audit.pending_bytes:
             self._audit.flush(time())

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from struct import Struct
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 from edgeroot.auth import PeerCredentials
 from edgeroot.daemon.channel import Channel, ChannelClosedError
@@ -54,12 +54,25 @@ _REQUESTS_PER_TURN: Final = 32
 _ACCEPTS_PER_TURN: Final = 32
 _SLACK: Final = 1  # connections that a worker may have above the mean before it leaves them to the others
 _KNOWN_PEERS: Final = 4096
+_EVENTS_PER_TURN: Final = 64
+_BALANCE_S: Final = 0.001
+_WRITE_S: Final = 0.002
+_SHED_S: Final = 0.01
 _BUSY_RETRY_S: Final = 0.005
 _RESOURCE_RETRY_S: Final = 0.1
 
 
+class Notes(Protocol):
+    """What was noted of answered requests and is to be written out."""
+
+    @property
+    def pending(self) -> bool: ...
+
+    def flush(self) -> None: ...
+
+
 class Worker:
-    """The loop. ``end_of_turn`` is called before each wait: it writes out what the turn has logged."""
+    """The loop."""
 
     def __init__(
         self,
@@ -72,7 +85,7 @@ class Worker:
         loads: WorkerLoads,
         body_len_limit_bytes: int,
         execution_timeout_s: float,
-        end_of_turn: Callable[[], None],
+        notes: Notes,
     ) -> None:
         self._index = index
         self._control = control
@@ -83,14 +96,16 @@ class Worker:
         self._loads = loads
         self._body_len_limit_bytes = body_len_limit_bytes
         self._execution_timeout_s = execution_timeout_s
-        self._end_of_turn = end_of_turn
+        self._notes = notes
         self._poll = select.epoll()
         self._sources: dict[int, Callable[[], None]] = {}
+        self._channels: list[Channel] = []
         self._blocked: set[int] = set()  # channels whose other end takes no more for now
         self._connections: dict[int, Connection] = {}
         self._open = 0
         self._counted = 0
-        self._above_mean = False
+        self._shed = False
+        self._shed_at = 0.0
         self._ready: OrderedDict[User, deque[Connection]] = OrderedDict()
         self._waiting: dict[int, tuple[Connection, float, WriterLink | None]] = {}
         self._timers = Timers()
@@ -98,6 +113,8 @@ class Worker:
         self._now = monotonic()
         self._accepting = False
         self._accept_at = 0.0
+        self._balance_at = 0.0
+        self._write_at = 0.0
         self._draining = False
 
     def run(self) -> None:
@@ -110,12 +127,10 @@ class Worker:
                 self._turn()
         except SupervisorGoneError:
             pass
-        self._end_of_turn()
+        self._notes.flush()
 
     def _turn(self) -> None:
-        if not self._ready:
-            self._end_of_turn()
-        events = self._poll.poll(self._timeout_s())
+        events = self._events()
         self._now = monotonic()
         for fd, event in events:
             connection = self._connections.get(fd)
@@ -126,11 +141,28 @@ class Worker:
             elif fd in self._sources:  # a source may have gone by what another one of this turn said
                 self._sources[fd]()
         self._serve_ready()
-        self._expire()
+        if self._waiting or self._timers.next_s() <= self._now:
+            self._expire()
         self._flush_channels()
-        self._balance()
+        if self._now >= self._balance_at:
+            self._balance_at = self._now + _BALANCE_S
+            self._balance()
 
     # Turns and time
+
+    def _events(self) -> list[tuple[int, int]]:
+        if self._ready:
+            return self._poll.poll(0, _EVENTS_PER_TURN)
+        if self._notes.pending:
+            # Under load, lines of several turns are written at once; none waits longer than this, or while nothing
+            # else is to be done.
+            if self._now < self._write_at:
+                events = self._poll.poll(0, _EVENTS_PER_TURN)
+                if events:
+                    return events
+            self._notes.flush()
+            self._write_at = self._now + _WRITE_S
+        return self._poll.poll(self._timeout_s(), _EVENTS_PER_TURN)
 
     def _timeout_s(self) -> float:
         if self._ready:
@@ -139,7 +171,7 @@ class Worker:
         if self._waiting:
             next_s = min(next_s, next(iter(self._waiting.values()))[1])
         if not self._accepting and not self._draining:
-            next_s = min(next_s, self._accept_at)
+            next_s = min(next_s, max(self._accept_at, self._balance_at))
         if next_s == float("inf"):
             return -1
         return max(0.0, next_s - self._now)
@@ -176,10 +208,15 @@ class Worker:
 
     def _balance(self) -> None:
         self._loads.set(self._index, polled=len(self._connections), counted=self._counted)
-        self._above_mean = len(self._connections) > self._loads.mean_polled() + _SLACK
+        above_mean = len(self._connections) > self._loads.mean_polled() + _SLACK
+        if above_mean and self._now >= self._shed_at:
+            # One kept connection at a time is closed after its answer: its client comes again, and another worker
+            # takes it. More at once would swing back and forth.
+            self._shed = True
+            self._shed_at = self._now + _SHED_S
         if self._draining:
             return
-        accept = not self._above_mean and self._now >= self._accept_at
+        accept = not above_mean and self._now >= self._accept_at
         if accept != self._accepting:
             self._accepting = accept
             if not accept:
@@ -398,8 +435,9 @@ class Worker:
     def _answer(self, connection: Connection, response: bytes) -> None:
         request = connection.request
         keep = request is not None and request.flags & FLAG_KEEP
-        if keep and (self._draining or connection.requests >= connection.listening.max_requests):
+        if keep and (self._shed or self._draining or connection.requests >= connection.listening.max_requests):
             keep = False
+            self._shed = False
             _stop_receiving(connection)
         try:
             sent = connection.socket.send(response, _SEND)
@@ -514,6 +552,7 @@ class Worker:
                 self._drain()
             elif message.order is Order.CONNECT and message.channel is not None and message.peer is not None:
                 channel = Channel(message.channel)
+                self._channels.append(channel)
                 self._poll.register(channel.fileno(), select.EPOLLIN)
                 index = message.peer.index
                 if message.peer.role is Role.WRITER:
@@ -525,7 +564,7 @@ class Worker:
                         self._resume(number, outcome)
                 else:
                     fd = channel.fileno()
-                    self._sources[fd] = partial(self._hear_helper, index, fd)
+                    self._sources[fd] = partial(self._hear_helper, index, channel)
                     self._helpers.connect(index, channel)
 
     def _hear_writer(self, writer: WriterLink) -> None:
@@ -543,19 +582,20 @@ class Worker:
             self._poll.unregister(fd)
             del self._sources[fd]
             self._blocked.discard(fd)
+            self._channels.remove(writer.channel)
             writer.disconnect()
 
-    def _hear_helper(self, helper: int, fd: int) -> None:
+    def _hear_helper(self, helper: int, channel: Channel) -> None:
+        fd = channel.fileno()
         for number, outcome in self._helpers.receive(helper):
             self._resume(number, outcome)
-        if not any(index == helper for index, _ in self._helpers.channels()):
+        if channel.fileno() < 0:  # the helper is gone
             del self._sources[fd]
             self._blocked.discard(fd)
+            self._channels.remove(channel)
 
     def _flush_channels(self) -> None:
-        channels = [writer.channel for writer in self._writers if writer.channel is not None]
-        channels += [channel for _, channel in self._helpers.channels()]
-        for channel in channels:
+        for channel in self._channels:
             if not channel.has_output:
                 continue
             try:
