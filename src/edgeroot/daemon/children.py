@@ -61,6 +61,6 @@ def spawn(peer: Peer, main: Callable[[ControlLine], None], *, close: Iterable[Ca
         main(theirs)
         code = 0
     except Exception:  # noqa: BLE001 - the last guard of a process, which ends with what is said here
-        _log.exception("the %s ended by a fault in the service itself; please report it", peer)
+        _log.exception("the %s ended by a fault in the service itself; please report it", str(peer))
     finally:
         os._exit(code)

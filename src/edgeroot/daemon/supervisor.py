@@ -291,10 +291,10 @@ class Supervisor:
         while self._deaths[0] < now - _RESTART_WINDOW_S:
             self._deaths.popleft()
         if len(self._deaths) > _RESTARTS:
-            _log.error("the %s %s; too many processes end, giving up", child.peer, how)
+            _log.error("the %s %s; too many processes end, giving up", str(child.peer), how)
             self._failed = True
         else:
-            _log.error("the %s %s; starting it anew", child.peer, how)
+            _log.error("the %s %s; starting it anew", str(child.peer), how)
 
     # Reloading and stopping
 
