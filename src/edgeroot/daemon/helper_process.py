@@ -14,6 +14,8 @@ from edgeroot.service.jobs import Executor, Job, JobOutcome
 from edgeroot.wire.status import ResponseStatus
 
 NICE: Final = 19
+BEGUN: Final = b""
+"""Sent when a job's turn has come: should this process not survive it, the others that wait here are not to blame."""
 
 
 def run_helper(executor: Executor, control: ControlLine) -> None:
@@ -36,6 +38,8 @@ def run_helper(executor: Executor, control: ControlLine) -> None:
                 continue
             job = Job.decode(message)
             overdue = monotonic() > job.deadline_s
+            channel.put(number, BEGUN)
+            server.flush(channel)
             outcome = JobOutcome(ResponseStatus.CONNECTION_ERROR) if overdue else executor.execute(job)
             channel.put(number, outcome.encode())
             server.flush(channel)
