@@ -16,7 +16,8 @@ from edgeroot.daemon.connection import Listening
 from edgeroot.daemon.control import ControlLine
 from edgeroot.daemon.elsewhere import WriterLink
 from edgeroot.daemon.helper_process import run_helper
-from edgeroot.daemon.observer import RequestObserver
+from edgeroot.daemon.metrics import CounterTable
+from edgeroot.daemon.observer import MeteredObserver, RequestObserver
 from edgeroot.daemon.shared import UserTable, WorkerLoads
 from edgeroot.daemon.sockets import Listener
 from edgeroot.daemon.users import Users
@@ -66,6 +67,7 @@ class Service:
     providers: tuple[MountedProvider, ...]
     users: UserTable
     loads: WorkerLoads
+    counters: CounterTable | None  # None: metrics are off
 
 
 StoreWriter = Callable[[Path, Sequence[Write]], list[Outcome]]
@@ -97,7 +99,8 @@ def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], write: St
     for index, path in enumerate(stores):
         _recover(path, {one.name: one for one in mounted if one.store == index}, write)
     workers = config.core.thread_pool_size
-    return Service(config, stores, tuple(mounted), UserTable(workers), WorkerLoads(workers))
+    counters = None if config.metrics is None else CounterTable(workers)
+    return Service(config, stores, tuple(mounted), UserTable(workers), WorkerLoads(workers), counters)
 
 
 def _prepare_store(manager: KeyManagerConfig) -> Path:
@@ -186,7 +189,8 @@ def worker_main(
     authenticators = {auth.auth_type: AUTHENTICATORS[auth.name]() for auth in config.authenticators}
     factory = KeyFactory([_holder(service, store) for store in range(len(service.stores))])
     audit = AuditLog(_STANDARD_ERROR, log_format=config.core.log_format) if config.core.audit else None
-    observer = RequestObserver(audit)
+    counters = None if service.counters is None else service.counters.counters(index)
+    observer = RequestObserver(audit) if counters is None else MeteredObserver(audit, counters)
     pipeline = Pipeline(
         core=CoreProvider(service.providers, list(authenticators.values()), readers, factory),
         providers=service.providers,
@@ -213,6 +217,7 @@ def worker_main(
         body_len_limit_bytes=config.core.body_len_limit_bytes,
         execution_timeout_s=config.core.execution_timeout_s,
         notes=observer,
+        counters=counters,
     ).run()
 
 

@@ -102,7 +102,8 @@ class AuditLog:
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         self._lines: list[bytes] = []
         self.pending_bytes = 0
-        self.lost_lines = 0
+        self.lost_lines = 0  # of which nothing has been said yet
+        self.lost_lines_total = 0
 
     def record(
         self,
@@ -123,6 +124,7 @@ class AuditLog:
         ).encode()
         if self.pending_bytes + len(line) > self._limit_bytes:
             self.lost_lines += 1
+            self.lost_lines_total += 1
             return
         self._lines.append(line)
         self.pending_bytes += len(line)

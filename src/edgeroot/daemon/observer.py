@@ -6,6 +6,7 @@ from time import time
 from typing import Final
 
 from edgeroot.daemon.audit import AuditLog
+from edgeroot.daemon.metrics import WorkerCounters
 from edgeroot.service.call import Call
 from edgeroot.wire.opcodes import SPECS, Opcode
 from edgeroot.wire.status import ResponseStatus
@@ -14,6 +15,14 @@ _OPCODE_NAMES: Final = {opcode: Opcode(opcode).display_name for opcode in SPECS}
 _STATUS_NAMES: Final = {int(status): status.display_name for status in ResponseStatus}
 _REFUSED: Final = frozenset(
     {ResponseStatus.AUTHENTICATION_ERROR, ResponseStatus.ADMIN_OPERATION, ResponseStatus.NOT_AUTHENTICATED}
+)
+# With an identity claimed and none found, these say that it was not believed.
+_NOT_BELIEVED: Final = frozenset(
+    {
+        ResponseStatus.AUTHENTICATION_ERROR,
+        ResponseStatus.AUTHENTICATOR_NOT_REGISTERED,
+        ResponseStatus.INVALID_ENCODING,
+    }
 )
 
 
@@ -54,3 +63,27 @@ class RequestObserver:
         """Write out what has been noted."""
         if self._audit is not None and self._audit.pending_bytes:
             self._audit.flush(time())
+
+
+class MeteredObserver(RequestObserver):
+    """Counts every request, too. A class of its own, so that without metrics nobody even asks whether to count."""
+
+    def __init__(self, audit: AuditLog | None, counters: WorkerCounters) -> None:
+        super().__init__(audit)
+        self._counters = counters
+        self._answered = counters.answered
+        self._lost_lines = 0
+
+    def __call__(self, call: Call, status: int, duration_ns: int) -> None:
+        request = call.request
+        self._answered(request.opcode, status, duration_ns)
+        if status in _NOT_BELIEVED and call.identity is None:
+            self._counters.authentication_failed(request.auth_type)
+        super().__call__(call, status, duration_ns)
+
+    def flush(self) -> None:
+        super().flush()
+        audit = self._audit
+        if audit is not None and audit.lost_lines_total != self._lost_lines:
+            self._counters.audit_lost(audit.lost_lines_total - self._lost_lines)
+            self._lost_lines = audit.lost_lines_total

@@ -22,6 +22,7 @@ from edgeroot.daemon.channel import Channel, ChannelClosedError
 from edgeroot.daemon.connection import Connection, Listening, State
 from edgeroot.daemon.control import ControlLine, Message, Order, Role, SupervisorGoneError
 from edgeroot.daemon.elsewhere import HelperLinks, WriterLink
+from edgeroot.daemon.metrics import WorkerCounters
 from edgeroot.daemon.shared import WorkerLoads
 from edgeroot.daemon.timers import Timers
 from edgeroot.daemon.users import User
@@ -86,6 +87,7 @@ class Worker:
         body_len_limit_bytes: int,
         execution_timeout_s: float,
         notes: Notes,
+        counters: WorkerCounters | None = None,
     ) -> None:
         self._index = index
         self._control = control
@@ -97,6 +99,7 @@ class Worker:
         self._body_len_limit_bytes = body_len_limit_bytes
         self._execution_timeout_s = execution_timeout_s
         self._notes = notes
+        self._counters = counters
         self._poll = select.epoll()
         self._sources: dict[int, Callable[[], None]] = {}
         self._channels: list[Channel] = []
@@ -199,6 +202,8 @@ class Worker:
             request = connection.request
             assert request is not None
             connection.steps = None
+            if self._counters is not None:
+                self._counters.answered_outside(request.opcode, status)
             self._answer(
                 connection,
                 encode_response(
@@ -233,27 +238,34 @@ class Worker:
 
     def _accept(self, listening: Listening) -> None:
         accept = listening.socket._accept  # type: ignore[attr-defined] # what `accept` wraps; the wrapper costs as much as a system call
-        # Nobody can be above a bound that all connections together are below.
-        bounded = self._loads.total_counted() >= listening.users.max_connections
+        # Nobody can be above a bound that all connections together are below, with those that are being accepted.
+        accepted = _ACCEPTS_PER_TURN * self._loads.workers
+        bounded = self._loads.total_counted() + accepted >= listening.users.max_connections
         deadline_s = self._now + listening.timeout_s
-        for _ in range(_ACCEPTS_PER_TURN):
+        accepted = 0
+        while accepted < _ACCEPTS_PER_TURN:
             try:
                 fd, _address = accept()
             except BlockingIOError:
-                return
+                break
             except OSError as error:
                 _log.warning("cannot accept a connection: %s", error)
                 self._accept_at = self._now + _RESOURCE_RETRY_S
-                return
+                break
+            accepted += 1
             sock = _socket.socket(_FAMILY, _TYPE, 0, fd)
             peer, user = self._who(listening, sock)
             if bounded and not user.may_connect:
                 sock.close()
+                if self._counters is not None:
+                    self._counters.refused()
                 continue
             self._open += 1
             connection = Connection(sock, fd, listening, user, peer)
             connection.deadline_s = deadline_s
             self._look(connection)
+        if self._counters is not None:
+            self._counters.accepted(accepted)
 
     def _who(self, listening: Listening, sock: _socket.socket) -> tuple[PeerCredentials, User]:
         credentials = sock.getsockopt(_LEVEL, _PEERCRED, _CREDENTIALS.size)
@@ -403,6 +415,8 @@ class Worker:
         if isinstance(effect, StoreWrite):
             writer = self._writers[effect.store]
             writer.send(self._wait(connection, writer), effect.write)
+            if self._counters is not None:
+                self._counters.store_write()
         elif isinstance(effect, Job):
             if not connection.user.may_wait:
                 self._close(connection)
@@ -410,6 +424,8 @@ class Worker:
             connection.user.add_waiting(1)
             number = self._wait(connection, None)
             self._helpers.send(number, connection.user, effect.due(self._waiting[number][1]))
+            if self._counters is not None:
+                self._counters.job()
         else:
             self._make_ready(connection)
 
@@ -502,6 +518,8 @@ class Worker:
         """Answer what is no request, and close; such an answer echoes nothing."""
         connection.request = None
         connection.input = None
+        if self._counters is not None:
+            self._counters.answered_outside(None, status)
         self._answer(connection, encode_early_error(status))
 
     # Connections and the poll
