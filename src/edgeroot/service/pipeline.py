@@ -248,13 +248,24 @@ class Pipeline:
         call.key_name = key_name
         application = call.require_identity()
         identity = KeyIdentity(application.authenticator, application.application, mounted.name, key_name)
-        # A look before the work; the writer has the last word.
+        if not (mounted.remote or mounted.provider.is_slow(function, attributes, len(call.request.body))):
+            return self._create_here(mounted, identity, attributes, material)
+        # A look before much work; the writer has the last word.
         if self._keys.exists(identity, mounted.store):
             raise WireError(ResponseStatus.PSA_ERROR_ALREADY_EXISTS)
-        job = None
-        if mounted.remote or mounted.provider.is_slow(function, attributes, len(call.request.body)):
-            job = Job(mounted.index, call.request.opcode, call.request.body)
+        job = Job(mounted.index, call.request.opcode, call.request.body)
         return self._factory.create(mounted, identity, attributes, material=material, job=job)
+
+    def _create_here(
+        self, mounted: MountedProvider, identity: KeyIdentity, attributes: KeyAttributes, material: Secret | None
+    ) -> BodySteps:
+        # To look first would cost more than to make the key; but a name that is taken comes before any other fault.
+        try:
+            return (yield from self._factory.create(mounted, identity, attributes, material=material, job=None))
+        except PsaError:
+            if self._keys.exists(identity, mounted.store):
+                raise WireError(ResponseStatus.PSA_ERROR_ALREADY_EXISTS) from None
+            raise
 
     def _destroy(self, call: Call, key_name: str) -> BodySteps:
         mounted = call.require_provider()
