@@ -7,6 +7,8 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from tests.support.clients import each, forked, wait_until
 from tests.support.ledger import Churn, Ledger, check
@@ -41,6 +43,10 @@ def kill_one(service: Service, name: str, rng: random.Random) -> None:
     os.kill(rng.choice(service.children(name)), signal.SIGKILL)
 
 
+def all_gone(pids: list[int]) -> bool:
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
 def complete(service: Service, name: str, count: int) -> None:
     wait_until(lambda: len(service.children(name)) == count, f"{count} {name}s run")
 
@@ -70,7 +76,7 @@ def test_the_supervisor_alone_is_killed_and_takes_all_with_it(rng: random.Random
 
             fresh = churn(service, number, rng, strike)
             ledger.merge([fresh])
-            wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), "all children are gone")
+            wait_until(partial(all_gone, children), "all children are gone")
             service.start()
             check(service, ledger, fresh, unused_name=f"unused-{number}")
         assert ledger.refused == {}

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Generic, TypeVar
 
 # Imported before a process becomes another user, who may not be able to read the program's files.
@@ -82,8 +83,7 @@ def forked(*works: Callable[[], T], uid: int | None = None) -> Iterator[list[For
     """These works at the same time, each in a process of its own; none outlives the block."""
     started: list[Forked[T]] = []
     try:
-        for work in works:
-            started.append(Forked(work, uid=uid))
+        started.extend(Forked(work, uid=uid) for work in works)
         yield started
     finally:
         for one in started:
@@ -125,7 +125,7 @@ def send(service: Service, operation: ops.Operation) -> socket.socket:
 
 def read_to_end(connection: socket.socket) -> bytes:
     """Everything until the service closes the connection."""
-    pieces = []
+    pieces: list[bytes] = []
     while True:
         try:
             piece = connection.recv(1 << 16)
@@ -166,6 +166,22 @@ def clients_of_every_worker(service: Service, count: int = 24) -> Iterator[list[
             client.close()
 
 
+@contextmanager
+def acting_as(uid: int) -> Iterator[None]:
+    """Connections made in this block are this user's."""
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def settle(service: Service) -> None:
+    """Return when whoever has connected is accepted: that happens in the order of the connecting."""
+    for _ in range(10):
+        ask(service, ops.Ping())
+
+
 def wait_until(holds: Callable[[], bool], what: str, *, timeout_s: float = 30.0) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not holds():
@@ -180,9 +196,9 @@ def worker_connections(service: Service) -> dict[int, int]:
 
 def _sockets(pid: int) -> int:
     count = 0
-    for name in os.listdir(f"/proc/{pid}/fd"):
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            count += os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")
+            count += str(descriptor.readlink()).startswith("socket:")
         except FileNotFoundError:
             continue
     return count

@@ -79,7 +79,7 @@ class WorkerLoads:
     """
 
     def __init__(self, workers: int) -> None:
-        self._workers = workers
+        self.workers = workers
         self._polled = memoryview(mmap(-1, workers * _WORD_BYTES)).cast("q")
         self._counted = memoryview(mmap(-1, workers * _WORD_BYTES)).cast("q")
 
@@ -88,7 +88,10 @@ class WorkerLoads:
         self._counted[worker] = counted
 
     def mean_polled(self) -> float:
-        return sum(self._polled) / self._workers
+        return sum(self._polled) / self.workers
+
+    def total_polled(self) -> int:
+        return sum(self._polled)
 
     def total_counted(self) -> int:
         return sum(self._counted)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_no_request_fails_over_reloads(*, keep: bool) -> None:
                     count += 1
                 return count
 
-        with forked(*[lambda index=index: use(index) for index in range(4)]) as running:  # type: ignore[misc] # the default binds the loop's value
+        with forked(*[partial(use, index) for index in range(4)]) as running:
             threads = 2
             for _ in range(8):
                 time.sleep(0.15)

@@ -1,0 +1,333 @@
+"""Nobody delays anybody: idle, slow and greedy clients of one user, and what another user notices of them."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import socket
+import time
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from edgeroot.client import Client, templates
+from edgeroot.wire import operations as ops
+from edgeroot.wire.status import ResponseStatus
+from tests.support.clients import (
+    ALICE,
+    BOB,
+    DIGEST,
+    ECDSA,
+    acting_as,
+    as_user,
+    ask,
+    clients_of_every_worker,
+    connect,
+    forked,
+    generate_rsa,
+    read_to_end,
+    request,
+    response,
+    send,
+    settle,
+    wait_until,
+    worker_connections,
+)
+from tests.support.service import Service, running_service
+
+pytestmark = pytest.mark.usefixtures("as_root")
+
+BOUND = 256
+PATIENCE_S = 1.0  # whatever one user does, another one's ping is answered in this time
+DRIBBLERS = 64
+
+
+def ping_for(service: Service, duration_s: float) -> float:
+    """Pings on new connections all the time; the longest that one of them took."""
+    worst_s = 0.0
+    with service.client(keep_connection=False, timeout_s=10.0) as client:
+        end_s = time.monotonic() + duration_s
+        while time.monotonic() < end_s:
+            begun_s = time.monotonic()
+            client.ping()
+            worst_s = max(worst_s, time.monotonic() - begun_s)
+            time.sleep(0.002)
+    return worst_s
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the service has closed it; an answer that nobody asked for fails the test."""
+    if not select.select([connection], [], [], 0)[0]:
+        return False
+    try:
+        assert connection.recv(1) == b""
+    except ConnectionResetError:
+        pass
+    return True
+
+
+def all_closed(connections: list[socket.socket]) -> bool:
+    return all(is_closed(connection) for connection in connections)
+
+
+def test_a_user_has_256_connections_and_not_one_more() -> None:
+    with (
+        running_service(timeout_ms=30_000) as service,
+        forked(lambda: ping_for(service, 1.5), uid=BOB) as (bob,),
+        ExitStack() as stack,
+    ):
+        with acting_as(ALICE):
+            held = [stack.enter_context(connect(service)) for _ in range(BOUND)]
+        settle(service)
+        with acting_as(ALICE):
+            more = [stack.enter_context(connect(service)) for _ in range(300 - BOUND)]
+        wait_until(partial(all_closed, more), "the others are closed")
+        assert not any(is_closed(connection) for connection in held)
+
+        held.pop().close()
+        settle(service)
+        with acting_as(ALICE):
+            again = stack.enter_context(connect(service))
+            again.sendall(request(ops.Ping()))
+        assert response(again).status == 0
+        assert bob.result() < PATIENCE_S
+
+
+def test_the_bound_holds_for_those_who_come_at_once() -> None:
+    """Two workers may each take the last place at the same time, and no more than that."""
+    bound, workers = 8, 2
+    with (
+        running_service(
+            core=f"thread_pool_size = {workers}",
+            listener=f"max_connections_per_user = {bound}",
+            timeout_ms=30_000,
+        ) as service,
+        ExitStack() as stack,
+    ):
+        with acting_as(ALICE):
+            crowd = [stack.enter_context(connect(service)) for _ in range(64)]
+        settle(service)
+        left = sum(not is_closed(connection) for connection in crowd)
+        assert bound <= left < bound + workers
+
+
+def test_a_request_has_to_arrive_within_the_timeout_as_a_whole() -> None:
+    with running_service(timeout_ms=1000) as service:
+
+        def dribble() -> list[tuple[float, int]]:
+            message = request(ops.Ping())
+            begun_s = time.monotonic()
+            with ExitStack() as stack:
+                pending = {stack.enter_context(connect(service)) for _ in range(DRIBBLERS)}
+                answers = []
+                for byte in message:
+                    for connection in pending:
+                        with suppress(BrokenPipeError):
+                            connection.send(bytes([byte]))
+                    for connection in select.select(list(pending), [], [], 0)[0]:
+                        answers.append((time.monotonic() - begun_s, int(response(connection).status)))
+                        pending.remove(connection)
+                    if not pending:
+                        break
+                    time.sleep(0.1)
+            return answers
+
+        with forked(dribble, uid=ALICE) as (alice,), forked(lambda: ping_for(service, 2.0), uid=BOB) as (bob,):
+            answers = alice.result()
+            assert bob.result() < PATIENCE_S
+        assert len(answers) == DRIBBLERS
+        assert {status for _, status in answers} == {ResponseStatus.CONNECTION_ERROR}
+        assert min(after_s for after_s, _ in answers) > 0.8
+        assert max(after_s for after_s, _ in answers) < 3.0
+
+
+def test_who_does_not_take_the_answer_is_dropped() -> None:
+    size_bytes = 1 << 20
+    with running_service(timeout_ms=500) as service:
+
+        def ask_and_wait() -> list[int]:
+            with ExitStack() as stack:
+                asked = []
+                for _ in range(8):
+                    connection = stack.enter_context(connect(service))
+                    connection.sendall(request(ops.PsaGenerateRandom(size_bytes)))
+                    asked.append(connection)
+                time.sleep(2.0)
+                return [len(read_to_end(connection)) for connection in asked]
+
+        with forked(ask_and_wait, uid=ALICE) as (alice,), forked(lambda: ping_for(service, 2.0), uid=BOB) as (bob,):
+            assert bob.result() < PATIENCE_S
+            lengths = alice.result()
+        assert all(0 < length < size_bytes for length in lengths)
+        # Who takes it as it comes gets all of it.
+        assert len(ask(service, ops.PsaGenerateRandom(size_bytes)).body) > size_bytes
+
+
+def test_one_user_fills_the_queue_and_others_are_served() -> None:
+    with running_service() as service:
+
+        def overload() -> tuple[int, bool]:
+            with ExitStack() as stack:
+                asked = [stack.enter_context(send(service, generate_rsa(f"a{n}"))) for n in range(64)]
+                time.sleep(0.3)
+                early = sum(bool(select.select([connection], [], [], 0)[0]) for connection in asked)
+                # The bound counts all workers: whoever the next one meets, it is one too many.
+                beyond = [stack.enter_context(send(service, generate_rsa(f"b{n}"))) for n in range(early + 4)]
+                wait_until(
+                    lambda: sum(bool(select.select([one], [], [], 0)[0]) for one in beyond) >= 4, "some are refused"
+                )
+                refused = [one for one in beyond if select.select([one], [], [], 0)[0]]
+                without_reply = all(read_to_end(one) == b"" for one in refused[:4])
+                with service.client() as client:  # what does not have to wait is served
+                    client.ping()
+                    client.generate_key("small", templates.ecdsa_p256())
+                    client.sign_hash("small", ECDSA, DIGEST)
+                os.read(done, 1)
+                return len(refused), without_reply
+
+        done, tell = os.pipe()
+        with forked(overload, uid=ALICE) as (alice,):
+            time.sleep(1.0)
+
+            def work() -> float:
+                with service.client() as client:
+                    worst_s = 0.0
+                    client.generate_key("key", templates.ecdsa_p256())
+                    for _ in range(300):
+                        begun_s = time.monotonic()
+                        client.sign_hash("key", ECDSA, DIGEST)
+                        worst_s = max(worst_s, time.monotonic() - begun_s)
+                    client.generate_key("slow", templates.rsa_signing(2048))  # in turn with the other user's 64
+                    return worst_s
+
+            assert as_user(BOB, work) < PATIENCE_S
+            os.write(tell, b"!")
+            refused, without_reply = alice.result()
+            assert refused >= 4
+            assert without_reply
+        os.close(done)
+        os.close(tell)
+
+
+def test_the_queue_of_a_user_has_the_configured_length() -> None:
+    length = 3
+    with running_service(listener=f"max_queued_requests_per_user = {length}", core="thread_pool_size = 1") as service:
+
+        def overload() -> list[int]:
+            with ExitStack() as stack:
+                asked = [stack.enter_context(send(service, generate_rsa(f"a{n}"))) for n in range(length + 1)]
+                ready = select.select(asked, [], [], 20)[0]
+                assert asked[-1] in ready
+                return [len(read_to_end(connection)) for connection in asked]
+
+        lengths = as_user(ALICE, overload)
+        assert lengths[-1] == 0
+        assert all(lengths[:-1])
+        # The places are free again.
+        assert as_user(ALICE, lambda: ask(service, generate_rsa("again", 1024)).status) == ResponseStatus.SUCCESS
+        with service.client() as client:
+            client.ping()
+
+
+def test_what_takes_longer_than_the_execution_timeout_is_answered_and_leaves_nothing() -> None:
+    count = 16
+    with running_service(core="execution_timeout = 400") as service:
+        begun_s = time.monotonic()
+        with ExitStack() as stack:
+            asked = [stack.enter_context(send(service, generate_rsa(f"key-{n}"))) for n in range(count)]
+            statuses = {n: response(connection).status for n, connection in enumerate(asked)}
+        assert time.monotonic() - begun_s < 5.0
+        assert set(statuses.values()) <= {ResponseStatus.SUCCESS, ResponseStatus.CONNECTION_ERROR}
+        late = [n for n, status in statuses.items() if status == ResponseStatus.CONNECTION_ERROR]
+        assert late
+        with service.client() as client:
+            client.generate_key("then", templates.ecdsa_p256())
+            assert client.can_do_crypto(ops.CheckType.USE, templates.ecdsa_p256())
+            wait_until(lambda: _is_idle(service), "the helpers have nothing to do")
+            names = {key.name for key in client.list_keys()}
+        assert names == {"then"} | {f"key-{n}" for n, status in statuses.items() if not status}
+
+
+def _is_idle(service: Service) -> bool:
+    def ticks() -> list[str]:
+        return [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11] for pid in helpers]
+
+    helpers = service.children("helper")
+    before = ticks()
+    time.sleep(0.2)
+    return ticks() == before
+
+
+def test_a_helper_that_crashes_takes_one_request_with_it(rng: random.Random) -> None:
+    with running_service() as service, service.client() as client:
+        for round_ in range(3):
+            with forked(*[partial(ask, service, generate_rsa(f"{round_}-{n}")) for n in range(4)]) as running:
+                time.sleep(rng.uniform(0.1, 0.3))
+                os.kill(rng.choice(service.children("helper")), signal.SIGKILL)
+                client.generate_key(f"meanwhile-{round_}", templates.ecdsa_p256())
+                statuses = [one.result().status for one in running]
+            assert sum(status != 0 for status in statuses) <= 1, service.log()
+            assert set(statuses) <= {ResponseStatus.SUCCESS, ResponseStatus.PSA_ERROR_COMMUNICATION_FAILURE}
+            listed = {key.name for key in client.list_keys()}
+            for n, status in enumerate(statuses):
+                assert (f"{round_}-{n}" in listed) == (status == 0)
+        wait_until(lambda: len(service.children("helper")) == len(os.sched_getaffinity(0)), "the helpers are back")
+        assert all(ask(service, generate_rsa(f"again-{n}", 2048)).status == 0 for n in range(4))
+
+
+def test_all_helpers_crash_at_once() -> None:
+    with running_service() as service:
+        with forked(*[partial(ask, service, generate_rsa(f"key-{n}")) for n in range(4)]) as running:
+            time.sleep(0.2)
+            for pid in service.children("helper"):
+                os.kill(pid, signal.SIGKILL)
+            statuses = [one.result().status for one in running]
+        assert set(statuses) <= {ResponseStatus.SUCCESS, ResponseStatus.PSA_ERROR_COMMUNICATION_FAILURE}
+        assert statuses.count(ResponseStatus.SUCCESS) >= 2
+
+
+def test_a_worker_that_crashes_takes_its_own_connections_with_it() -> None:
+    with (
+        running_service(core="thread_pool_size = 3", timeout_ms=30_000) as service,
+        clients_of_every_worker(service) as clients,
+    ):
+        before = worker_connections(service)
+        victim = max(before, key=lambda pid: before[pid])
+        others = {pid: count for pid, count in before.items() if pid != victim}
+        lost = before[victim] - min(before.values())
+        held = [connection for client in clients for connection in _kept(client)]
+        os.kill(victim, signal.SIGKILL)
+        wait_until(
+            lambda: victim not in service.children("worker") and len(service.children("worker")) == 3, "a new worker"
+        )
+        closed = [connection for connection in held if is_closed(connection)]
+        assert 0 < len(closed) < len(held)
+        assert len(closed) >= lost
+        assert {pid: count for pid, count in worker_connections(service).items() if pid in others} == others
+        for client in clients:  # those that lost their connection come back with another
+            client.ping()
+
+
+def _kept(client: Client) -> list[socket.socket]:
+    return [connection for connection, _ in client._transport._kept._idle]  # type: ignore[attr-defined] # no other way to tell which connections live
+
+
+def test_connections_of_a_crashed_worker_do_not_count_for_ever() -> None:
+    bound = 8
+    with (
+        running_service(listener=f"max_connections_per_user = {bound}", timeout_ms=30_000) as service,
+        ExitStack() as stack,
+    ):
+        for _ in range(2):
+            with acting_as(ALICE):
+                held = [stack.enter_context(connect(service)) for _ in range(bound)]
+            settle(service)
+            assert not any(is_closed(connection) for connection in held)
+            for pid in service.children("worker"):
+                os.kill(pid, signal.SIGKILL)
+            wait_until(partial(all_closed, held), "the workers are gone")
+            settle(service)
