@@ -8,9 +8,8 @@ import signal
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from tests.support.clients import each, forked, wait_until
+from tests.support.clients import all_gone, each, forked, wait_until
 from tests.support.ledger import Churn, Ledger, check
 from tests.support.service import Service, running_service
 
@@ -41,10 +40,6 @@ def churn(service: Service, number: int, rng: random.Random, strike: Callable[[]
 
 def kill_one(service: Service, name: str, rng: random.Random) -> None:
     os.kill(rng.choice(service.children(name)), signal.SIGKILL)
-
-
-def all_gone(pids: list[int]) -> bool:
-    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 def complete(service: Service, name: str, count: int) -> None:

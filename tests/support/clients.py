@@ -182,6 +182,10 @@ def settle(service: Service) -> None:
         ask(service, ops.Ping())
 
 
+def all_gone(pids: Sequence[int]) -> bool:
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
 def wait_until(holds: Callable[[], bool], what: str, *, timeout_s: float = 30.0) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not holds():

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,16 +71,28 @@ class Service:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
-    def start(self, *, wait: bool = True) -> None:
-        """Start it, and wait for its word that it is ready; AssertionError with its log if it ends instead."""
+    def start(
+        self,
+        *,
+        wait: bool = True,
+        launcher: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it, and wait for its word that it is ready; AssertionError with its log if it ends instead.
+
+        ``launcher`` is a command that becomes the one behind it.
+        """
         with (self.folder / "log").open("ab") as log:
             begun = log.tell()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "edgeroot", "serve", "-c", str(self.config_path)],
+                [*launcher, sys.executable, "-m", "edgeroot", "serve", "-c", str(self.config_path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=pass_fds,
+                env={**os.environ, **(environment or {})},
             )
         if wait:
             self.wait_for_log(READY, after=begun)
