@@ -46,10 +46,10 @@ _STATUS: Final = {
 }
 # Back-end errors after which nobody knows whether the key was made or destroyed.
 _UNCERTAIN: Final = (
-    PsaStatus.COMMUNICATION_FAILURE,
-    PsaStatus.HARDWARE_FAILURE,
-    PsaStatus.GENERIC_ERROR,
-    PsaStatus.CORRUPTION_DETECTED,
+    ResponseStatus.PSA_ERROR_COMMUNICATION_FAILURE,
+    ResponseStatus.PSA_ERROR_HARDWARE_FAILURE,
+    ResponseStatus.PSA_ERROR_GENERIC_ERROR,
+    ResponseStatus.PSA_ERROR_CORRUPTION_DETECTED,
 )
 _OutcomeT = TypeVar("_OutcomeT", Outcome, JobOutcome)
 
@@ -67,6 +67,12 @@ def write_done(outcome: EffectOutcome) -> Outcome:
     if written.result is not Result.DONE:
         raise WireError(_STATUS[written.result], written.detail)
     return written
+
+
+def _is_uncertain(error: WireError | PsaError) -> bool:
+    """A back end in this process raises PsaError; what it raised elsewhere comes back as the job's wire status."""
+    status = error.status if isinstance(error, WireError) else ResponseStatus.from_psa(error.status)
+    return status in _UNCERTAIN
 
 
 class KeyFactory:
@@ -102,8 +108,8 @@ class KeyFactory:
         marked = write_done((yield StoreWrite(mounted.store, Mark(identity, self._holders[mounted.store]))))
         try:
             yield from self._destroy_in_back_end(mounted, marked.stored[0].record.reference)
-        except PsaError as error:
-            if error.status not in _UNCERTAIN:
+        except (WireError, PsaError) as error:
+            if not _is_uncertain(error):
                 write_done((yield StoreWrite(mounted.store, Unmark(identity, self._holders[mounted.store]))))
             raise
         write_done((yield StoreWrite(mounted.store, Finish(identity, self._holders[mounted.store]))))
@@ -161,8 +167,8 @@ class KeyFactory:
         write_done((yield StoreWrite(mounted.store, Reserve(record, self._holders[mounted.store]))))
         try:
             created = yield from _make(mounted, planned, attributes, material=material, job=job)
-        except PsaError as error:
-            if error.status in _UNCERTAIN:
+        except (WireError, PsaError) as error:
+            if _is_uncertain(error):
                 yield from self._destroy_in_back_end(mounted, planned)
             yield from self._tell(mounted, Release(identity, self._holders[mounted.store]))
             raise
