@@ -248,12 +248,13 @@ class Pipeline:
         call.key_name = key_name
         application = call.require_identity()
         identity = KeyIdentity(application.authenticator, application.application, mounted.name, key_name)
-        if not (mounted.remote or mounted.provider.is_slow(function, attributes, len(call.request.body))):
+        elsewhere = mounted.remote or mounted.provider.is_slow(function, attributes, len(call.request.body))
+        if not (elsewhere or mounted.provider.keeps_keys):
             return self._create_here(mounted, identity, attributes, material)
         # A look before much work; the writer has the last word.
         if self._keys.exists(identity, mounted.store):
             raise WireError(ResponseStatus.PSA_ERROR_ALREADY_EXISTS)
-        job = Job(mounted.index, call.request.opcode, call.request.body)
+        job = Job(mounted.index, call.request.opcode, call.request.body) if elsewhere else None
         return self._factory.create(mounted, identity, attributes, material=material, job=job)
 
     def _create_here(
