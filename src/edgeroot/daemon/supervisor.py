@@ -24,6 +24,8 @@ from edgeroot.daemon.assembly import Service, StartError
 from edgeroot.daemon.children import Child, spawn
 from edgeroot.daemon.config import ConfigError, ServiceConfig
 from edgeroot.daemon.control import ControlLine, Peer, Role, SupervisorGoneError, connect
+from edgeroot.daemon.metrics_endpoint import Door
+from edgeroot.daemon.metrics_keeper import MetricsKeeper, Present
 from edgeroot.daemon.notify import Notifier
 from edgeroot.daemon.sockets import Listener, ListenError, bind
 from edgeroot.daemon.writer_process import write_through
@@ -50,6 +52,7 @@ class Crew:
 
     service: Service
     listeners: tuple[Listener, ...]
+    metrics_door: Door | None = None  # opened for this configuration, if it has metrics at a place of their own
     workers: dict[int, Child] = field(default_factory=dict)
     helpers: dict[int, Child] = field(default_factory=dict)
     draining_until_s: float | None = None
@@ -83,6 +86,7 @@ class Supervisor:
         self._signals: set[int] = set()
         self._deaths: deque[float] = deque()
         self._failed = False
+        self._metrics = MetricsKeeper(self._selector, self._look)
         self._crew = self._assemble(config)
 
     # Life
@@ -91,6 +95,7 @@ class Supervisor:
         """Serve until a signal says stop; returns the exit code."""
         self._catch_signals()
         try:
+            self._metrics.serve(self._crew.service.config.metrics, self._crew.metrics_door)
             self._launch(self._crew)
             self._announce_ready()
             while not self._signals.intersection(_STOP_SIGNALS) and not self._failed:
@@ -122,16 +127,21 @@ class Supervisor:
         self._selector.register(self._woken, selectors.EVENT_READ)
 
     def _wait(self, timeout_s: float | None) -> None:
-        for key, _ in self._selector.select(timeout_s):
+        for key, _ in self._selector.select(self._metrics.bounded(timeout_s)):
             if key.fileobj is self._woken:
                 self._signals.update(self._woken.recv(4096))
-                continue
-            child: Child = key.data
-            try:
-                child.hear()
-            except SupervisorGoneError:
-                self._selector.unregister(child.control)
+            elif isinstance(key.data, Child):
+                self._hear(key.data)
+            else:
+                key.data()
+        self._metrics.expire()
         self._reap()
+
+    def _hear(self, child: Child) -> None:
+        try:
+            child.hear()
+        except SupervisorGoneError:
+            self._selector.unregister(child.control)
 
     # Starting
 
@@ -141,7 +151,9 @@ class Supervisor:
         opened: list[Listener] = []
         try:
             service = assembly.assemble(config, self._types, self._write)
-            return Crew(service, self._open_listeners(config, opened))
+            listeners = self._open_listeners(config, opened)
+            door = self._metrics.open_door(config.metrics)
+            return Crew(service, listeners, door)
         except BaseException:
             for listener in opened:
                 listener.close()
@@ -234,7 +246,13 @@ class Supervisor:
         child = spawn(
             peer,
             main,
-            close=[*(control.close for control in others), self._selector.close, self._woken.close, self._waker.close],
+            close=[
+                *(control.close for control in others),
+                self._metrics.release,
+                self._selector.close,
+                self._woken.close,
+                self._waker.close,
+            ],
         )
         self._selector.register(child.control, selectors.EVENT_READ, child)
         return child
@@ -286,6 +304,7 @@ class Supervisor:
     def _note_death(self, child: Child, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        self._metrics.count_restart(child.peer.role)
         now = monotonic()
         self._deaths.append(now)
         while self._deaths[0] < now - _RESTART_WINDOW_S:
@@ -309,6 +328,7 @@ class Supervisor:
             return
         old, self._crew = self._crew, crew
         self._old.append(old)
+        self._metrics.serve(config.metrics, crew.metrics_door)
         self._launch(crew)
         for listener in old.listeners:
             if listener not in crew.listeners:
@@ -335,6 +355,7 @@ class Supervisor:
                 helper.drain()
             if not crew.helpers:
                 self._old.remove(crew)
+                self._metrics.retire(crew.service.counters)
                 self._close_listeners(crew)
         needed = {path for crew in self._crews() for path in crew.service.stores}
         for path in [path for path in self._writers if path not in needed]:
@@ -369,11 +390,21 @@ class Supervisor:
         for crew in self._crews():
             for listener in crew.listeners:
                 listener.close()
+        self._metrics.close()
         for child in self._children():
             os.waitpid(child.pid, 0)
         for lock in self._locks.values():
             lock.release()
         _log.info("stopped")
+
+    def _look(self) -> Present:
+        crews = self._crews()
+        return Present(
+            tables=tuple(crew.service.counters for crew in crews if crew.service.counters is not None),
+            workers=sum(len(crew.workers) for crew in crews),
+            parked_connections=sum(crew.service.loads.total_polled() for crew in crews),
+            all_ready=all(child.ready for child in self._children()),
+        )
 
     def _crews(self) -> list[Crew]:
         return [self._crew, *self._old]
