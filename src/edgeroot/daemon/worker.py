@@ -399,8 +399,8 @@ class Worker:
             if isinstance(answer, bytes):
                 self._answer(connection, answer)
             else:
-                if connection.unread_bytes:
-                    self._take(connection)
+                if connection.polled and connection.unread_bytes:
+                    self._take(connection)  # the poll would report it again and again
                 self._advance(connection, answer, None)
 
     def _advance(self, connection: Connection, steps: ResponseSteps, outcome: EffectOutcome) -> None:
