@@ -81,13 +81,20 @@ def test_workers_are_killed(rounds: int, rng: random.Random) -> None:
     ledger = Ledger()
     with running_service(core="thread_pool_size = 3") as service:
         for number in range(rounds):
-            fresh = churn(service, number, rng, lambda: kill_one(service, "worker", rng))
+            names = ["worker", "writer"] if number % 4 == 3 else ["worker"]  # the writer now and then with it
+
+            def strike(names: list[str] = names) -> None:
+                for name in names:
+                    kill_one(service, name, rng)
+
+            fresh = churn(service, number, rng, strike)
             ledger.merge([fresh])
             complete(service, "worker", 3)
+            complete(service, "writer", 1)
             check(service, ledger, fresh, unused_name=f"unused-{number}")
             time.sleep(RESTART_ROOM_S)
         assert ledger.refused == {}
-        assert service.log().count("was killed by SIGKILL; starting it anew") == rounds
+        assert service.log().count("was killed by SIGKILL; starting it anew") == rounds + rounds // 4
 
 
 def test_the_writer_is_killed_and_its_clients_do_not_notice(rounds: int, rng: random.Random) -> None:

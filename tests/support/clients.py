@@ -23,7 +23,7 @@ from edgeroot.wire.codec import encode_operation
 from edgeroot.wire.framing import Response, decode_response, encode_request
 from edgeroot.wire.header import FLAG_EXTENDED
 from edgeroot.wire.opcodes import BY_OPERATION
-from tests.support.service import Service
+from tests.support.service import Service, processes
 
 T = TypeVar("T")
 ALICE = 31001
@@ -183,7 +183,7 @@ def settle(service: Service) -> None:
 
 
 def all_gone(pids: Sequence[int]) -> bool:
-    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    return not any(one.pid in pids for one in processes())
 
 
 def wait_until(holds: Callable[[], bool], what: str, *, timeout_s: float = 30.0) -> None:

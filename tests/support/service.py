@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeroot.client import Client
 
@@ -44,6 +45,26 @@ socket_path = "{folder}/run/parsec.sock"
 {listener}
 """
 UNIX = '[authenticator]\nauth_type = "UnixPeerCredentials"\n'
+
+
+class Process(NamedTuple):
+    pid: int
+    name: str
+    parent: int
+    group: int
+
+
+def processes() -> Iterator[Process]:
+    """Every process that runs; those that have ended and are not yet reaped by their parent have no descriptors."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = entry.read_text()
+        except OSError:
+            continue
+        name, rest = text[text.index("(") + 1 :].rsplit(")", 1)
+        state, parent, group = rest.split()[:3]
+        if state != "Z":
+            yield Process(int(entry.parent.name), name, int(parent), int(group))
 
 
 class Service:
@@ -107,16 +128,7 @@ class Service:
 
     def children(self, name: str = "") -> list[int]:
         """The process ids of the service's children whose name ends so: ``worker``, ``writer``, ``helper``."""
-        found = []
-        for entry in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                text = entry.read_text()
-            except OSError:
-                continue
-            comm, rest = text[text.index("(") + 1 :].rsplit(")", 1)
-            if int(rest.split()[1]) == self.pid and comm.endswith(name) and rest.split()[0] != "Z":
-                found.append(int(entry.parent.name))
-        return sorted(found)
+        return sorted(one.pid for one in processes() if one.parent == self.pid and one.name.endswith(name))
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
@@ -133,11 +145,7 @@ class Service:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(_STOP_TIMEOUT_S)
         deadline_s = time.monotonic() + _STOP_TIMEOUT_S
-        while True:
-            try:
-                os.killpg(self.process.pid, 0)
-            except ProcessLookupError:
-                return
+        while any(one.group == self.process.pid for one in processes()):
             assert time.monotonic() < deadline_s, "a killed service's processes do not go away"
             time.sleep(_STEP_S)
 

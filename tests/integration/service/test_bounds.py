@@ -219,14 +219,13 @@ def test_the_queue_of_a_user_has_the_configured_length() -> None:
 
         def overload() -> list[int]:
             with ExitStack() as stack:
-                asked = [stack.enter_context(send(service, generate_rsa(f"a{n}"))) for n in range(length + 1)]
-                ready = select.select(asked, [], [], 20)[0]
-                assert asked[-1] in ready
+                asked = [stack.enter_context(send(service, generate_rsa(f"a{n}"))) for n in range(4 * length)]
                 return [len(read_to_end(connection)) for connection in asked]
 
         lengths = as_user(ALICE, overload)
-        assert lengths[-1] == 0
-        assert all(lengths[:-1])
+        # A job or two may be done, and its place free, before the last request is there.
+        assert all(lengths[:length])
+        assert length <= sum(size_bytes > 0 for size_bytes in lengths) <= length + 2
         # The places are free again.
         assert as_user(ALICE, lambda: ask(service, generate_rsa("again", 1024)).status) == ResponseStatus.SUCCESS
         with service.client() as client:
