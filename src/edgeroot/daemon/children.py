@@ -48,6 +48,7 @@ def spawn(peer: Peer, main: Callable[[ControlLine], None], *, close: Iterable[Ca
     code = 1
     try:
         hardening.end_with_parent(parent_pid)
+        hardening.lock_memory()
         hardening.name_process(f"edgeroot-{peer.role.value}")
         signal.set_wakeup_fd(-1)
         # The terminal sends these to the whole group; children end at the supervisor's word.

@@ -12,7 +12,9 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NAME: Final = 15
 _PR_SET_NO_NEW_PRIVS: Final = 38
-_MCL_CURRENT_AND_FUTURE: Final = 3
+_MCL_CURRENT: Final = 1
+_MCL_FUTURE: Final = 2
+_MCL_ONFAULT: Final = 4
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -24,14 +26,18 @@ def protect_process() -> list[str]:
         refused.append("other processes of this user may read this one's memory (PR_SET_DUMPABLE was refused)")
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         refused.append("programs started from here could gain privileges (PR_SET_NO_NEW_PRIVS was refused)")
-    # A lower limit would let mlockall succeed now and every later allocation fail.
-    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] != resource.RLIM_INFINITY:
+    if not lock_memory():
         refused.append("memory may be swapped out: give the service LimitMEMLOCK=infinity, or have no swap")
-    else:
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        if _libc.mlockall(_MCL_CURRENT_AND_FUTURE) != 0:
-            refused.append("memory may be swapped out: mlockall was refused")
     return refused
+
+
+def lock_memory() -> bool:
+    """Keep what this process touches out of swap; to be said again in every child. False if the system refuses."""
+    # Under a lower limit than infinity the call could succeed now and every later allocation fail.
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] != resource.RLIM_INFINITY:
+        return False
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    return _libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) == 0
 
 
 def raise_descriptor_limit() -> int:
