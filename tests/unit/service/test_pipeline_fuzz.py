@@ -72,7 +72,7 @@ def stored(tmp_path: Path) -> Iterator[StoredHarness]:
     harness.close()
 
 
-def _named(operation: Any) -> st.SearchStrategy[Any]:
+def _named(operation: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401 - one of two dozen dataclasses
     """The same with a key name that others have too, so that they meet."""
     if isinstance(operation, ops.PsaRawKeyAgreement):
         return st.sampled_from(NAMES).map(lambda name: replace(operation, private_key_name=name))
