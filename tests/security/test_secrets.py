@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgeroot.client import Client, errors, templates
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret, UsageFlags
@@ -54,7 +55,7 @@ def use_secrets(service: Service) -> dict[str, bytes]:
     secrets = {name: rng.randbytes(32) for name in ("aes", "hmac", "raw", "plaintext", "message", "malformed")}
     rsa_private = rsa_key(1024)
     secrets["rsa p"] = rsa_private.private_numbers().p.to_bytes(64, "big")
-    secrets["ec"] = scalar(ec_key(templates_curve()))
+    secrets["ec"] = scalar(ec_key(ec.SECP256R1))
     with service.client() as client:
         client.import_key("aes", templates.aes_gcm(256, exportable=True), secrets["aes"])
         client.import_key("ctr", templates.aes_cipher(Algorithm.CTR, exportable=True), secrets["aes"])
@@ -89,12 +90,6 @@ def use_secrets(service: Service) -> dict[str, bytes]:
         secrets["random"] = bytes(client.generate_random(32))
         client.destroy_key("raw")
     return secrets
-
-
-def templates_curve() -> type:
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    return ec.SECP256R1
 
 
 def test_a_search_for_secrets_finds_them() -> None:
