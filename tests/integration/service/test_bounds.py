@@ -330,3 +330,35 @@ def test_connections_of_a_crashed_worker_do_not_count_for_ever() -> None:
                 os.kill(pid, signal.SIGKILL)
             wait_until(partial(all_closed, held), "the workers are gone")
             settle(service)
+
+
+def test_out_of_descriptors_it_waits_and_recovers() -> None:
+    with running_service(start=False, timeout_ms=1000) as service:
+        service.start(launcher=["prlimit", "--nofile=40:40"])
+        with ExitStack() as stack:
+            with acting_as(ALICE):
+                held = [stack.enter_context(connect(service)) for _ in range(120)]
+            # Each of them is answered that it has not sent a request in time, however long it had to wait in line.
+            assert {response(connection).status for connection in held} == {ResponseStatus.CONNECTION_ERROR}
+        assert ask(service, ops.Ping()).status == 0
+        assert 0 < service.log().count("cannot accept a connection") < 200
+        assert len(service.children("worker")) == len(os.sched_getaffinity(0))
+
+
+def test_busy_kept_connections_leave_room_for_new_ones() -> None:
+    def hammer(service: Service) -> int:
+        count = 0
+        with service.client() as client:
+            end_s = time.monotonic() + 2.0
+            while time.monotonic() < end_s:
+                client.ping()
+                count += 1
+        return count
+
+    with (
+        running_service(core="thread_pool_size = 2") as service,
+        forked(*[partial(hammer, service)] * 6, uid=ALICE) as busy,
+    ):
+        with forked(partial(ping_for, service, 1.5), uid=BOB) as (bob,):
+            assert bob.result() < PATIENCE_S
+        assert min(one.result() for one in busy) > 100
