@@ -239,3 +239,16 @@ def test_deprecated_primitives(service: Service, attributes: KeyAttributes) -> N
     assert ask(path, ops.PsaHashCompute(Hash.SHA_1, b""))[0] is OK
     for key_name in ("taken", "free"):
         assert ask(path, ops.PsaDestroyKey(key_name))[0] is OK
+
+
+def test_oaep_with_a_hash_too_long_for_the_key(ours: Path) -> None:
+    """Upstream's provider panics here and answers nobody from then on, so only ours is asked."""
+    alg = Algorithm.rsa_oaep(Hash.SHA_512)
+    attributes = replace(templates.rsa_oaep(1024), algorithm=alg)
+    assert ask(ours, ops.PsaImportKey("long", attributes, rsa_pair_der(rsa_key(1024))))[0] is OK
+    assert ask(ours, ops.PsaAsymmetricEncrypt("long", alg, b"p"))[0] is INVALID
+    assert ask(ours, ops.PsaAsymmetricDecrypt("long", alg, bytes(128)))[0] in (
+        INVALID,
+        Status.PSA_ERROR_INVALID_PADDING,
+    )
+    assert ask(ours, ops.PsaDestroyKey("long"))[0] is OK
