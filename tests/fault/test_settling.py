@@ -100,6 +100,15 @@ def test_a_creation_that_lost_its_name_is_not_taken_for_done(store: Store, pair:
     assert settle(store, Insert(SECOND), pair[0]) == []
 
 
+def test_what_cannot_be_looked_up_has_failed(store: Store, pair: tuple[Channel, Channel]) -> None:
+    store.write(Insert(FIRST))
+    content = store.path.read_bytes()
+    store.path.write_bytes(content[:100] + bytes(len(content) - 100))
+    (outcome,) = settle(store, Insert(SECOND), pair[0])
+    assert outcome.result is Result.FAILED
+    assert "damaged" in outcome.detail
+
+
 # The next writer waits until everybody has looked
 
 

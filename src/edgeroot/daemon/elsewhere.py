@@ -11,6 +11,7 @@ from edgeroot.daemon.helper_process import BEGUN
 from edgeroot.daemon.users import User
 from edgeroot.daemon.writer_process import SETTLED
 from edgeroot.keystore.reader import Reader
+from edgeroot.keystore.records import KeyStoreError
 from edgeroot.keystore.recovery import look_up_outcome
 from edgeroot.keystore.writes import Outcome, Result, Write, decode_outcome, encode_write
 from edgeroot.service.jobs import Job, JobOutcome
@@ -56,8 +57,13 @@ class WriterLink:
         channel.put(0, SETTLED)
         settled = []
         for number, write in list(self._pending.items()):
-            outcome = look_up_outcome(self._reader, write)
-            if outcome.result is Result.DONE:
+            try:
+                outcome = look_up_outcome(self._reader, write)
+                is_settled = outcome.result is Result.DONE
+            except KeyStoreError as error:
+                outcome = Outcome(Result.FAILED, str(error))
+                is_settled = True
+            if is_settled:
                 settled.append((number, outcome))
                 del self._pending[number]
             else:
