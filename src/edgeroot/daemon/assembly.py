@@ -16,6 +16,7 @@ from edgeroot.daemon.connection import Listening
 from edgeroot.daemon.control import ControlLine
 from edgeroot.daemon.elsewhere import WriterLink
 from edgeroot.daemon.helper_process import run_helper
+from edgeroot.daemon.log_output import standard_error
 from edgeroot.daemon.metrics import CounterTable
 from edgeroot.daemon.observer import MeteredObserver, RequestObserver
 from edgeroot.daemon.shared import UserTable, WorkerLoads
@@ -42,7 +43,6 @@ from edgeroot.service.mounted import MountedProvider
 from edgeroot.service.pipeline import Pipeline, Rules
 
 PROVIDER_GROUP: Final = "edgeroot.providers"
-_STANDARD_ERROR: Final = 2
 
 
 class StartError(Exception):
@@ -188,7 +188,7 @@ def worker_main(
     readers = [Reader.open(path) for path in service.stores]
     authenticators = {auth.auth_type: AUTHENTICATORS[auth.name]() for auth in config.authenticators}
     factory = KeyFactory([_holder(service, store) for store in range(len(service.stores))])
-    audit = AuditLog(_STANDARD_ERROR, log_format=config.core.log_format) if config.core.audit else None
+    audit = AuditLog(standard_error(), log_format=config.core.log_format) if config.core.audit else None
     counters = None if service.counters is None else service.counters.counters(index)
     observer = RequestObserver(audit) if counters is None else MeteredObserver(audit, counters)
     pipeline = Pipeline(

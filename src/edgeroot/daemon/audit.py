@@ -6,17 +6,15 @@ Every request pays for it, so lines are put together directly and written in one
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from collections.abc import Callable
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Final
 
+from edgeroot.daemon.log_output import LogOutput
 from edgeroot.daemon.logging import format_time, text_value
 
-_ATOMIC_BYTES: Final = 4096  # PIPE_BUF: no line is longer, since the two names that clients choose are bounded
-_MAX_SHOWN_BYTES: Final = 1500
+_MAX_SHOWN_BYTES: Final = 1500  # of the two names that clients choose; so no line is longer than ATOMIC_BYTES
 _BEGINNING_CHARS: Final = 100
 _DIGEST_CHARS: Final = 32
 _KNOWN: Final = 1024
@@ -87,19 +85,17 @@ def _bounded(name: str, show: Callable[[str], str]) -> str:
 
 
 class AuditLog:
-    """Collects lines and writes them to a descriptor when told to.
+    """Collects lines and writes them when told to.
 
-    If the descriptor does not take them (a full pipe, a full disk), they wait, up to ``limit_bytes``; further ones are
+    If the output does not take them (a full pipe, a full disk), they wait, up to ``limit_bytes``; further ones are
     lost, and as soon as lines pass again, one line says how many. Lines of several processes do not mix.
     """
 
-    def __init__(self, fd: int, *, log_format: str = "json", limit_bytes: int = 1 << 20) -> None:
-        self._fd = fd
+    def __init__(self, output: LogOutput, *, log_format: str = "json", limit_bytes: int = 1 << 20) -> None:
+        self._output = output
         self._format: Callable[..., str] = format_audit_text if log_format == "text" else format_audit_json
         self._json = log_format != "text"
         self._limit_bytes = limit_bytes
-        # Appending to a file is atomic at any length; to a pipe or a socket only up to PIPE_BUF.
-        self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         self._lines: list[bytes] = []
         self.pending_bytes = 0
         self.lost_lines = 0  # of which nothing has been said yet
@@ -134,6 +130,7 @@ class AuditLog:
 
         What could not be written is still counted in ``pending_bytes``.
         """
+        self._output.finish()
         if self._lines:
             self._write_lines()
         if self.lost_lines and not self._lines:
@@ -144,24 +141,21 @@ class AuditLog:
 
     def _write_lines(self) -> None:
         while self._lines:
-            count = len(self._lines) if self._is_file else self._atomic_count()
+            count = self._count(self._output.max_block_bytes)
             block = b"".join(self._lines[:count])
-            try:
-                written = os.write(self._fd, block)
-            except OSError:
+            if not self._output.write(block):
                 return
-            self.pending_bytes -= written
-            if written < len(block):
-                self._lines[:count] = [block[written:]]
-                return
+            self.pending_bytes -= len(block)
             del self._lines[:count]
 
-    def _atomic_count(self) -> int:
-        """How many lines, one at least, fit into an atomic write."""
+    def _count(self, max_bytes: int | None) -> int:
+        """How many lines, one at least, fit into a block."""
+        if max_bytes is None:
+            return len(self._lines)
         total = 0
         for count, line in enumerate(self._lines):
             total += len(line)
-            if total > _ATOMIC_BYTES and count:
+            if total > max_bytes and count:
                 return count
         return len(self._lines)
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from edgeroot.daemon import hardening
 from edgeroot.daemon.control import ControlLine, Message, Order, Peer
+from edgeroot.daemon.logging import forget_waiting_lines
 
 _log: Final = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def spawn(peer: Peer, main: Callable[[ControlLine], None], *, close: Iterable[Ca
         ours.close()
         for one in close:
             one()
+        forget_waiting_lines()
         gc.freeze()  # what came from the supervisor stays shared and is never looked through again
         main(theirs)
         code = 0

@@ -10,17 +10,19 @@ import json
 import logging
 import os
 import re
+from collections import deque
 from collections.abc import Mapping
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from time import gmtime, strftime
 from typing import Final
 
+from edgeroot.daemon.log_output import LogOutput, standard_error
 from edgeroot.daemon.redaction import Shown, describe_exception, redact
 
 TRACE: Final = 5
 DEFAULT_LEVEL: Final = "info"
-_STANDARD_ERROR: Final = 2
+_MAX_WAITING_BYTES: Final = 256 * 1024
 _LEVELS: Final = {
     "off": logging.CRITICAL + 1,
     "error": logging.ERROR,
@@ -76,19 +78,27 @@ def setup_logging(
     log_format: str = "text",
     timestamps: bool = False,
     environ: Mapping[str, str] | None = None,
-    fd: int = _STANDARD_ERROR,
+    output: LogOutput | None = None,
 ) -> None:
-    """Send the log of this process and of those it forks to ``fd``; to be called again after a reload.
+    """Send the log of this process and of those it forks to ``output``, which is standard error if it is not given; to
+    be called again after a reload.
 
     ``level`` is ``log_level`` of the configuration; if None, RUST_LOG decides, then :data:`DEFAULT_LEVEL`.
     """
-    handler = _DescriptorHandler(fd)
+    handler = _OutputHandler(output or standard_error())
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter(timestamps=timestamps))
     root = logging.getLogger()
-    for old in [old for old in root.handlers if isinstance(old, _DescriptorHandler)]:
+    for old in _handlers():
+        old.flush()
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(effective_level(level, os.environ if environ is None else environ))
+
+
+def forget_waiting_lines() -> None:
+    """In a forked child: lines that wait to be written are the parent's."""
+    for handler in _handlers():
+        handler.forget()
 
 
 def effective_level(level: str | None, environ: Mapping[str, str]) -> int:
@@ -99,19 +109,54 @@ def effective_level(level: str | None, environ: Mapping[str, str]) -> int:
     return _LEVELS[level]
 
 
-class _DescriptorHandler(logging.Handler):
-    """Writes each line with one call, so that lines of several processes do not mix."""
+class _OutputHandler(logging.Handler):
+    """Writes each line with one call, so that lines of several processes do not mix.
 
-    def __init__(self, fd: int) -> None:
+    A log that cannot be written is no reason to refuse service. Lines wait for the next one; when too many do, further
+    ones are lost, and as soon as lines pass again, one says how many.
+    """
+
+    def __init__(self, output: LogOutput) -> None:
         super().__init__()
-        self._fd = fd
+        self._output = output
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._lost_lines = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            os.write(self._fd, self.format(record).encode() + b"\n")
-        except OSError:
-            # A log that cannot be written is no reason to refuse service, and there is nowhere to say it.
-            pass
+        self.flush()
+        line = self.format(record).encode() + b"\n"
+        if self._waiting_bytes + len(line) > _MAX_WAITING_BYTES:
+            self._lost_lines += 1
+            return
+        self._waiting.append(line)
+        self._waiting_bytes += len(line)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, as far as it is taken."""
+        while self._waiting and self._output.write(self._waiting[0]):
+            self._waiting_bytes -= len(self._waiting.popleft())
+        if self._lost_lines and not self._waiting:
+            lost, self._lost_lines = self._lost_lines, 0
+            self._waiting.append(self.format(_loss(lost)).encode() + b"\n")
+            self._waiting_bytes = len(self._waiting[0])
+            self.flush()
+
+    def forget(self) -> None:
+        self._waiting.clear()
+        self._waiting_bytes = self._lost_lines = 0
+        self._output.forget()
+
+
+def _handlers() -> list[_OutputHandler]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, _OutputHandler)]
+
+
+def _loss(lines: int) -> logging.LogRecord:
+    record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, "lines of this log were lost", None, None)
+    record.__dict__[_FIELDS] = {"lines": lines}
+    return record
 
 
 class TextFormatter(logging.Formatter):

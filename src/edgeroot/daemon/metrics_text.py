@@ -15,7 +15,6 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from edgeroot import __version__
 from edgeroot.daemon.metrics import AUTH_TYPES, BUCKET_BOUNDS_NS, OPCODES, Totals
@@ -24,7 +23,7 @@ from edgeroot.wire.operations import AuthType
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _NS_PER_S: Final = 1e9
-_BOUNDS: Final = [*(floatToGoString(bound_ns / _NS_PER_S) for bound_ns in BUCKET_BOUNDS_NS), "+Inf"]
+_BOUNDS: Final = [*(str(bound_ns / _NS_PER_S) for bound_ns in BUCKET_BOUNDS_NS), "+Inf"]
 _AUTH_NAMES: Final = {
     AuthType.DIRECT: "Direct",
     AuthType.JWT: "JWT",

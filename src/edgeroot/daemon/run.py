@@ -10,6 +10,7 @@ from edgeroot.daemon import hardening
 from edgeroot.daemon.activation import ActivationError, inherited_sockets, match_listeners
 from edgeroot.daemon.assembly import StartError, provider_types
 from edgeroot.daemon.config import ConfigError, ServiceConfig
+from edgeroot.daemon.log_output import standard_error
 from edgeroot.daemon.logging import get_logger, setup_logging
 from edgeroot.daemon.notify import Notifier
 from edgeroot.daemon.sockets import ListenError, inherited
@@ -35,6 +36,7 @@ def run_service(
     ``prepare`` is called when everything is imported and before anything is read or opened: there a service that was
     started by root becomes a user who may not be able to read the program's own files.
     """
+    standard_error()
     types = provider_types()
     prepare()
     try:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeroot.daemon.audit import AuditLog, format_audit_json, format_audit_text
+from edgeroot.daemon.log_output import LogOutput
 
 # Time, opcode, provider, authenticator, application, key, status, duration, uid, pid.
 ENTRY = (1772366400.25, "PsaSignHash", "p", 3, "1000", "my key", "Success", 84, 1000, 77)
@@ -98,7 +99,7 @@ def test_lines_wait_for_the_flush_and_come_in_order(tmp_path: Path, log_format: 
     file = tmp_path / "audit"
     fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        audit = AuditLog(fd, log_format=log_format)
+        audit = AuditLog(LogOutput(fd), log_format=log_format)
         audit.flush(0.0)
         for pid in range(100):
             audit.record(*ENTRY[:-1], pid)
@@ -114,7 +115,7 @@ def test_lines_wait_for_the_flush_and_come_in_order(tmp_path: Path, log_format: 
 
 def test_a_pipe_gets_whole_lines_in_atomic_writes(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = pipe
-    audit = AuditLog(writing)
+    audit = AuditLog(LogOutput(writing))
     for _ in range(100):
         audit.record(*ENTRY)
     sizes = []
@@ -136,7 +137,7 @@ def test_a_full_pipe_makes_lines_wait_then_get_lost_and_the_loss_is_told(
     pipe: tuple[int, int], log_format: str
 ) -> None:
     reading, writing = pipe
-    audit = AuditLog(writing, log_format=log_format, limit_bytes=1000)
+    audit = AuditLog(LogOutput(writing), log_format=log_format, limit_bytes=1000)
     written = 0
     while not audit.lost_lines:
         audit.record(*ENTRY)
@@ -162,7 +163,7 @@ def test_a_write_cut_short_goes_on_where_it_stopped(tmp_path: Path, monkeypatch:
     fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     write = os.write
     try:
-        audit = AuditLog(fd)
+        audit = AuditLog(LogOutput(fd))
         audit.record(*ENTRY)
         audit.record(*ENTRY)
         with monkeypatch.context() as patch:

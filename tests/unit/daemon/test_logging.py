@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeroot.daemon.log_output import LogOutput
 from edgeroot.daemon.logging import (
     JsonFormatter,
     TextFormatter,
@@ -43,7 +44,7 @@ class Bits(IntFlag):
 
 @pytest.fixture
 def log_file(tmp_path: Path) -> Iterator[Path]:
-    """What is logged goes here after ``setup_logging(fd=…)`` with the descriptor of ``fd_of``."""
+    """What is logged goes here after ``setup_logging`` with an output to the descriptor of ``fd_of``."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield tmp_path / "log"
@@ -187,8 +188,8 @@ def test_the_configuration_decides_the_level_and_rust_log_after_it(
 
 
 def test_logging_to_a_descriptor(log_file: Path, fd_of: int) -> None:
-    setup_logging(level="debug", fd=fd_of, environ={})
-    setup_logging(level="trace", fd=fd_of, environ={})  # after a reload: no line comes twice
+    setup_logging(level="debug", output=LogOutput(fd_of), environ={})
+    setup_logging(level="trace", output=LogOutput(fd_of), environ={})  # after a reload: no line comes twice
     log = get_logger("edgeroot.test")
     calls: list[Callable[..., None]] = [log.trace, log.debug, log.info, log.warning, log.error]
     for call in calls:
@@ -206,12 +207,12 @@ def test_logging_to_a_descriptor(log_file: Path, fd_of: int) -> None:
 
 
 def test_the_level_and_the_format_are_obeyed(log_file: Path, fd_of: int) -> None:
-    setup_logging(level=None, log_format="json", fd=fd_of, environ={"RUST_LOG": "warn"})
+    setup_logging(level=None, log_format="json", output=LogOutput(fd_of), environ={"RUST_LOG": "warn"})
     get_logger("edgeroot.test").info("no")
     get_logger("edgeroot.test").warning("yes")
     (line,) = log_file.read_text().splitlines()
     assert json.loads(line)["message"] == "yes"
-    setup_logging(level="off", fd=fd_of, environ={})
+    setup_logging(level="off", output=LogOutput(fd_of), environ={})
     get_logger("edgeroot.test").error("no")
     assert len(log_file.read_text().splitlines()) == 1
 
@@ -220,7 +221,7 @@ def test_a_log_that_cannot_be_written_disturbs_nobody(log_file: Path) -> None:
     log_file.touch()
     fd = os.open(log_file, os.O_RDONLY)
     try:
-        setup_logging(level="info", fd=fd, environ={})
+        setup_logging(level="info", output=LogOutput(fd), environ={})
         get_logger("edgeroot.test").info("x")
     finally:
         os.close(fd)

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edgeroot.auth import PeerCredentials
 from edgeroot.daemon.audit import AuditLog
+from edgeroot.daemon.log_output import LogOutput
 from edgeroot.daemon.metrics import AUTH_TYPES, BUCKET_BOUNDS_NS, OPCODES, STATUSES, CounterTable, Totals
 from edgeroot.daemon.metrics_text import MetricsText, Snapshot
 from edgeroot.daemon.observer import MeteredObserver
@@ -152,7 +153,7 @@ def test_the_observer_audits_as_ever_and_counts_lost_lines() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     table = CounterTable(1)
-    observe = MeteredObserver(AuditLog(writing, limit_bytes=300), table.counters(0))
+    observe = MeteredObserver(AuditLog(LogOutput(writing), limit_bytes=300), table.counters(0))
     try:
         for _ in range(4):
             observe(call(Opcode.DELETE_CLIENT, AuthType.DIRECT), ResponseStatus.SUCCESS, MS_NS)
