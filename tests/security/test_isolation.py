@@ -158,6 +158,8 @@ def test_what_an_admin_can_do(both: Service) -> None:
     assert direct(both, str(ALICE), ops.PsaGenerateKey("k", EXPORTABLE))[0] is Status.SUCCESS
     for use in uses_of("k"):
         assert say(both, use, UNIX, admin)[0] is Status.PSA_ERROR_DOES_NOT_EXIST
+    for _ in range(8):  # so that each worker has the key in its cache
+        assert as_unix(both, ALICE, ops.PsaSignHash("k", ES256, bytes(32)))[0] is Status.SUCCESS
     listed = say(both, ops.ListClients(), UNIX, admin)[1]
     assert isinstance(listed, ops.ListClientsResult)
     assert listed.clients == (str(ALICE), str(BOB))
@@ -165,7 +167,8 @@ def test_what_an_admin_can_do(both: Service) -> None:
     assert say(both, ops.DeleteClient("nobody"), UNIX, admin)[0] is Status.SUCCESS
     assert say(both, ops.DeleteClient(str(ALICE)), UNIX, admin)[0] is Status.SUCCESS
     assert names(as_unix(both, ALICE, ops.ListKeys())) == []
-    assert as_unix(both, ALICE, ops.PsaSignHash("k", ES256, bytes(32)))[0] is Status.PSA_ERROR_DOES_NOT_EXIST
+    for _ in range(8):
+        assert as_unix(both, ALICE, ops.PsaSignHash("k", ES256, bytes(32)))[0] is Status.PSA_ERROR_DOES_NOT_EXIST
     assert names(as_unix(both, BOB, ops.ListKeys())) == ["k"]
     assert names(direct(both, str(ALICE), ops.ListKeys())) == ["k"]
     assert as_unix(both, BOB, ops.PsaDestroyKey("k"))[0] is Status.SUCCESS
