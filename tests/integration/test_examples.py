@@ -1,0 +1,53 @@
+"""The programs in examples/ do what they say, with a real service."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.service import Service, running_service
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(service: Service, folder: Path, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / program), *arguments],
+        cwd=folder,
+        env={**os.environ, "PARSEC_SERVICE_ENDPOINT": service.endpoint},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def openssl(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_every_example_is_tried() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {"demo.py", "certificate_authority.py", "sign_many.py"}
+
+
+def test_certificate_authority(tmp_path: Path) -> None:
+    request = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "device.key"]
+    openssl(tmp_path, *request, "-subj", "/CN=device", "-out", "device.csr")
+    with running_service() as service:
+        for _ in range(2):  # the second time the authority has its key already
+            issued = run(service, tmp_path, "certificate_authority.py", "device.csr")
+            assert issued.returncode == 0, issued.stderr
+            (tmp_path / "device.pem").write_text(issued.stdout)
+            assert openssl(tmp_path, "verify", "-CAfile", "ca.pem", "device.pem") == "device.pem: OK\n"
+
+
+@pytest.mark.parametrize("count", ["1", "300"])
+def test_sign_many(tmp_path: Path, count: str) -> None:
+    with running_service() as service:
+        for _ in range(2):  # it leaves no key behind
+            result = run(service, tmp_path, "sign_many.py", count)
+            assert (result.returncode, result.stdout) == (0, f"{count} signatures, all good\n"), result.stderr
