@@ -59,6 +59,7 @@ _EVENTS_PER_TURN: Final = 64
 _BALANCE_S: Final = 0.001
 _WRITE_S: Final = 0.002
 _SHED_S: Final = 0.01
+_UNWRITTEN_RETRY_S: Final = 0.05
 _BUSY_RETRY_S: Final = 0.005
 _RESOURCE_RETRY_S: Final = 0.1
 
@@ -165,12 +166,14 @@ class Worker:
                     return events
             self._notes.flush()
             self._write_at = self._now + _WRITE_S
+            if self._notes.pending:  # they are not taken just now
+                return self._poll.poll(self._timeout_s(_UNWRITTEN_RETRY_S), _EVENTS_PER_TURN)
         return self._poll.poll(self._timeout_s(), _EVENTS_PER_TURN)
 
-    def _timeout_s(self) -> float:
+    def _timeout_s(self, longest_s: float = float("inf")) -> float:
         if self._ready:
             return 0
-        next_s = self._timers.next_s()
+        next_s = min(self._timers.next_s(), self._now + longest_s)
         if self._waiting:
             next_s = min(next_s, next(iter(self._waiting.values()))[1])
         if not self._accepting and not self._draining:
