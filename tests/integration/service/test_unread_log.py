@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -21,7 +20,6 @@ from tests.support.service import Service, running_service
 
 CORE = 'thread_pool_size = 2\nlog_format = "json"'
 OPERATIONS = 4000  # audit lines of more than a pipe or a socket holds, and than may wait
-PIPE_BYTES = 4096
 
 
 @contextmanager
@@ -29,7 +27,6 @@ def unread_service(kind: str) -> Iterator[tuple[Service, int]]:
     """A service and the other end of its standard error."""
     if kind == "pipe":
         reading, writing = os.pipe()
-        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     else:
         ours, theirs = socket.socketpair()
         reading, writing = ours.detach(), theirs.detach()
