@@ -251,7 +251,7 @@ def story(folder: Path, service: Service) -> None:
     service.start()
     if os.geteuid() == 0:
         uid = service.state.stat().st_uid
-        print(f"\n  Started by root, it has become user {uid}, who may do nothing else.")
+        print(f"\n  Started by root, it has given up root and become user {uid}.")
     os.environ["PARSEC_SERVICE_ENDPOINT"] = f"unix:{service.socket}"
 
     say("2. A workload has the service make a key and sign with it. The key itself never leaves the service.")
@@ -316,6 +316,7 @@ def main() -> int:
         return 1
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # it is a text file
     begun_s = time.monotonic()
+    os.umask(0o022)  # the users of the story have to get at the socket
     folder = Path(tempfile.mkdtemp(prefix="edgeroot-demo-"))
     service = Service(folder)
     try:
