@@ -139,6 +139,14 @@ class Service:
         self.process.terminate()
         return self.process.wait(_STOP_TIMEOUT_S)
 
+    def end(self) -> None:
+        """Ask it to end, and make it end if it does not."""
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
     def kill(self) -> None:
         """``kill -9`` of all its processes at once; returns when none is left."""
         assert self.process is not None
@@ -176,5 +184,5 @@ def running_service(
         yield service
     finally:
         if service.process is not None and service.process.poll() is None:
-            service.kill()
+            service.end()
         shutil.rmtree(folder, ignore_errors=True)

@@ -13,13 +13,14 @@ from typing import Final, Protocol
 
 from edgeroot.auth import AuthenticationError, AuthenticationFailure, Identity, PeerCredentials
 from edgeroot.keystore.records import KeyIdentity, KeyStoreError
+from edgeroot.keystore.writes import Outcome, Replace, Result
 from edgeroot.providers.api import Capabilities, Function
 from edgeroot.psa import Algorithm, KeyAttributes, PsaError, Secret, UsageFlags
 from edgeroot.psa.policy import compatible, is_deprecated
 from edgeroot.service.call import Call, Door
 from edgeroot.service.core import CoreProvider
 from edgeroot.service.creation import KeyFactory, expect
-from edgeroot.service.effects import BodySteps, ResponseSteps
+from edgeroot.service.effects import BodySteps, ResponseSteps, StoreWrite
 from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.service.keys import CachedKey, KeyCache
 from edgeroot.service.mounted import MountedProvider
@@ -37,6 +38,7 @@ _log: Final = logging.getLogger(__name__)
 _SUCCESS: Final = ResponseStatus.SUCCESS
 _NO_AUTH: Final = AuthType.NO_AUTH
 _CORE: Final = ProviderId.CORE
+_MAX_SHOWN_CHARS: Final = 200  # of a name, which a client may make as long as a request
 _USING: Final = (
     (UsageFlags.ENCRYPT, Function.ASYMMETRIC_ENCRYPT | Function.AEAD_ENCRYPT | Function.CIPHER_ENCRYPT),
     (UsageFlags.DECRYPT, Function.ASYMMETRIC_DECRYPT | Function.AEAD_DECRYPT | Function.CIPHER_DECRYPT),
@@ -60,6 +62,7 @@ class Rules:
     allow_deprecated: bool = False
     buffer_size_limit_bytes: int = 1048576
     admins: frozenset[Identity] = frozenset()
+    log_error_details: bool = False
 
 
 class Pipeline:
@@ -91,6 +94,7 @@ class Pipeline:
             check_request(request)
         except WireError as error:
             # Upstream finds these before it has a request to echo, and its clients' tests look for that.
+            self._log_refusal(call, error)
             self._observe(call, error.status, self._clock_ns() - call.started_ns)
             return encode_early_error(error.status)
         try:
@@ -119,16 +123,29 @@ class Pipeline:
 
     def _status_of(self, call: Call, error: Exception) -> ResponseStatus:
         if isinstance(error, WireError):
+            self._log_refusal(call, error)
             return error.status
         if isinstance(error, PsaError):
-            if error.detail:
-                _log.debug("%s: %s", call.request.opcode, error)
+            self._log_refusal(call, error)
             return ResponseStatus.from_psa(error.status)
         if isinstance(error, KeyStoreError):
             _log.error("the key store failed: %s", error)
             return ResponseStatus.KEY_INFO_MANAGER_ERROR
-        _log.exception("a fault in the service itself; please report it")
+        fault = error if self._rules.log_error_details else _withheld(error)
+        _log.error("a fault in the service itself; please report it", exc_info=fault)
         return ResponseStatus.PSA_ERROR_GENERIC_ERROR
+
+    def _log_refusal(self, call: Call, error: WireError | PsaError) -> None:
+        """Only if the configuration wants it: names of keys and applications are told to the audit log alone."""
+        if not self._rules.log_error_details:
+            return
+        _log.info(
+            "refused: opcode %#x, application %s, key %s: %s",
+            call.request.opcode,
+            "-" if call.identity is None else _shown(call.identity.application),
+            "-" if call.key_name is None else _shown(call.key_name),
+            error,
+        )
 
     def _serve(self, call: Call) -> bytes | BodySteps:
         request = call.request
@@ -188,7 +205,9 @@ class Pipeline:
         provider = mounted.provider
         if mounted.remote or provider.is_slow(use.function, key.attributes, len(call.request.body)):
             return self._use_elsewhere(call, mounted, key)
-        return encode_result(use.call(provider, key.loaded(provider), operation))
+        loaded = key.loaded(provider)
+        body = encode_result(use.call(provider, loaded, operation))
+        return body if loaded.replacement is None else self._replace(mounted, key, loaded.replacement, body)
 
     def _find(self, call: Call, mounted: MountedProvider, key_name: str, function: Function) -> CachedKey:
         if not mounted.offers(function):
@@ -202,7 +221,19 @@ class Pipeline:
         job = Job(mounted.index, call.request.opcode, call.request.body, key.reference, bytes(key.attributes))
         outcome = expect(JobOutcome, (yield job))
         outcome.raise_for_status()
+        if outcome.replacement:
+            return (yield from self._replace(mounted, key, outcome.replacement, outcome.body))
         return outcome.body
+
+    def _replace(self, mounted: MountedProvider, key: CachedKey, replacement: bytes, body: bytes) -> BodySteps:
+        """Keep the reference that a provider handed back, and then answer what it did.
+
+        If that cannot be kept, the old one is still the key's: the provider hands the new one back again next time.
+        """
+        outcome = expect(Outcome, (yield StoreWrite(mounted.store, Replace(key.identity, key.reference, replacement))))
+        if outcome.result not in (Result.DONE, Result.CONFLICT):
+            _log.warning("a key's new reference could not be stored: %s", outcome.detail or outcome.result.name)
+        return body
 
     def _use_no_key(self, call: Call, use: KeylessUse, operation: ops.Operation) -> bytes | BodySteps:
         mounted = call.require_provider()
@@ -280,6 +311,20 @@ class Pipeline:
             return reference
 
         return self._factory.destroy(mounted, identity, find)
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _MAX_SHOWN_CHARS else f"{name[:_MAX_SHOWN_CHARS]}…")
+
+
+class _WithheldError(Exception):
+    """Stands in the log for an exception whose message may name a key or an application."""
+
+
+def _withheld(error: Exception) -> _WithheldError:
+    """Where it happened and what kind of exception it was."""
+    message = f"{type(error).__name__}, whose message log_error_details would show"
+    return _WithheldError(message).with_traceback(error.__traceback__)
 
 
 def _require_crypto(capabilities: Capabilities, check_type: CheckType, attributes: KeyAttributes) -> None:

@@ -7,9 +7,9 @@ import pytest
 from edgeroot.auth import PeerCredentials
 from edgeroot.keystore.records import KeyState
 from edgeroot.keystore.writes import Mark, Outcome, Result
-from edgeroot.providers.api import Created, Provider
-from edgeroot.psa import KeyAttributes, PsaStatus, Secret
-from edgeroot.service.jobs import JobOutcome
+from edgeroot.providers.api import Created, LoadedKey, Provider
+from edgeroot.psa import Algorithm, KeyAttributes, PsaStatus, Secret
+from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.service.pipeline import Rules
 from edgeroot.wire import operations as ops
 from edgeroot.wire.header import FLAG_EXTENDED
@@ -317,3 +317,41 @@ def test_our_own_faults_are_answered_and_logged(caplog: pytest.LogCaptureFixture
     assert harness.run(ops.ListOpcodes(1), flags=FLAG_EXTENDED)[0] is Status.PSA_ERROR_GENERIC_ERROR
     assert harness.run(SIGN)[0] is Status.PSA_ERROR_GENERIC_ERROR
     assert "a fault in the service itself" in caplog.text
+
+
+class MovingBackEnd(BlobBackEnd):
+    """Wants its keys to be reached by a newer reference than the one it made them with."""
+
+    def sign_hash(self, key: LoadedKey, alg: Algorithm, hash_value: bytes) -> bytes:
+        if not key.reference.startswith(b"new "):
+            key.replacement = b"new " + key.reference
+            self.keys.add(key.replacement)
+        return super().sign_hash(key, alg, hash_value)
+
+
+def test_a_reference_that_a_provider_hands_back_is_kept(remote: bool) -> None:
+    harness = Harness(MovingBackEnd(), remote=remote)
+    assert harness.status(GENERATE) is Status.SUCCESS
+    first = harness.run(SIGN)
+    assert first == (Status.SUCCESS, ops.PsaSignHashResult(b"signed by blob 1"), effects(remote, "Job", "Replace"))
+    assert harness.model.keys[harness.identity("key")].record.reference == b"new blob 1"
+    second = harness.run(SIGN)
+    assert second == (Status.SUCCESS, ops.PsaSignHashResult(b"signed by new blob 1"), effects(remote, "Job"))
+
+
+def test_an_answer_survives_a_reference_that_cannot_be_kept(remote: bool, caplog: pytest.LogCaptureFixture) -> None:
+    harness = Harness(MovingBackEnd(), remote=remote)
+    assert harness.status(GENERATE) is Status.SUCCESS
+    full = Outcome(Result.NO_SPACE)
+    job = [harness.executor.execute(_job(harness))] if remote else []
+    status, signed, _ = harness.run(SIGN, answers=[*job, full])
+    assert (status, signed) == (Status.SUCCESS, ops.PsaSignHashResult(b"signed by blob 1"))
+    assert "new reference could not be stored" in caplog.text
+
+
+def _job(harness: Harness) -> Job:
+    steps = harness.begin(SIGN)
+    assert not isinstance(steps, bytes)
+    effect = next(steps)
+    assert isinstance(effect, Job)
+    return effect
