@@ -200,6 +200,7 @@ def worker_main(
             allow_deprecated=config.core.allow_deprecated,
             buffer_size_limit_bytes=config.core.buffer_size_limit_bytes,
             admins=config.admins,
+            log_error_details=config.core.log_error_details,
         ),
         observe=observer,
         clock_ns=perf_counter_ns,
