@@ -14,7 +14,6 @@ _SWAPS: Final = Path("/proc/swaps")
 _CORE_PATTERN: Final = Path("/proc/sys/kernel/core_pattern")
 _PTRACE_SCOPE: Final = Path("/proc/sys/kernel/yama/ptrace_scope")
 _SYSTEMD: Final = Path("/run/systemd/system")
-_MEMLOCK_MIN_BYTES: Final = 8 << 20
 _FILES_MIN: Final = 4096
 
 
@@ -58,7 +57,7 @@ def _limits() -> Iterator[Finding]:
         fix = "Run `ulimit -c 0` before the service, or set LimitCORE=0 in its systemd unit."
         yield Finding("note", "core dumps", f"a crash of a process started here may be written to {pattern!r}", fix)
     _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    if hard == resource.RLIM_INFINITY or hard >= _MEMLOCK_MIN_BYTES:
+    if hard == resource.RLIM_INFINITY:  # the service locks all of its memory or none
         yield Finding("ok", "memory locks", "key material may be kept out of swap")
     else:
         fix = "Set LimitMEMLOCK=infinity in the service's systemd unit, or raise memlock in limits.conf."
