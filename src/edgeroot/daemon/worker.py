@@ -234,7 +234,7 @@ class Worker:
                     self._poll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
                 else:
                     self._poll.unregister(fd)
-        elif not accept:
+        elif not accept and self._now >= self._accept_at:  # not sooner: a busy worker would put it off for ever
             self._accept_at = self._now + _BUSY_RETRY_S
 
     # Accepting and reading
@@ -254,6 +254,7 @@ class Worker:
             except OSError as error:
                 _log.warning("cannot accept a connection: %s", error)
                 self._accept_at = self._now + _RESOURCE_RETRY_S
+                self._balance_at = self._now  # so that listening stops in this turn
                 break
             accepted += 1
             sock = _socket.socket(_FAMILY, _TYPE, 0, fd)
