@@ -11,6 +11,7 @@ from edgeroot.keystore import statements as sql
 from edgeroot.keystore.database import connect_reader, described, store_errors
 from edgeroot.keystore.records import KeyIdentity, KeyListing, KeyRecord, KeyStoreError, StoredKey, attributes_of
 from edgeroot.keystore.statements import key_columns, stored_key
+from edgeroot.psa import KeyAttributes
 
 
 class Reader:
