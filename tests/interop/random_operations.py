@@ -113,7 +113,7 @@ class Generator:
         if self._known is None:
             return operation, operation
         field = "signature" if isinstance(operation, ops.PsaVerifyHash) else "ciphertext"
-        one, other = (replace(operation, **{field: known}) for known in self._known)  # type: ignore[type-var] # a dataclass
+        one, other = (operation.__replace__(**{field: known}) for known in self._known)
         return one, other
 
     def _draw(self) -> ops.Operation:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import ctypes
-import dataclasses
 import errno
 import os
 import random
@@ -28,6 +27,7 @@ from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.wire import operations as ops
 from edgeroot.wire.framing import Request, Response
 from edgeroot.wire.opcodes import SPECS
+from edgeroot.wire.record import Record
 from edgeroot.wire.status import ResponseStatus
 from tests.interop.random_operations import ec_key, rsa_key, rsa_pair_der, scalar
 from tests.support.clients import as_user, wait_until
@@ -136,12 +136,12 @@ PUBLIC = {ops.PsaExportPublicKeyResult}
     "kind",
     sorted({kind for spec in SPECS.values() for kind in (spec.operation, spec.result)}, key=str),
 )
-def test_printed_operations_and_results_hold_no_secret(kind: type) -> None:
-    fields = dataclasses.fields(kind)
-    printed = repr(kind(**{field.name: MARK for field in fields}))
-    for field in fields:
-        if field.name in SECRET_FIELDS and kind not in PUBLIC:
-            assert f"{field.name}=" not in printed
+def test_printed_operations_and_results_hold_no_secret(kind: type[Record]) -> None:
+    names = kind.__match_args__
+    printed = repr(kind(**dict.fromkeys(names, MARK)))
+    for name in names:
+        if name in SECRET_FIELDS and kind not in PUBLIC:
+            assert f"{name}=" not in printed
 
 
 def test_printed_messages_jobs_and_secrets_hold_no_secret() -> None:

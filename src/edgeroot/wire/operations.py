@@ -8,10 +8,10 @@ their tag at the end, cipher texts their IV in front.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum
 
 from edgeroot.psa import Algorithm, Hash, KeyAttributes
+from edgeroot.wire.record import Record, secret
 
 
 class ProviderId(IntEnum):
@@ -44,19 +44,14 @@ class CheckType(IntEnum):
     DERIVE = 4
 
 
-class Operation:
+class Operation(Record):
     """Base of every request."""
 
-    __slots__ = ()
 
-
-class Result:
+class Result(Record):
     """Base of every result; operations that answer nothing share :class:`Empty`."""
 
-    __slots__ = ()
 
-
-@dataclass(frozen=True, slots=True)
 class Empty(Result):
     """The result without fields."""
 
@@ -64,19 +59,16 @@ class Empty(Result):
 # Core operations
 
 
-@dataclass(frozen=True, slots=True)
 class Ping(Operation):
     pass
 
 
-@dataclass(frozen=True, slots=True)
 class PingResult(Result):
     wire_protocol_version_maj: int
     wire_protocol_version_min: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderInfo:
+class ProviderInfo(Record):
     """``name`` and ``edgeroot_version`` travel in extended answers only (fields 1000 and 1001)."""
 
     uuid: str
@@ -90,28 +82,23 @@ class ProviderInfo:
     edgeroot_version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
 class ListProviders(Operation):
     pass
 
 
-@dataclass(frozen=True, slots=True)
 class ListProvidersResult(Result):
     providers: tuple[ProviderInfo, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class ListOpcodes(Operation):
     provider_id: int
 
 
-@dataclass(frozen=True, slots=True)
 class ListOpcodesResult(Result):
     opcodes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AuthenticatorInfo:
+class AuthenticatorInfo(Record):
     description: str
     version_maj: int
     version_min: int
@@ -119,44 +106,36 @@ class AuthenticatorInfo:
     id: int
 
 
-@dataclass(frozen=True, slots=True)
 class ListAuthenticators(Operation):
     pass
 
 
-@dataclass(frozen=True, slots=True)
 class ListAuthenticatorsResult(Result):
     authenticators: tuple[AuthenticatorInfo, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class KeyInfo:
+class KeyInfo(Record):
     provider_id: int
     name: str
     attributes: KeyAttributes
 
 
-@dataclass(frozen=True, slots=True)
 class ListKeys(Operation):
     pass
 
 
-@dataclass(frozen=True, slots=True)
 class ListKeysResult(Result):
     keys: tuple[KeyInfo, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class ListClients(Operation):
     pass
 
 
-@dataclass(frozen=True, slots=True)
 class ListClientsResult(Result):
     clients: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class DeleteClient(Operation):
     client: str
 
@@ -164,40 +143,33 @@ class DeleteClient(Operation):
 # Key management
 
 
-@dataclass(frozen=True, slots=True)
 class PsaGenerateKey(Operation):
     key_name: str
     attributes: KeyAttributes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaImportKey(Operation):
     key_name: str
     attributes: KeyAttributes
-    data: bytes = field(repr=False)
+    data: bytes = secret()
 
 
-@dataclass(frozen=True, slots=True)
 class PsaDestroyKey(Operation):
     key_name: str
 
 
-@dataclass(frozen=True, slots=True)
 class PsaExportKey(Operation):
     key_name: str
 
 
-@dataclass(frozen=True, slots=True)
 class PsaExportKeyResult(Result):
-    data: bytes = field(repr=False)
+    data: bytes = secret()
 
 
-@dataclass(frozen=True, slots=True)
 class PsaExportPublicKey(Operation):
     key_name: str
 
 
-@dataclass(frozen=True, slots=True)
 class PsaExportPublicKeyResult(Result):
     data: bytes
 
@@ -205,19 +177,16 @@ class PsaExportPublicKeyResult(Result):
 # Signatures
 
 
-@dataclass(frozen=True, slots=True)
 class PsaSignHash(Operation):
     key_name: str
     alg: Algorithm
     hash_value: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaSignHashResult(Result):
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaVerifyHash(Operation):
     key_name: str
     alg: Algorithm
@@ -225,45 +194,39 @@ class PsaVerifyHash(Operation):
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaSignMessage(Operation):
     key_name: str
     alg: Algorithm
-    message: bytes = field(repr=False)
+    message: bytes = secret()
 
 
-@dataclass(frozen=True, slots=True)
 class PsaSignMessageResult(Result):
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaVerifyMessage(Operation):
     key_name: str
     alg: Algorithm
-    message: bytes = field(repr=False)
+    message: bytes = secret()
     signature: bytes
 
 
 # Encryption
 
 
-@dataclass(frozen=True, slots=True)
 class PsaAsymmetricEncrypt(Operation):
     """``salt`` is OAEP's label; empty means none."""
 
     key_name: str
     alg: Algorithm
-    plaintext: bytes = field(repr=False)
+    plaintext: bytes = secret()
     salt: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
 class PsaAsymmetricEncryptResult(Result):
     ciphertext: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaAsymmetricDecrypt(Operation):
     """``salt`` is OAEP's label; empty means none."""
 
@@ -273,26 +236,22 @@ class PsaAsymmetricDecrypt(Operation):
     salt: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
 class PsaAsymmetricDecryptResult(Result):
-    plaintext: bytes = field(repr=False)
+    plaintext: bytes = secret()
 
 
-@dataclass(frozen=True, slots=True)
 class PsaAeadEncrypt(Operation):
     key_name: str
     alg: Algorithm
     nonce: bytes
     additional_data: bytes
-    plaintext: bytes = field(repr=False)
+    plaintext: bytes = secret()
 
 
-@dataclass(frozen=True, slots=True)
 class PsaAeadEncryptResult(Result):
     ciphertext: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaAeadDecrypt(Operation):
     key_name: str
     alg: Algorithm
@@ -301,99 +260,83 @@ class PsaAeadDecrypt(Operation):
     ciphertext: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaAeadDecryptResult(Result):
-    plaintext: bytes = field(repr=False)
+    plaintext: bytes = secret()
 
 
-@dataclass(frozen=True, slots=True)
 class PsaCipherEncrypt(Operation):
     key_name: str
     alg: Algorithm
-    plaintext: bytes = field(repr=False)
+    plaintext: bytes = secret()
 
 
-@dataclass(frozen=True, slots=True)
 class PsaCipherEncryptResult(Result):
     ciphertext: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaCipherDecrypt(Operation):
     key_name: str
     alg: Algorithm
     ciphertext: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaCipherDecryptResult(Result):
-    plaintext: bytes = field(repr=False)
+    plaintext: bytes = secret()
 
 
 # MAC, hash, key agreement, random
 
 
-@dataclass(frozen=True, slots=True)
 class PsaMacCompute(Operation):
     key_name: str
     alg: Algorithm
-    input: bytes = field(repr=False)
+    input: bytes = secret()
 
 
-@dataclass(frozen=True, slots=True)
 class PsaMacComputeResult(Result):
     mac: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaMacVerify(Operation):
     key_name: str
     alg: Algorithm
-    input: bytes = field(repr=False)
+    input: bytes = secret()
     mac: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaHashCompute(Operation):
     alg: Hash
-    input: bytes = field(repr=False)
+    input: bytes = secret()
 
 
-@dataclass(frozen=True, slots=True)
 class PsaHashComputeResult(Result):
     hash_value: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaHashCompare(Operation):
     alg: Hash
-    input: bytes = field(repr=False)
+    input: bytes = secret()
     hash_value: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaRawKeyAgreement(Operation):
     alg: Algorithm
     private_key_name: str
     peer_key: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class PsaRawKeyAgreementResult(Result):
-    shared_secret: bytes = field(repr=False)
+    shared_secret: bytes = secret()
 
 
-@dataclass(frozen=True, slots=True)
 class PsaGenerateRandom(Operation):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
 class PsaGenerateRandomResult(Result):
-    random_bytes: bytes = field(repr=False)
+    random_bytes: bytes = secret()
 
 
-@dataclass(frozen=True, slots=True)
 class CanDoCrypto(Operation):
     check_type: CheckType
     attributes: KeyAttributes
@@ -402,7 +345,6 @@ class CanDoCrypto(Operation):
 # Attestation (mechanism ActivateCredential, the contract's only one)
 
 
-@dataclass(frozen=True, slots=True)
 class PrepareKeyAttestation(Operation):
     """Both names lie inside the mechanism here; an empty attesting name means the TPM's endorsement key."""
 
@@ -410,7 +352,6 @@ class PrepareKeyAttestation(Operation):
     attesting_key_name: str
 
 
-@dataclass(frozen=True, slots=True)
 class PrepareKeyAttestationResult(Result):
     """``name`` is a TPM2B_NAME's content, ``public`` a TPMT_PUBLIC, ``attesting_key_pub`` a PKCS#1 RSAPublicKey."""
 
@@ -419,16 +360,14 @@ class PrepareKeyAttestationResult(Result):
     attesting_key_pub: bytes
 
 
-@dataclass(frozen=True, slots=True)
 class AttestKey(Operation):
     """Both names lie outside the mechanism here."""
 
     attested_key_name: str
     attesting_key_name: str
     credential_blob: bytes
-    secret: bytes = field(repr=False)
+    secret: bytes = secret()
 
 
-@dataclass(frozen=True, slots=True)
 class AttestKeyResult(Result):
-    credential: bytes = field(repr=False)
+    credential: bytes = secret()

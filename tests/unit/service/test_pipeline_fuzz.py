@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +71,12 @@ def stored(tmp_path: Path) -> Iterator[StoredHarness]:
     harness.close()
 
 
-def _named(operation: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401 - one of two dozen dataclasses
+def _named(operation: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401 - one of two dozen classes
     """The same with a key name that others have too, so that they meet."""
     if isinstance(operation, ops.PsaRawKeyAgreement):
-        return st.sampled_from(NAMES).map(lambda name: replace(operation, private_key_name=name))
+        return st.sampled_from(NAMES).map(lambda name: operation.__replace__(private_key_name=name))
     if hasattr(operation, "key_name"):
-        return st.sampled_from(NAMES).map(lambda name: replace(operation, key_name=name))
+        return st.sampled_from(NAMES).map(lambda name: operation.__replace__(key_name=name))
     return st.just(operation)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from edgeroot.psa import Algorithm, DhFamily, EccFamily, Hash, KeyAttributes, KeyType, UsageFlags
 from edgeroot.wire import operations as ops
 from edgeroot.wire.opcodes import SPECS
+from edgeroot.wire.record import Record
 
 HASHES = [h for h in Hash if h is not Hash.ANY]
 CIPHERS = [
@@ -117,20 +117,20 @@ _OF_TYPE: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-def instances(value_type: type) -> st.SearchStrategy[Any]:
+def instances(value_type: type[Record]) -> st.SearchStrategy[Any]:
     """Values of one of the classes in ``operations``, told by the types its fields are annotated with."""
     if value_type is ops.PsaGenerateRandom:
         return st.builds(ops.PsaGenerateRandom, size=st.integers(0, 2**64 - 1))
     arguments = {}
-    for field in fields(value_type):
-        annotation = str(field.type)
-        if field.name == "alg":
-            arguments[field.name] = _ALGORITHM_OF_OPERATION[value_type]
+    for name in value_type.__match_args__:
+        annotation = value_type.__annotations__[name]
+        if name == "alg":
+            arguments[name] = _ALGORITHM_OF_OPERATION[value_type]
         elif annotation in _OF_TYPE:
-            arguments[field.name] = _OF_TYPE[annotation]
+            arguments[name] = _OF_TYPE[annotation]
         else:
             item = getattr(ops, annotation.removeprefix("tuple[").removesuffix(", ...]"))
-            arguments[field.name] = st.lists(instances(item), max_size=3).map(tuple)
+            arguments[name] = st.lists(instances(item), max_size=3).map(tuple)
     return st.builds(value_type, **arguments)
 
 
