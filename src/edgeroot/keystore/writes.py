@@ -189,6 +189,15 @@ def decode_write(message: bytes) -> Write:
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
+    plain = _PLAIN_OUTCOMES.get(outcome.result)
+    return plain[0] if plain is not None and outcome == plain[1] else _encode_outcome(outcome)
+
+
+def decode_outcome(message: bytes) -> Outcome:
+    return _PLAIN_MESSAGES.get(message) or _decode_outcome(message)
+
+
+def _encode_outcome(outcome: Outcome) -> bytes:
     parts = [_BYTE.pack(outcome.result)]
     _put_text(parts, outcome.detail)
     parts.append(_COUNT.pack(outcome.count))
@@ -201,7 +210,7 @@ def encode_outcome(outcome: Outcome) -> bytes:
     return _joined(parts)
 
 
-def decode_outcome(message: bytes) -> Outcome:
+def _decode_outcome(message: bytes) -> Outcome:
     cursor = _Cursor(message)
     result = Result(cursor.number(_BYTE))
     detail = cursor.text()
@@ -254,9 +263,9 @@ def _put_texts(parts: list[bytes], values: tuple[str, ...]) -> None:
 
 def _put_identity(parts: list[bytes], identity: KeyIdentity) -> None:
     _put_number(parts, identity.authenticator)
-    _put_text(parts, identity.application)
-    _put_text(parts, identity.provider)
-    _put_text(parts, identity.key_name)
+    for text in identity[1:]:
+        encoded = text.encode()
+        parts += (_LENGTH.pack(len(encoded)), encoded)
 
 
 def _put_attributes(parts: list[bytes], attributes: KeyAttributes) -> None:
@@ -348,3 +357,6 @@ _KINDS: Final[Mapping[int, type[Write]]] = {
 }
 _NUMBERS: Final = {kind: number for number, kind in _KINDS.items()}
 _FIELDS: Final = {kind: tuple((f.name, str(f.type)) for f in fields(kind)) for kind in _NUMBERS}
+# Nearly every outcome is nothing but its result.
+_PLAIN_OUTCOMES: Final = {result: (_encode_outcome(Outcome(result)), Outcome(result)) for result in Result}
+_PLAIN_MESSAGES: Final = dict(_PLAIN_OUTCOMES.values())

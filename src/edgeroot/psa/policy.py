@@ -70,6 +70,7 @@ def _hash_length_bytes(algorithm: Algorithm) -> int | None:
     return None if hash_alg is None else hash_alg.length_bytes
 
 
+@lru_cache(maxsize=256)
 def is_deprecated(attributes: KeyAttributes) -> bool:
     """Whether generating such a key is discouraged: DES, ARC4, weak curves, algorithms over MD2, MD4, MD5 or SHA-1."""
     if attributes.algorithm.hash in _DEPRECATED_HASHES or attributes.key_type in (KeyType.DES, KeyType.ARC4):
