@@ -11,17 +11,16 @@ import logging
 import select
 import socket
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from struct import Struct
 from time import monotonic
 from typing import Final, Protocol
 
 from edgeroot.auth import PeerCredentials
-from edgeroot.daemon.channel import Channel, ChannelClosedError
+from edgeroot.daemon.backstage import Backstage
 from edgeroot.daemon.connection import Connection, Listening, State
-from edgeroot.daemon.control import ControlLine, Message, Order, Role, SupervisorGoneError
-from edgeroot.daemon.elsewhere import HelperLinks, WriterLink
+from edgeroot.daemon.control import ControlLine, Message, Order, SupervisorGoneError
+from edgeroot.daemon.elsewhere import WriterLink
 from edgeroot.daemon.metrics import WorkerCounters
 from edgeroot.daemon.shared import WorkerLoads
 from edgeroot.daemon.timers import Timers
@@ -94,17 +93,13 @@ class Worker:
         self._control = control
         self._listeners = {listening.socket.fileno(): listening for listening in listeners}
         self._pipeline = pipeline
-        self._writers = writers
-        self._helpers = HelperLinks()
         self._loads = loads
         self._body_len_limit_bytes = body_len_limit_bytes
         self._execution_timeout_s = execution_timeout_s
         self._notes = notes
         self._counters = counters
         self._poll = select.epoll()
-        self._sources: dict[int, Callable[[], None]] = {}
-        self._channels: list[Channel] = []
-        self._blocked: set[int] = set()  # channels whose other end takes no more for now
+        self._backstage = Backstage(self._poll, writers, self._resume)
         self._connections: dict[int, Connection] = {}
         self._open = 0
         self._counted = 0
@@ -124,7 +119,6 @@ class Worker:
     def run(self) -> None:
         """Serve until the supervisor says DRAIN and every accepted request is answered, or until it is gone."""
         self._poll.register(self._control.fileno(), select.EPOLLIN)
-        self._sources[self._control.fileno()] = self._obey
         self._control.send(Message(Order.READY))
         try:
             while not (self._draining and not self._open):
@@ -142,12 +136,14 @@ class Worker:
                 self._on_event(connection, event)
             elif fd in self._listeners:
                 self._accept(self._listeners[fd])
-            elif fd in self._sources:  # a source may have gone by what another one of this turn said
-                self._sources[fd]()
+            elif fd == self._control.fileno():
+                self._obey()
+            else:
+                self._backstage.hear(fd)
         self._serve_ready()
         if self._waiting or self._timers.next_s() <= self._now:
             self._expire()
-        self._flush_channels()
+        self._backstage.flush()
         if self._now >= self._balance_at:
             self._balance_at = self._now + _BALANCE_S
             self._balance()
@@ -198,7 +194,7 @@ class Worker:
                 writer.forget(number)
                 status = ResponseStatus.KEY_INFO_MANAGER_ERROR
             else:
-                self._helpers.forget(number)
+                self._backstage.helpers.forget(number)
                 connection.user.add_waiting(-1)
                 status = ResponseStatus.CONNECTION_ERROR
             del self._waiting[number]
@@ -417,7 +413,7 @@ class Worker:
         connection.steps = steps
         connection.outcome = None
         if isinstance(effect, StoreWrite):
-            writer = self._writers[effect.store]
+            writer = self._backstage.writers[effect.store]
             writer.send(self._wait(connection, writer), effect.write)
             if self._counters is not None:
                 self._counters.store_write()
@@ -427,7 +423,7 @@ class Worker:
                 return
             connection.user.add_waiting(1)
             number = self._wait(connection, None)
-            self._helpers.send(number, connection.user, effect.due(self._waiting[number][1]))
+            self._backstage.helpers.send(number, connection.user, effect.due(self._waiting[number][1]))
             if self._counters is not None:
                 self._counters.job()
         else:
@@ -566,76 +562,14 @@ class Worker:
         connection.socket.close()
         self._open -= 1
 
-    # The supervisor and the processes that work for us
+    # The supervisor
 
     def _obey(self) -> None:
         for message in self._control.receive():
             if message.order is Order.DRAIN:
                 self._drain()
-            elif message.order is Order.CONNECT and message.channel is not None and message.peer is not None:
-                channel = Channel(message.channel)
-                self._channels.append(channel)
-                self._poll.register(channel.fileno(), select.EPOLLIN)
-                index = message.peer.index
-                if message.peer.role is Role.WRITER:
-                    writer = self._writers[index]
-                    while writer.channel is not None:  # what the last writer still said, to the end of its channel
-                        self._hear_writer(writer)
-                    self._sources[channel.fileno()] = partial(self._hear_writer, writer)
-                    for number, outcome in writer.connect(channel):
-                        self._resume(number, outcome)
-                else:
-                    fd = channel.fileno()
-                    self._sources[fd] = partial(self._hear_helper, index, channel)
-                    self._helpers.connect(index, channel)
-
-    def _hear_writer(self, writer: WriterLink) -> None:
-        try:
-            outcomes = writer.receive()
-        except ChannelClosedError:
-            self._lose_writer(writer)
-            return
-        for number, outcome in outcomes:
-            self._resume(number, outcome)
-
-    def _lose_writer(self, writer: WriterLink) -> None:
-        if writer.channel is not None:
-            fd = writer.channel.fileno()
-            self._poll.unregister(fd)
-            del self._sources[fd]
-            self._blocked.discard(fd)
-            self._channels.remove(writer.channel)
-            writer.disconnect()
-
-    def _hear_helper(self, helper: int, channel: Channel) -> None:
-        fd = channel.fileno()
-        for number, outcome in self._helpers.receive(helper):
-            self._resume(number, outcome)
-        if channel.fileno() < 0:  # the helper is gone
-            del self._sources[fd]
-            self._blocked.discard(fd)
-            self._channels.remove(channel)
-
-    def _flush_channels(self) -> None:
-        for channel in self._channels:
-            if not channel.has_output:
-                continue
-            try:
-                channel.flush()
-            except ChannelClosedError:
-                continue  # the poll reports the end of the channel, and there it is dealt with
-            self._watch_output(channel)
-
-    def _watch_output(self, channel: Channel) -> None:
-        fd = channel.fileno()
-        if channel.has_output == (fd in self._blocked):
-            return
-        if channel.has_output:
-            self._blocked.add(fd)
-            self._poll.modify(fd, select.EPOLLIN | select.EPOLLOUT)
-        else:
-            self._blocked.discard(fd)
-            self._poll.modify(fd, select.EPOLLIN)
+            else:
+                self._backstage.connect(message)
 
     def _drain(self) -> None:
         if self._accepting:

@@ -1,0 +1,98 @@
+"""The processes behind a worker, as its loop sees them: channels in its poll that bring outcomes."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from edgeroot.daemon.channel import Channel, ChannelClosedError
+from edgeroot.daemon.control import Message, Order, Role
+from edgeroot.daemon.elsewhere import HelperLinks, WriterLink
+from edgeroot.service.effects import EffectOutcome
+
+
+class Backstage:
+    """Connects writers and helpers at the supervisor's word, and hands what they say to ``resume``."""
+
+    def __init__(
+        self, poll: select.epoll, writers: Sequence[WriterLink], resume: Callable[[int, EffectOutcome], None]
+    ) -> None:
+        self.writers = writers
+        self.helpers = HelperLinks()
+        self._poll = poll
+        self._resume = resume
+        self._sources: dict[int, Callable[[], None]] = {}
+        self._channels: list[Channel] = []
+        self._blocked: set[int] = set()  # channels whose other end takes no more for now
+
+    def connect(self, message: Message) -> None:
+        """Take up the channel that the supervisor sends; a message without one changes nothing."""
+        if message.order is not Order.CONNECT or message.channel is None or message.peer is None:
+            return
+        channel = Channel(message.channel)
+        fd = channel.fileno()
+        self._channels.append(channel)
+        self._poll.register(fd, select.EPOLLIN)
+        index = message.peer.index
+        if message.peer.role is Role.WRITER:
+            writer = self.writers[index]
+            while writer.channel is not None:  # what the last writer still said, to the end of its channel
+                self._hear_writer(writer)
+            self._sources[fd] = partial(self._hear_writer, writer)
+            for number, outcome in writer.connect(channel):
+                self._resume(number, outcome)
+        else:
+            self._sources[fd] = partial(self._hear_helper, index, channel)
+            self.helpers.connect(index, channel)
+
+    def hear(self, fd: int) -> None:
+        """Something has arrived at a descriptor; it may have gone by what another one of this turn said."""
+        source = self._sources.get(fd)
+        if source is not None:
+            source()
+
+    def flush(self) -> None:
+        """Send what has been queued, as far as it is taken."""
+        for channel in self._channels:
+            if not channel.has_output:
+                continue
+            try:
+                channel.flush()
+            except ChannelClosedError:
+                continue  # the poll reports the end of the channel, and there it is dealt with
+            self._watch_output(channel)
+
+    def _hear_writer(self, writer: WriterLink) -> None:
+        try:
+            outcomes = writer.receive()
+        except ChannelClosedError:
+            self._lose_writer(writer)
+            return
+        for number, outcome in outcomes:
+            self._resume(number, outcome)
+
+    def _lose_writer(self, writer: WriterLink) -> None:
+        if writer.channel is not None:
+            self._poll.unregister(writer.channel.fileno())
+            self._forget(writer.channel, writer.channel.fileno())
+            writer.disconnect()
+
+    def _hear_helper(self, helper: int, channel: Channel) -> None:
+        fd = channel.fileno()
+        for number, outcome in self.helpers.receive(helper):
+            self._resume(number, outcome)
+        if channel.fileno() < 0:  # the helper is gone, and with its channel the place in the poll
+            self._forget(channel, fd)
+
+    def _forget(self, channel: Channel, fd: int) -> None:
+        del self._sources[fd]
+        self._blocked.discard(fd)
+        self._channels.remove(channel)
+
+    def _watch_output(self, channel: Channel) -> None:
+        fd = channel.fileno()
+        if channel.has_output == (fd in self._blocked):
+            return
+        self._blocked ^= {fd}
+        self._poll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if channel.has_output else 0))
