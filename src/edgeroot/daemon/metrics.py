@@ -65,7 +65,7 @@ class WorkerCounters:
         row[at + _SUM_AT] += duration_ns
 
     def answered_outside(self, opcode: int | None, status: int) -> None:
-        """An answer that the pipeline did not give: to what is no request, or to one that took too long."""
+        """An answer that the pipeline did not give, to what is no request."""
         self._row[_OPERATION_AT.get(opcode, 0) + _STATUS_AT[status]] += 1
 
     def authentication_failed(self, auth_type: int) -> None:

@@ -198,17 +198,10 @@ class Worker:
                 connection.user.add_waiting(-1)
                 status = ResponseStatus.CONNECTION_ERROR
             del self._waiting[number]
-            request = connection.request
-            assert request is not None
-            connection.steps = None
-            if self._counters is not None:
-                self._counters.answered_outside(request.opcode, status)
-            self._answer(
-                connection,
-                encode_response(
-                    provider=request.provider, session=request.session, opcode=request.opcode, status=status
-                ),
-            )
+            steps = connection.steps
+            assert steps is not None
+            # The pipeline is told, so that it undoes what is half done, and this end is audited like any other.
+            self._advance(connection, steps, WireError(status, "it took longer than execution_timeout"))
 
     def _balance(self) -> None:
         self._loads.set(self._index, polled=len(self._connections), counted=self._counted)
@@ -403,9 +396,9 @@ class Worker:
                     self._take(connection)  # the poll would report it again and again
                 self._advance(connection, answer, None)
 
-    def _advance(self, connection: Connection, steps: ResponseSteps, outcome: EffectOutcome) -> None:
+    def _advance(self, connection: Connection, steps: ResponseSteps, outcome: EffectOutcome | WireError) -> None:
         try:
-            effect = steps.send(outcome)
+            effect = steps.throw(outcome) if isinstance(outcome, WireError) else steps.send(outcome)
         except StopIteration as end:
             connection.steps = None
             self._answer(connection, end.value)

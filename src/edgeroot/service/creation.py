@@ -50,6 +50,7 @@ _UNCERTAIN: Final = (
     ResponseStatus.PSA_ERROR_HARDWARE_FAILURE,
     ResponseStatus.PSA_ERROR_GENERIC_ERROR,
     ResponseStatus.PSA_ERROR_CORRUPTION_DETECTED,
+    ResponseStatus.CONNECTION_ERROR,  # it did not answer in time
 )
 _OutcomeT = TypeVar("_OutcomeT", Outcome, JobOutcome)
 

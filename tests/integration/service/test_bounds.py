@@ -249,6 +249,7 @@ def test_what_takes_longer_than_the_execution_timeout_is_answered_and_leaves_not
             wait_until(lambda: _is_idle(service), "the helpers have nothing to do")
             names = {key.name for key in client.list_keys()}
         assert names == {"then"} | {f"key-{n}" for n, status in statuses.items() if not status}
+        assert service.log().count("status=ConnectionError") == len(late)  # each has its audit line
 
 
 def _is_idle(service: Service) -> bool:
