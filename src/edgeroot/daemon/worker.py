@@ -103,6 +103,7 @@ class Worker:
         self._connections: dict[int, Connection] = {}
         self._open = 0
         self._counted = 0
+        self._shown = (0, 0)
         self._shed = False
         self._shed_at = 0.0
         self._ready: OrderedDict[User, deque[Connection]] = OrderedDict()
@@ -151,6 +152,10 @@ class Worker:
     # Turns and time
 
     def _events(self) -> list[tuple[int, int]]:
+        shown = len(self._connections), self._counted
+        if shown != self._shown:  # a worker that sleeps must not mislead the others
+            self._shown = shown
+            self._loads.set(self._index, polled=shown[0], counted=shown[1])
         if self._ready:
             return self._poll.poll(0, _EVENTS_PER_TURN)
         if self._notes.pending:
@@ -204,7 +209,6 @@ class Worker:
             self._advance(connection, steps, WireError(status, "it took longer than execution_timeout"))
 
     def _balance(self) -> None:
-        self._loads.set(self._index, polled=len(self._connections), counted=self._counted)
         above_mean = len(self._connections) > self._loads.mean_polled() + _SLACK
         if above_mean and self._now >= self._shed_at:
             # One kept connection at a time is closed after its answer: its client comes again, and another worker
