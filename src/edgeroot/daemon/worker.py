@@ -28,7 +28,7 @@ from edgeroot.daemon.users import User
 from edgeroot.service.effects import EffectOutcome, ResponseSteps, StoreWrite
 from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.service.pipeline import Pipeline
-from edgeroot.wire.framing import bytes_needed, encode_early_error, encode_response, next_request
+from edgeroot.wire.framing import bytes_needed, encode_early_error, next_request
 from edgeroot.wire.header import FLAG_KEEP
 from edgeroot.wire.status import ResponseStatus, WireError
 
