@@ -87,9 +87,9 @@ def _infer_bits(attributes: KeyAttributes, data: bytes) -> int:
 
 
 def generate(attributes: KeyAttributes) -> Secret:
-    """A new private scalar."""
+    """A new key pair."""
     private = ec.generate_private_key(_curve(attributes.key_type, attributes.key_bits))
-    return Secret(private.private_numbers().private_value.to_bytes(width_bytes(attributes.key_bits), "big"))
+    return _pair_material(private, width_bytes(attributes.key_bits))
 
 
 def import_material(attributes: KeyAttributes, data: bytes) -> tuple[int, Secret]:
@@ -98,9 +98,13 @@ def import_material(attributes: KeyAttributes, data: bytes) -> tuple[int, Secret
     curve = _curve(attributes.key_type, key_bits)
     if attributes.key_type.is_public_key:
         _parse_public(curve, data)
-    else:
-        _parse_private(curve, data)
-    return key_bits, Secret(data)
+        return key_bits, Secret(data)
+    return key_bits, _pair_material(_parse_private(curve, data), width_bytes(key_bits))
+
+
+def export(attributes: KeyAttributes, material: Secret) -> Secret:
+    """The material in the format of psa_export_key."""
+    return material if attributes.key_type.is_public_key else Secret(material[: width_bytes(attributes.key_bits)])
 
 
 def load(attributes: KeyAttributes, material: Secret) -> EngineKey:
@@ -108,8 +112,25 @@ def load(attributes: KeyAttributes, material: Secret) -> EngineKey:
     curve = _curve(attributes.key_type, attributes.key_bits)
     if attributes.key_type.is_public_key:
         return EccKey(attributes, None, _parse_public(curve, material))
-    private = _parse_private(curve, material)
+    private = _load_pair(curve, material, width_bytes(attributes.key_bits))
     return EccKey(attributes, private, private.public_key())
+
+
+# A pair's material is scalar || X || Y: to compute the point again takes as long as a signature.
+def _pair_material(private: ec.EllipticCurvePrivateKey, width: int) -> Secret:
+    numbers = private.private_numbers()
+    parts = (numbers.private_value, numbers.public_numbers.x, numbers.public_numbers.y)
+    return Secret(b"".join(part.to_bytes(width, "big") for part in parts))
+
+
+def _load_pair(curve: ec.EllipticCurve, material: bytes, width: int) -> ec.EllipticCurvePrivateKey:
+    if len(material) != 3 * width:
+        raise invalid_argument(f"the material of a key pair of this curve has {3 * width} bytes, not {len(material)}")
+    scalar, x, y = (int.from_bytes(material[at : at + width], "big") for at in range(0, 3 * width, width))
+    try:
+        return ec.EllipticCurvePrivateNumbers(scalar, ec.EllipticCurvePublicNumbers(x, y, curve)).private_key()
+    except ValueError as error:
+        raise invalid_argument("the material is no key pair of this curve") from error
 
 
 def _parse_private(curve: ec.EllipticCurve, data: bytes) -> ec.EllipticCurvePrivateKey:

@@ -57,6 +57,11 @@ def import_material(attributes: KeyAttributes, data: bytes) -> tuple[KeyAttribut
     return replace(attributes, key_bits=key_bits), material
 
 
+def export(attributes: KeyAttributes, material: Secret) -> Secret:
+    """The material in the format of psa_export_key."""
+    return ecc.export(attributes, material) if attributes.key_type in ecc.KEY_TYPES else material
+
+
 def load(attributes: KeyAttributes, material: Secret) -> EngineKey:
     """The key ready for use. The material must come from :func:`generate` or :func:`import_material`: it is trusted."""
     return _family(attributes.key_type).load(attributes, material)

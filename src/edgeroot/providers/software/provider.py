@@ -148,7 +148,7 @@ class SoftwareProvider(Provider):
         return SoftwareKey(reference, attributes, engine.load(attributes, self._unseal(reference, attributes)))
 
     def export_key(self, key: LoadedKey) -> Secret:
-        return self._unseal(key.reference, key.attributes)
+        return engine.export(key.attributes, self._unseal(key.reference, key.attributes))
 
     def export_public_key(self, key: LoadedKey) -> bytes:
         return _engine(key).export_public()
