@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import mmap
+import operator
 import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -193,6 +195,12 @@ def user() -> User:
 
 
 JOB = Job(0, 1, b"work")
+
+
+def waited_for() -> bool:
+    return True
+
+
 LOST = ResponseStatus.PSA_ERROR_COMMUNICATION_FAILURE
 
 
@@ -204,8 +212,8 @@ def taken(channel: Channel) -> list[int]:
 def test_a_job_that_a_helper_had_begun_fails_with_it(user: User, pair: tuple[Channel, Channel]) -> None:
     links, (ours, theirs) = HelperLinks(), pair
     links.connect(0, ours)
-    links.send(1, user, JOB)
-    links.send(2, user, JOB)
+    links.send(1, user, JOB, waited_for)
+    links.send(2, user, JOB, waited_for)
     ours.flush()
     assert taken(theirs) == [1]
     theirs.put(1, BEGUN)
@@ -225,8 +233,8 @@ def test_a_job_that_a_helper_had_begun_fails_with_it(user: User, pair: tuple[Cha
 def test_a_job_that_a_helper_had_not_begun_is_the_first_for_the_next(user: User, pair: tuple[Channel, Channel]) -> None:
     links, (ours, theirs) = HelperLinks(), pair
     links.connect(0, ours)
-    links.send(1, user, JOB)
-    links.send(2, user, JOB)
+    links.send(1, user, JOB, waited_for)
+    links.send(2, user, JOB, waited_for)
     ours.flush()
     theirs.close()
     assert links.receive(0) == []
@@ -248,7 +256,7 @@ def test_a_job_that_a_helper_had_not_begun_is_the_first_for_the_next(user: User,
 def test_a_job_nobody_waits_for_is_not_given_to_the_next_helper(user: User, pair: tuple[Channel, Channel]) -> None:
     links, (ours, theirs) = HelperLinks(), pair
     links.connect(0, ours)
-    links.send(1, user, JOB)
+    links.send(1, user, JOB, waited_for)
     ours.flush()
     links.forget(1)
     theirs.close()
@@ -260,3 +268,16 @@ def test_a_job_nobody_waits_for_is_not_given_to_the_next_helper(user: User, pair
     assert not select.select([other], [], [], 0)[0]
     one.close()
     other.close()
+
+
+def test_a_job_whose_client_has_gone_is_dropped_when_its_turn_comes(user: User, pair: tuple[Channel, Channel]) -> None:
+    links, (ours, theirs) = HelperLinks(), pair
+    for number in (1, 2, 3):
+        links.send(number, user, JOB, partial(operator.eq, number, 3))
+    links.connect(0, ours)
+    ours.flush()
+    assert taken(theirs) == [3]
+    assert links.abandoned() == [1, 2]
+    assert links.abandoned() == []
+    ours.close()
+    theirs.close()

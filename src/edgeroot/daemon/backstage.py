@@ -5,11 +5,16 @@ from __future__ import annotations
 import select
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 from edgeroot.daemon.channel import Channel, ChannelClosedError
 from edgeroot.daemon.control import Message, Order, Role
 from edgeroot.daemon.elsewhere import HelperLinks, WriterLink
 from edgeroot.service.effects import EffectOutcome
+from edgeroot.service.jobs import JobOutcome
+from edgeroot.wire.status import ResponseStatus
+
+_ABANDONED: Final = JobOutcome(ResponseStatus.CONNECTION_ERROR)
 
 
 class Backstage:
@@ -53,7 +58,9 @@ class Backstage:
             source()
 
     def flush(self) -> None:
-        """Send what has been queued, as far as it is taken."""
+        """Send what has been queued, as far as it is taken, and let go the jobs that nobody waits for."""
+        for number in self.helpers.abandoned():
+            self._resume(number, _ABANDONED)
         for channel in self._channels:
             if not channel.has_output:
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -103,13 +104,23 @@ class HelperLinks:
         self._busy: dict[int, _Given] = {}
         self._queues: OrderedDict[User, deque[tuple[int, Job]]] = OrderedDict()
         self._dropped: set[int] = set()
+        self._wanted: dict[int, Callable[[], bool]] = {}
+        self._abandoned: list[int] = []
 
-    def send(self, number: int, user: User, job: Job) -> None:
+    def send(self, number: int, user: User, job: Job, wanted: Callable[[], bool]) -> None:
+        """Queue a job. ``wanted`` is asked when its turn comes: whether the client still waits for it."""
         self._queues.setdefault(user, deque()).append((number, job))
+        self._wanted[number] = wanted
         self._dispatch()
+
+    def abandoned(self) -> list[int]:
+        """The jobs that were dropped since the last call, because nobody waits for them."""
+        numbers, self._abandoned = self._abandoned, []
+        return numbers
 
     def forget(self, number: int) -> None:
         """Nobody waits for this job any more; if it has not begun, it never will."""
+        self._wanted.pop(number, None)
         self._dropped.add(number)
 
     def connect(self, helper: int, channel: Channel) -> None:
@@ -130,7 +141,9 @@ class HelperLinks:
             else:
                 outcomes.append((number, JobOutcome.decode(message)))
         if outcomes:
-            self._dropped.discard(self._busy.pop(helper).number)
+            number = self._busy.pop(helper).number
+            self._wanted.pop(number, None)
+            self._dropped.discard(number)
             self._dispatch()
         return outcomes
 
@@ -138,6 +151,7 @@ class HelperLinks:
         given = self._busy.pop(helper, None)
         outcomes = []
         if given is not None and given.begun:
+            self._wanted.pop(given.number, None)
             self._dropped.discard(given.number)
             outcomes = [(given.number, _LOST_HELPER)]
         elif given is not None:  # somebody else's job ended the helper: this one is the next again
@@ -162,7 +176,11 @@ class HelperLinks:
             number, job = queue.popleft()
             if queue:
                 self._queues[user] = queue  # behind the others: their turn comes first
-            if number not in self._dropped:
+            if number in self._dropped:
+                self._dropped.discard(number)
+            elif self._wanted[number]():
                 return _Given(number, user, job)
-            self._dropped.discard(number)
+            else:
+                del self._wanted[number]
+                self._abandoned.append(number)
         return None

@@ -12,6 +12,7 @@ import select
 import socket
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from functools import partial
 from struct import Struct
 from time import monotonic
 from typing import Final, Protocol
@@ -420,7 +421,8 @@ class Worker:
                 return
             connection.user.add_waiting(1)
             number = self._wait(connection, None)
-            self._backstage.helpers.send(number, connection.user, effect.due(self._waiting[number][1]))
+            job = effect.due(self._waiting[number][1])
+            self._backstage.helpers.send(number, connection.user, job, partial(_is_there, connection))
             if self._counters is not None:
                 self._counters.job()
         else:
@@ -590,3 +592,10 @@ def _stop_receiving(connection: Connection) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_there(connection: Connection) -> bool:
+    """Whether the client still has its end open; one that only reads from now on is there."""
+    poll = select.poll()
+    poll.register(connection.fd, 0)
+    return not poll.poll(0)

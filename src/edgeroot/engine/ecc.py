@@ -112,8 +112,7 @@ def load(attributes: KeyAttributes, material: Secret) -> EngineKey:
     curve = _curve(attributes.key_type, attributes.key_bits)
     if attributes.key_type.is_public_key:
         return EccKey(attributes, None, _parse_public(curve, material))
-    private = _load_pair(curve, material, width_bytes(attributes.key_bits))
-    return EccKey(attributes, private, private.public_key())
+    return EccKey(attributes, _load_pair(curve, material, width_bytes(attributes.key_bits)), None)
 
 
 # A pair's material is scalar || X || Y: to compute the point again takes as long as a signature.
@@ -162,20 +161,29 @@ def _raw_signature(der: bytes, width: int) -> bytes:
 
 
 class EccKey(EngineKey):
-    """A key pair, or a public key alone."""
+    """A key pair, whose public key is made when it is first asked for, or a public key alone."""
 
     __slots__ = ("_private", "_public", "_width")
 
     def __init__(
-        self, attributes: KeyAttributes, private: ec.EllipticCurvePrivateKey | None, public: ec.EllipticCurvePublicKey
+        self,
+        attributes: KeyAttributes,
+        private: ec.EllipticCurvePrivateKey | None,
+        public: ec.EllipticCurvePublicKey | None,
     ) -> None:
         super().__init__(attributes)
         self._private = private
         self._public = public
         self._width = width_bytes(attributes.key_bits)
 
+    def _public_key(self) -> ec.EllipticCurvePublicKey:
+        if self._public is None:
+            assert self._private is not None
+            self._public = self._private.public_key()
+        return self._public
+
     def export_public(self) -> bytes:
-        return self._public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return self._public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
     def sign_hash(self, alg: Algorithm, hash_value: bytes) -> bytes:
         private = self._private
@@ -190,7 +198,7 @@ class EccKey(EngineKey):
             raise invalid_signature()
         r, s = int.from_bytes(signature[:width], "big"), int.from_bytes(signature[width:], "big")
         try:
-            self._public.verify(encode_dss_signature(r, s), hash_value, ecdsa)
+            self._public_key().verify(encode_dss_signature(r, s), hash_value, ecdsa)
         except InvalidSignature as error:
             raise invalid_signature() from error
 

@@ -14,7 +14,7 @@ from edgeroot.psa.policy import check_use
 from edgeroot.service.statuses import raise_violation
 from edgeroot.wire.status import ResponseStatus, WireError
 
-DEFAULT_CAPACITY: Final = 4096
+DEFAULT_CAPACITY: Final = 8192  # of P-256 pairs, about 20 MB
 
 
 class CachedKey:

@@ -252,6 +252,21 @@ def test_what_takes_longer_than_the_execution_timeout_is_answered_and_leaves_not
         assert service.log().count("status=ConnectionError") == len(late)  # each has its audit line
 
 
+def test_jobs_of_clients_that_have_gone_are_dropped() -> None:
+    count = 16
+    with running_service() as service:
+        with ExitStack() as stack:
+            for n in range(count):
+                stack.enter_context(send(service, generate_rsa(f"key-{n}")))
+            with service.client() as client:
+                client.generate_key("among", templates.ecdsa_p256())
+        wait_until(lambda: _is_idle(service), "the helpers have nothing to do")
+        with service.client() as client:
+            made = [key.name for key in client.list_keys() if key.name != "among"]
+        # What a helper had begun is finished; the others are not even tried.
+        assert len(made) <= 2 * len(service.children("helper"))
+
+
 def _is_idle(service: Service) -> bool:
     def ticks() -> list[str]:
         return [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11] for pid in helpers]
