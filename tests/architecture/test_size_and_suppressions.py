@@ -15,8 +15,8 @@ CHECKED = ("src", "tests", "peers", "scripts", "bench", "fuzz", "examples")
 MOST_LINES = 800
 WORTH_A_LOOK_LINES = 500
 # Lower these when the count falls; a new suppression replaces an old one.
-MOST_NOQA = 40
-MOST_TYPE_IGNORES = 15
+MOST_NOQA = 25
+MOST_TYPE_IGNORES = 13
 
 _SUPPRESSION = re.compile(r"#\s*(noqa|type:\s*ignore|mypy:|ruff:)")
 
