@@ -33,10 +33,6 @@ class WriterLink:
     def channel(self) -> Channel | None:
         return self._channel
 
-    @property
-    def idle(self) -> bool:
-        return not self._pending
-
     def send(self, number: int, write: Write) -> None:
         """Queue a write; while there is no writer it waits for the next one."""
         self._pending[number] = write
