@@ -212,10 +212,7 @@ class Pipeline:
     def _find(self, call: Call, mounted: MountedProvider, key_name: str, function: Function) -> CachedKey:
         if not mounted.offers(function):
             raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
-        call.key_name = key_name
-        application = call.require_identity()
-        identity = KeyIdentity(application.authenticator, application.application, mounted.name, key_name)
-        return self._keys.find(identity, mounted.store)
+        return self._keys.find(_identity_of(call, mounted, key_name), mounted.store)
 
     def _use_elsewhere(self, call: Call, mounted: MountedProvider, key: CachedKey) -> BodySteps:
         job = Job(mounted.index, call.request.opcode, call.request.body, key.reference, bytes(key.attributes))
@@ -276,9 +273,7 @@ class Pipeline:
         mounted = call.require_provider()
         if not mounted.offers(function):
             raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
-        call.key_name = key_name
-        application = call.require_identity()
-        identity = KeyIdentity(application.authenticator, application.application, mounted.name, key_name)
+        identity = _identity_of(call, mounted, key_name)
         elsewhere = mounted.remote or mounted.provider.is_slow(function, attributes, len(call.request.body))
         if not (elsewhere or mounted.provider.keeps_keys):
             return self._create_here(mounted, identity, attributes, material)
@@ -301,9 +296,7 @@ class Pipeline:
 
     def _destroy(self, call: Call, key_name: str) -> BodySteps:
         mounted = call.require_provider()
-        call.key_name = key_name
-        application = call.require_identity()
-        identity = KeyIdentity(application.authenticator, application.application, mounted.name, key_name)
+        identity = _identity_of(call, mounted, key_name)
 
         def find() -> bytes:
             reference = self._keys.find(identity, mounted.store).reference
@@ -311,6 +304,13 @@ class Pipeline:
             return reference
 
         return self._factory.destroy(mounted, identity, find)
+
+
+def _identity_of(call: Call, mounted: MountedProvider, key_name: str) -> KeyIdentity:
+    """The key that the caller means; from here on the call is about it, also in the audit log."""
+    call.key_name = key_name
+    application = call.require_identity()
+    return KeyIdentity(application.authenticator, application.application, mounted.name, key_name)
 
 
 def _shown(name: str) -> str:
