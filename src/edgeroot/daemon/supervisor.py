@@ -87,7 +87,7 @@ class Supervisor:
         self._deaths: deque[float] = deque()
         self._failed = False
         self._metrics = MetricsKeeper(self._selector, self._look)
-        self._crew = self._assemble(config)
+        self._crew = self._assemble(config, ())
 
     # Life
 
@@ -145,15 +145,18 @@ class Supervisor:
 
     # Starting
 
-    def _assemble(self, config: ServiceConfig) -> Crew:
-        """Everything that can fail, before anything of the running service is touched."""
+    def _assemble(self, config: ServiceConfig, listeners: Sequence[Listener]) -> Crew:
+        """Everything that can fail, before anything of the running service is touched.
+
+        ``listeners`` are those that the service has: where the configuration names the same path, they are kept.
+        """
         locked = self._lock_stores(config)
         opened: list[Listener] = []
         try:
             service = assembly.assemble(config, self._types, self._write)
-            listeners = self._open_listeners(config, opened)
+            kept_and_new = self._open_listeners(config, listeners, opened)
             door = self._metrics.open_door(config.metrics)
-            return Crew(service, listeners, door)
+            return Crew(service, kept_and_new, door)
         except BaseException:
             for listener in opened:
                 listener.close()
@@ -182,9 +185,10 @@ class Supervisor:
                 locked.append(path)
         return locked
 
-    def _open_listeners(self, config: ServiceConfig, opened: list[Listener]) -> tuple[Listener, ...]:
-        current = {listener.path: listener for listener in self._crew.listeners} if hasattr(self, "_crew") else {}
-        current |= self._inherited
+    def _open_listeners(
+        self, config: ServiceConfig, kept: Sequence[Listener], opened: list[Listener]
+    ) -> tuple[Listener, ...]:
+        current = {listener.path: listener for listener in kept} | self._inherited
         listeners = []
         for one in config.listeners:
             listener = current.get(one.socket_path)
@@ -321,7 +325,7 @@ class Supervisor:
         self._notifier.reloading()
         try:
             config = self._reload_config()
-            crew = self._assemble(config)
+            crew = self._assemble(config, self._crew.listeners)
         except (ConfigError, KeyStoreError, StartError, ListenError) as error:
             _log.error("the configuration stays as it was: %s", error)
             self._notifier.ready()
@@ -410,8 +414,6 @@ class Supervisor:
         return [self._crew, *self._old]
 
     def _children(self) -> list[Child]:
-        if not hasattr(self, "_crew"):
-            return []
         return [*self._writers.values(), *(child for crew in self._crews() for child in crew.children())]
 
 
