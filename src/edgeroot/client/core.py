@@ -316,14 +316,14 @@ class Core:
         frame = _frame(operation, spec, provider, credentials, FLAG_EXTENDED | (FLAG_KEEP if keep else 0))
         repeatable = not isinstance(operation, _CREATES_OR_DESTROYS)
         try:
-            return (yield Transmission(frame, keep))
+            return (yield Transmission(frame, keep, repeatable))
         except TransmissionFailedError as failure:
             # A kept connection that ended says nothing about the request, if the service cannot have had all of it or
             # may have it twice.
             if failure.timed_out or not failure.reused or (failure.complete and not repeatable):
                 raise _failed(failure, spec, repeatable=repeatable) from failure
         try:
-            return (yield Transmission(frame, keep, fresh=True))
+            return (yield Transmission(frame, keep, repeatable, fresh=True))
         except TransmissionFailedError as failure:
             raise _failed(failure, spec, repeatable=repeatable) from failure
 

@@ -19,11 +19,13 @@ RESPONSE_BYTES_MAX: Final = 1 << 28
 class Transmission:
     """One request to be sent and answered. ``fresh`` asks for a new connection instead of a kept one.
 
-    ``keep`` says that the service was asked to keep the connection open.
+    ``keep`` says that the service was asked to keep the connection open, ``repeatable`` that nothing is lost if the
+    request has to be sent again.
     """
 
     frame: bytes = field(repr=False)
     keep: bool
+    repeatable: bool
     fresh: bool = False
 
 

@@ -26,7 +26,7 @@ def _runner(endpoint: str) -> Run:
         done = subprocess.run(
             [sys.executable, "-m", "edgeroot", *args], input=stdin, env=environment, capture_output=True, check=False
         )
-        assert done.returncode == code, done.stderr.decode()
+        assert done.returncode == code, (done.stdout + done.stderr).decode(errors="replace")
         assert b"Traceback" not in done.stderr
         return done.stdout
 

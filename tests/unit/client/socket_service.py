@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -83,6 +84,16 @@ def answering_until_closed(simulator: WireSimulator) -> Conversation:
             connection.sendall(simulator.answer(request))
 
     return conversation
+
+
+def closing_late(conversation: Conversation) -> Conversation:
+    """As told, then close after a while, whatever has come by then."""
+
+    def linger(connection: socket.socket) -> None:
+        conversation(connection)
+        time.sleep(0.1)
+
+    return linger
 
 
 def dying_after(conversation: Conversation) -> Conversation:

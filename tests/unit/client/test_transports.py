@@ -23,6 +23,7 @@ from tests.unit.client.socket_service import (
     SocketService,
     answering,
     answering_until_closed,
+    closing_late,
     dying_after,
     read_request,
     silent,
@@ -105,6 +106,29 @@ def test_a_service_that_closes_after_each_answer_is_noticed(
         front.destroy()
 
 
+def test_a_service_that_closes_late_loses_no_destruction(
+    path: Path, simulator: WireSimulator, asynchronous: bool
+) -> None:
+    """Upstream closes a moment after its answer, when a quick client may have sent its next request already."""
+    with SocketService(path, *[closing_late(answering(simulator))] * 3) as service:
+        front = Front(service.endpoint, asynchronous)
+        front.ping()
+        front.destroy()
+        front.destroy()
+
+
+def test_a_kept_connection_that_ends_is_a_reason_to_find_out_again(
+    path: Path, simulator: WireSimulator, asynchronous: bool
+) -> None:
+    late = closing_late(answering(simulator))
+    with SocketService(path, answering(simulator, 3), late, late, late) as service:
+        front = Front(service.endpoint, asynchronous)
+        for _ in range(4):  # the last one over a new connection: the service that kept them is gone
+            front.ping()
+        front.destroy()
+        front.destroy()
+
+
 def test_a_kept_connection_that_dies_under_a_harmless_call_is_replaced(
     path: Path, simulator: WireSimulator, asynchronous: bool
 ) -> None:
@@ -116,9 +140,10 @@ def test_a_kept_connection_that_dies_under_a_harmless_call_is_replaced(
 def test_a_kept_connection_that_dies_under_a_destruction_is_not(
     path: Path, simulator: WireSimulator, asynchronous: bool
 ) -> None:
-    with SocketService(path, dying_after(answering(simulator))) as service:
+    with SocketService(path, dying_after(answering(simulator, 2))) as service:
         front = Front(service.endpoint, asynchronous)
         front.ping()
+        front.ping()  # from here on the service is known to keep connections
         with pytest.raises(errors.OutcomeUnknownError, match="closed the connection"):
             front.destroy()
 

@@ -39,19 +39,30 @@ class Exchange:
 
 
 class KeptConnections:
-    """Idle connections, last used first. A forked child starts without any: a connection belongs to one process."""
+    """Idle connections, last used first. A forked child starts without any: a connection belongs to one process.
 
-    __slots__ = ("_idle", "_pid")
+    Upstream's service closes after its answer, a moment later than a quick client has its next request there, and then
+    that request is lost. So whether the service keeps connections is found out with requests that may be sent twice:
+    until one of them is answered on a connection that had served before, any other gets a connection of its own.
+    """
+
+    __slots__ = ("_idle", "_kept_by_service", "_pid")
 
     def __init__(self) -> None:
         self._idle: deque[tuple[socket.socket, float]] = deque()  # with the moment since when
+        self._kept_by_service = False
         self._pid = os.getpid()
 
-    def take(self) -> socket.socket | None:
-        """A connection that the service has not closed and on which nothing is to be read, or None."""
+    def take(self, *, repeatable: bool) -> socket.socket | None:
+        """A connection that the service has not closed and on which nothing is to be read, or None.
+
+        ``repeatable``: the request that it is for may be sent again on another one.
+        """
         if self._pid != os.getpid():
             self.close()
             self._pid = os.getpid()
+        if not (repeatable or self._kept_by_service):
+            return None
         while True:
             try:
                 connection, since_s = self._idle.pop()
@@ -60,8 +71,16 @@ class KeptConnections:
             if time.monotonic() - since_s < KEPT_IDLE_S and _is_quiet(connection):
                 return connection
             connection.close()
+            self.lost()
 
-    def give_back(self, connection: socket.socket) -> None:
+    def lost(self) -> None:
+        """A connection that had served before has ended: it may be another service that is to be found out about."""
+        self._kept_by_service = False
+
+    def give_back(self, connection: socket.socket, *, reused: bool) -> None:
+        """Keep a connection on which an answer has come; ``reused``: not its first one."""
+        if reused:
+            self._kept_by_service = True
         if len(self._idle) < KEPT_MAX:
             self._idle.append((connection, time.monotonic()))
         else:
@@ -84,7 +103,7 @@ class UnixTransport:
         self._kept = KeptConnections()
 
     def transmit(self, transmission: Transmission, deadline: Deadline) -> bytes:
-        connection = None if transmission.fresh else self._kept.take()
+        connection = None if transmission.fresh else self._kept.take(repeatable=transmission.repeatable)
         exchange = Exchange(reused=connection is not None)
         if connection is None:
             connection = self._connect(deadline)
@@ -92,9 +111,11 @@ class UnixTransport:
             response = _converse(connection, exchange, transmission.frame, deadline)
         except BaseException:
             connection.close()
+            if exchange.reused:
+                self._kept.lost()
             raise
         if transmission.keep and not exchange.inbox.has_excess:
-            self._kept.give_back(connection)
+            self._kept.give_back(connection, reused=exchange.reused)
         else:
             connection.close()
         return response

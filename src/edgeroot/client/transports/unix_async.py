@@ -40,7 +40,7 @@ class AsyncUnixTransport:
         self._kept.close()
 
     async def _transmit(self, transmission: Transmission, exchange: Exchange) -> bytes:
-        connection = None if transmission.fresh else self._kept.take()
+        connection = None if transmission.fresh else self._kept.take(repeatable=transmission.repeatable)
         exchange.reused = connection is not None
         if connection is None:
             connection = await self._connect()
@@ -48,9 +48,11 @@ class AsyncUnixTransport:
             response = await _converse(connection, exchange, transmission.frame)
         except BaseException:
             connection.close()
+            if exchange.reused:
+                self._kept.lost()
             raise
         if transmission.keep and not exchange.inbox.has_excess:
-            self._kept.give_back(connection)
+            self._kept.give_back(connection, reused=exchange.reused)
         else:
             connection.close()
         return response
