@@ -167,27 +167,39 @@ def test_who_does_not_take_the_answer_is_dropped() -> None:
         assert len(ask(service, ops.PsaGenerateRandom(size_bytes)).body) > size_bytes
 
 
+def answered(connection: socket.socket) -> bool:
+    """Whether a readable connection has an answer to read, and not just its end."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK) != b""
+    except ConnectionResetError:  # closed with the request unread
+        return False
+
+
 def test_one_user_fills_the_queue_and_others_are_served() -> None:
     with running_service() as service:
 
-        def overload() -> tuple[int, bool]:
+        def overload() -> int:
             with ExitStack() as stack:
                 asked = [stack.enter_context(send(service, generate_rsa(f"a{n}"))) for n in range(64)]
                 time.sleep(0.3)
                 early = sum(bool(select.select([connection], [], [], 0)[0]) for connection in asked)
                 # The bound counts all workers: whoever the next one meets, it is one too many.
                 beyond = [stack.enter_context(send(service, generate_rsa(f"b{n}"))) for n in range(early + 4)]
-                wait_until(
-                    lambda: sum(bool(select.select([one], [], [], 0)[0]) for one in beyond) >= 4, "some are refused"
-                )
-                refused = [one for one in beyond if select.select([one], [], [], 0)[0]]
-                without_reply = all(read_to_end(one) == b"" for one in refused[:4])
+                refused: set[int] = set()
+
+                def look() -> bool:
+                    for one in beyond:  # a readable one was refused, or took the place of one of the early ones
+                        if select.select([one], [], [], 0)[0] and not answered(one):
+                            refused.add(one.fileno())
+                    return len(refused) >= 4
+
+                wait_until(look, "some are refused without a reply")
                 with service.client() as client:  # what does not have to wait is served
                     client.ping()
                     client.generate_key("small", templates.ecdsa_p256())
                     client.sign_hash("small", ECDSA, DIGEST)
                 os.read(done, 1)
-                return len(refused), without_reply
+                return len(refused)
 
         done, tell = os.pipe()
         with forked(overload, uid=ALICE) as (alice,):
@@ -206,9 +218,7 @@ def test_one_user_fills_the_queue_and_others_are_served() -> None:
 
             assert as_user(BOB, work) < PATIENCE_S
             os.write(tell, b"!")
-            refused, without_reply = alice.result()
-            assert refused >= 4
-            assert without_reply
+            assert alice.result() >= 4
         os.close(done)
         os.close(tell)
 
@@ -223,8 +233,8 @@ def test_the_queue_of_a_user_has_the_configured_length() -> None:
                 return [len(read_to_end(connection)) for connection in asked]
 
         lengths = as_user(ALICE, overload)
-        # A job or two may be done, and its place free, before the last request is there.
-        assert all(lengths[:length])
+        # Which of them are taken depends on whose bytes are there first. A job or two may be done, and its place free,
+        # before the last request is there.
         assert length <= sum(size_bytes > 0 for size_bytes in lengths) <= length + 2
         # The places are free again.
         assert as_user(ALICE, lambda: ask(service, generate_rsa("again", 1024)).status) == ResponseStatus.SUCCESS
