@@ -3,6 +3,8 @@
 # The system's interpreter first: it is built with every optimisation, and a service user may read it.
 new_enough := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for one in /usr/bin/python3 python3; do $$one $(new_enough) 2>/dev/null && echo $$one && exit; done; echo python3)
+# What the native module is compiled with; an interpreter that is not Debian's brings its own.
+headers = $(if $(filter /usr/bin/%,$(PYTHON)),python3-dev)
 ROUNDS ?= 200
 PYTEST_ARGS ?=
 
@@ -21,16 +23,16 @@ help: ## list the targets
 
 setup: $(dev) ## install edgeroot and its development tools into .venv
 
-$(dev): pyproject.toml
+$(dev): pyproject.toml hatch_build.py $(wildcard src/edgeroot/*/*.c)
 	@$(PYTHON) $(new_enough) \
 		|| { echo 'error: $(PYTHON) is missing or older than 3.11 (PYTHON=... chooses another)' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || scripts/debian_packages.sh python3-venv
+	@scripts/debian_packages.sh gcc libc6-dev $(headers)
 	@test -x $(bin)/pip || $(PYTHON) -m venv --clear $(venv)
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 $(bench): $(dev)
-	@scripts/debian_packages.sh gcc libc6-dev
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $@
 
@@ -50,14 +52,14 @@ soak: peers ## the tests that repeat, with ROUNDS=200 rounds
 	$(bin)/python -m pytest -m rounds --rounds $(ROUNDS) --timeout 3600 -o faulthandler_timeout=3900 $(PYTEST_ARGS)
 
 lint: $(dev) ## style, types, and generated code against its source
-	$(bin)/ruff check $(sources)
-	$(bin)/ruff format --check $(sources)
+	$(bin)/ruff check $(sources) hatch_build.py
+	$(bin)/ruff format --check $(sources) hatch_build.py
 	$(bin)/mypy $(sources)
 	$(bin)/python scripts/generate_wire.py --check
 
 format: $(dev) ## put the sources into the formatter's shape
-	$(bin)/ruff check --fix $(sources)
-	$(bin)/ruff format $(sources)
+	$(bin)/ruff check --fix $(sources) hatch_build.py
+	$(bin)/ruff format $(sources) hatch_build.py
 
 bench: $(bench) peers ## compare with upstream's service on this machine
 	@$(bin)/python -m bench

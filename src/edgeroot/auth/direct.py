@@ -18,6 +18,7 @@ class DirectAuthenticator:
         "Should be used for testing only."
     )
     version: ClassVar[tuple[int, int, int]] = (0, 1, 0)
+    is_timeless: ClassVar[bool] = True
 
     def authenticate(self, auth: bytes, peer: PeerCredentials) -> Identity:
         if not auth:

@@ -40,11 +40,16 @@ class AuthenticationError(Exception):
 
 
 class Authenticator(Protocol):
-    """One authentication type. ``auth_type`` is its number on the wire; the rest is what ListAuthenticators tells."""
+    """One authentication type. ``auth_type`` is its number on the wire; the rest is what ListAuthenticators tells.
+
+    ``is_timeless``: the same field from the same peer always proves the same identity. Not so where a token expires or
+    keys are revoked.
+    """
 
     auth_type: ClassVar[int]
     description: ClassVar[str]
     version: ClassVar[tuple[int, int, int]]
+    is_timeless: ClassVar[bool]
 
     def authenticate(self, auth: bytes, peer: PeerCredentials) -> Identity:
         """The identity that the auth field of a request proves; AuthenticationError if it proves none."""

@@ -23,6 +23,7 @@ class UnixPeerCredentialsAuthenticator:
         "(UID) in the request's authentication header matches that which is found from the peer credentials."
     )
     version: ClassVar[tuple[int, int, int]] = (0, 1, 0)
+    is_timeless: ClassVar[bool] = True
 
     def __init__(self) -> None:
         # By user id: the auth field that is right for it, and its identity. Every request comes through here.

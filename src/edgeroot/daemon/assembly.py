@@ -171,7 +171,7 @@ def listening(
         max_waiting=config.max_queued_requests_per_user,
     )
     return Listening(
-        listener.socket,
+        listener.socket.fileno(),
         door=Door(accepted),
         users=users,
         timeout_s=config.timeout_s,

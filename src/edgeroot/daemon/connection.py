@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _socket
 from enum import Enum, auto
 
 from edgeroot.auth import PeerCredentials
@@ -12,22 +11,36 @@ from edgeroot.service.effects import EffectOutcome, ResponseSteps
 from edgeroot.wire.framing import Request
 
 
+class Peer:
+    """A process that has connected to a listener, as the kernel names it."""
+
+    __slots__ = ("answers", "credentials", "user")
+
+    def __init__(self, credentials: PeerCredentials, user: User) -> None:
+        self.credentials = credentials
+        self.user = user
+        self.answers: dict[bytes | None, tuple[bytes, bool]] = {}
+        """The answer to a request that always has the same one, by the request's bytes; and whether the connection is
+        kept after it.
+        """
+
+
 class Listening:
     """A listener as a worker serves it."""
 
     __slots__ = (
         "door",
+        "fd",
         "idle_timeout_s",
         "max_requests",
         "peers",
-        "socket",
         "timeout_s",
         "users",
     )
 
     def __init__(
         self,
-        sock: _socket.socket,
+        fd: int,
         *,
         door: Door,
         users: Users,
@@ -35,10 +48,10 @@ class Listening:
         idle_timeout_s: float,
         max_requests: int,
     ) -> None:
-        self.socket = sock
+        self.fd = fd
         self.door = door
         self.users = users
-        self.peers: dict[bytes, tuple[PeerCredentials, User]] = {}  # by the kernel's encoding of the credentials
+        self.peers: dict[bytes, Peer] = {}  # by the kernel's encoding of the credentials
         self.timeout_s = timeout_s
         self.idle_timeout_s = idle_timeout_s
         self.max_requests = max_requests
@@ -56,9 +69,11 @@ class Connection:
     """What the worker knows of a connection; all changes are made by the worker's loop."""
 
     __slots__ = (
+        "counted",
         "deadline_s",
         "fd",
         "input",
+        "keep",
         "listening",
         "needed_bytes",
         "outcome",
@@ -67,31 +82,29 @@ class Connection:
         "polled",
         "request",
         "requests",
-        "socket",
         "state",
         "steps",
         "timer_s",
         "unread_bytes",
         "user",
-        "counted",
     )
 
-    def __init__(self, sock: _socket.socket, fd: int, listening: Listening, user: User, peer: PeerCredentials) -> None:
-        self.socket = sock
+    def __init__(self, fd: int, listening: Listening, peer: Peer, deadline_s: float) -> None:
         self.fd = fd
         self.listening = listening
-        self.user = user
         self.peer = peer
+        self.user = peer.user
         self.state = State.READING
+        self.deadline_s = deadline_s
         self.input: bytearray | None = None
         self.needed_bytes = 0
         self.unread_bytes = 0  # the size of a request that is still in the socket
         self.output: memoryview | None = None
         self.request: Request | None = None
+        self.keep = False  # the request asks to keep the connection
         self.steps: ResponseSteps | None = None
         self.outcome: EffectOutcome = None
         self.requests = 0
         self.polled = False  # registered with epoll
         self.counted = False  # counts among its user's connections
-        self.deadline_s = 0.0
         self.timer_s = 0.0  # when the earliest of its entries in the timer heap comes up; 0 without one

@@ -18,7 +18,8 @@ _FILES_MIN: Final = 4096
 
 
 def checks(subject: Subject) -> Iterator[Finding]:
-    """The machine, then the configuration if one is named."""
+    """The installation and the machine, then the configuration if one is named."""
+    yield from _native()
     yield from _swap(_text(_SWAPS))
     yield from _limits()
     yield from _other_processes(_text(_PTRACE_SCOPE))
@@ -28,6 +29,16 @@ def checks(subject: Subject) -> Iterator[Finding]:
         yield Finding("note", "systemd", "it does not run here", "Start the service with `edgeroot serve` or `up`.")
     if subject.config is not None:
         yield from _configuration(subject.config)
+
+
+def _native() -> Iterator[Finding]:
+    from edgeroot.daemon import exchange
+
+    if exchange.IS_NATIVE:
+        yield Finding("ok", "native module", "the service's socket calls are compiled")
+    else:
+        fix = "For a faster service install a C compiler and Python's header files (Debian: gcc libc6-dev python3-dev),"
+        yield Finding("note", "native module", "it was not compiled", f"{fix} then edgeroot again.")
 
 
 def _text(path: Path) -> str:

@@ -72,20 +72,30 @@ class UserTable:
 
 
 class WorkerLoads:
-    """How many connections each worker has: waiting for bytes, and altogether.
+    """How many connections each worker has, waiting for bytes and altogether; and who has nothing to do.
 
     By the first the workers share the connections among each other; by the second a worker sees whether any user could
-    have reached a bound.
+    have reached a bound; by the third, whether to leave new connections to somebody else.
     """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._polled = memoryview(mmap(-1, workers * _WORD_BYTES)).cast("q")
         self._counted = memoryview(mmap(-1, workers * _WORD_BYTES)).cast("q")
+        self._idle = memoryview(mmap(-1, workers))
 
     def set(self, worker: int, *, polled: int, counted: int) -> None:
         self._polled[worker] = polled
         self._counted[worker] = counted
+
+    def set_idle(self, worker: int, idle: bool) -> None:
+        """True before a worker that accepts connections falls asleep, False thereafter."""
+        self._idle[worker] = idle
+
+    def clear_worker(self, worker: int) -> None:
+        """Forget what a worker showed that is no more."""
+        self.set(worker, polled=0, counted=0)
+        self.set_idle(worker, False)
 
     def mean_polled(self) -> float:
         return sum(self._polled) / self.workers
@@ -95,3 +105,6 @@ class WorkerLoads:
 
     def total_counted(self) -> int:
         return sum(self._counted)
+
+    def any_idle(self) -> bool:
+        return 1 in self._idle

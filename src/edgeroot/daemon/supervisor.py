@@ -284,7 +284,7 @@ class Supervisor:
             if crew.workers.get(child.peer.index) is child:
                 del crew.workers[child.peer.index]
                 crew.service.users.clear_worker(child.peer.index)
-                crew.service.loads.set(child.peer.index, polled=0, counted=0)
+                crew.service.loads.clear_worker(child.peer.index)
                 self._replace(child, status, crew, self._start_worker)
                 return
             if crew.helpers.get(child.peer.index) is child:

@@ -6,12 +6,12 @@ connection ever being registered anywhere. Everything else parks the connection 
 
 from __future__ import annotations
 
-import _socket  # the C type: `socket.socket` adds Python calls to every accept and close
 import logging
+import os
 import select
-import socket
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from struct import Struct
 from time import monotonic
@@ -19,32 +19,23 @@ from typing import Final, Protocol
 
 from edgeroot.auth import PeerCredentials
 from edgeroot.daemon.backstage import Backstage
-from edgeroot.daemon.connection import Connection, Listening, State
+from edgeroot.daemon.connection import Connection, Listening, Peer, State
 from edgeroot.daemon.control import ControlLine, Message, Order, SupervisorGoneError
 from edgeroot.daemon.elsewhere import WriterLink
+from edgeroot.daemon.exchange import accept, answer, look, stop_receiving
 from edgeroot.daemon.metrics import WorkerCounters
 from edgeroot.daemon.shared import WorkerLoads
 from edgeroot.daemon.timers import Timers
 from edgeroot.daemon.users import User
 from edgeroot.service.effects import EffectOutcome, ResponseSteps, StoreWrite
 from edgeroot.service.jobs import Job, JobOutcome
-from edgeroot.service.pipeline import Pipeline
-from edgeroot.wire.framing import bytes_needed, encode_early_error, next_request
+from edgeroot.service.pipeline import ConstantResponse, Pipeline
+from edgeroot.wire.framing import Request, bytes_needed, encode_early_error, next_request
 from edgeroot.wire.header import FLAG_KEEP
 from edgeroot.wire.status import ResponseStatus, WireError
 
 _log: Final = logging.getLogger(__name__)
 _CREDENTIALS: Final = Struct("3i")
-# Plain numbers: the socket module's are enumerations, whose `|` costs as much as a system call.
-_FAMILY: Final = int(socket.AF_UNIX)
-_TYPE: Final = int(socket.SOCK_STREAM)
-_LEVEL: Final = int(socket.SOL_SOCKET)
-_PEERCRED: Final = int(socket.SO_PEERCRED)
-_LOOK: Final = int(socket.MSG_DONTWAIT | socket.MSG_PEEK)
-_TAKE: Final = int(socket.MSG_DONTWAIT)
-_SEND: Final = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-_RECEIVING: Final = int(socket.SHUT_RD)
-_LOOK_BYTES: Final = 8192
 _READ_BYTES: Final = 65536  # below what makes malloc ask the kernel for pages each time
 _READING: Final = State.READING
 _READY: Final = State.READY
@@ -55,7 +46,10 @@ _REQUESTS_PER_TURN: Final = 32
 _ACCEPTS_PER_TURN: Final = 32
 _SLACK: Final = 1  # connections that a worker may have above the mean before it leaves them to the others
 _KNOWN_PEERS: Final = 4096
+_KNOWN_ANSWERS: Final = 16  # of a peer
+_KNOWN_ANSWER_BYTES: Final = 2048  # what a stream socket with room takes whole or not at all
 _EVENTS_PER_TURN: Final = 64
+_FOR_EVER: Final = float("inf")
 _BALANCE_S: Final = 0.001
 _WRITE_S: Final = 0.002
 _SHED_S: Final = 0.01
@@ -92,7 +86,7 @@ class Worker:
     ) -> None:
         self._index = index
         self._control = control
-        self._listeners = {listening.socket.fileno(): listening for listening in listeners}
+        self._listeners = {listening.fd: listening for listening in listeners}
         self._pipeline = pipeline
         self._loads = loads
         self._body_len_limit_bytes = body_len_limit_bytes
@@ -168,11 +162,13 @@ class Worker:
                     return events
             self._notes.flush()
             self._write_at = self._now + _WRITE_S
-            if self._notes.pending:  # they are not taken just now
-                return self._poll.poll(self._timeout_s(_UNWRITTEN_RETRY_S), _EVENTS_PER_TURN)
-        return self._poll.poll(self._timeout_s(), _EVENTS_PER_TURN)
+        timeout_s = self._timeout_s(_UNWRITTEN_RETRY_S if self._notes.pending else _FOR_EVER)
+        self._loads.set_idle(self._index, self._accepting)
+        events = self._poll.poll(timeout_s, _EVENTS_PER_TURN)
+        self._loads.set_idle(self._index, False)
+        return events
 
-    def _timeout_s(self, longest_s: float = float("inf")) -> float:
+    def _timeout_s(self, longest_s: float) -> float:
         if self._ready:
             return 0
         next_s = min(self._timers.next_s(), self._now + longest_s)
@@ -180,7 +176,7 @@ class Worker:
             next_s = min(next_s, next(iter(self._waiting.values()))[1])
         if not self._accepting and not self._draining:
             next_s = min(next_s, max(self._accept_at, self._balance_at))
-        if next_s == float("inf"):
+        if next_s == _FOR_EVER:
             return -1
         return max(0.0, next_s - self._now)
 
@@ -234,47 +230,39 @@ class Worker:
     # Accepting and reading
 
     def _accept(self, listening: Listening) -> None:
-        accept = listening.socket._accept  # type: ignore[attr-defined] # what `accept` wraps; the wrapper costs as much as a system call
         # Nobody can be above a bound that all connections together are below, with those that are being accepted.
-        accepted = _ACCEPTS_PER_TURN * self._loads.workers
-        bounded = self._loads.total_counted() + accepted >= listening.users.max_connections
+        may_come = _ACCEPTS_PER_TURN * self._loads.workers
+        bounded = self._loads.total_counted() + may_come >= listening.users.max_connections
         deadline_s = self._now + listening.timeout_s
-        accepted = 0
-        while accepted < _ACCEPTS_PER_TURN:
-            try:
-                fd, _address = accept()
-            except BlockingIOError:
-                break
-            except OSError as error:
-                _log.warning("cannot accept a connection: %s", error)
-                self._accept_at = self._now + _RESOURCE_RETRY_S
-                self._balance_at = self._now  # so that listening stops in this turn
-                break
-            accepted += 1
-            sock = _socket.socket(_FAMILY, _TYPE, 0, fd)
-            peer, user = self._who(listening, sock)
-            if bounded and not user.may_connect:
-                sock.close()
+        try:
+            # Where somebody else has nothing to do, all but one are left for them to come and take.
+            arrivals = accept(listening.fd, 1 if self._loads.any_idle() else _ACCEPTS_PER_TURN)
+        except OSError as error:
+            _log.warning("cannot accept a connection: %s", error)
+            self._accept_at = self._now + _RESOURCE_RETRY_S
+            self._balance_at = self._now  # so that listening stops in this turn
+            return
+        for fd, credentials, data in arrivals:
+            peer = listening.peers.get(credentials) or self._meet(listening, credentials)
+            if bounded and not peer.user.may_connect:
+                os.close(fd)
                 if self._counters is not None:
                     self._counters.refused()
                 continue
+            known = peer.answers.get(data)
+            if known is not None and not known[1] and _is_done_with(fd, known[0], data):
+                continue
             self._open += 1
-            connection = Connection(sock, fd, listening, user, peer)
-            connection.deadline_s = deadline_s
-            self._look(connection)
+            self._see(Connection(fd, listening, peer, deadline_s), data)
         if self._counters is not None:
-            self._counters.accepted(accepted)
+            self._counters.accepted(len(arrivals))
 
-    def _who(self, listening: Listening, sock: _socket.socket) -> tuple[PeerCredentials, User]:
-        credentials = sock.getsockopt(_LEVEL, _PEERCRED, _CREDENTIALS.size)
-        known = listening.peers.get(credentials)
-        if known is None:
-            peer = PeerCredentials(*_CREDENTIALS.unpack(credentials))
-            known = peer, listening.users.get(peer.uid)
-            if len(listening.peers) >= _KNOWN_PEERS:
-                listening.peers.clear()
-            listening.peers[credentials] = known
-        return known
+    def _meet(self, listening: Listening, credentials: bytes) -> Peer:
+        met = PeerCredentials(*_CREDENTIALS.unpack(credentials))
+        if len(listening.peers) >= _KNOWN_PEERS:
+            listening.peers.clear()
+        peer = listening.peers[credentials] = Peer(met, listening.users.get(met.uid))
+        return peer
 
     def _on_event(self, connection: Connection, _event: int) -> None:
         if connection.state is _READING:
@@ -295,27 +283,38 @@ class Worker:
         request, measured as a fifth of all that there was to gain.
         """
         try:
-            data = connection.socket.recv(_LOOK_BYTES, _LOOK)
-            if data:
-                request = next_request(data, body_len_limit=self._body_len_limit_bytes)
-                if request is not None and request.size_bytes == len(data):
-                    connection.request = request
-                    connection.unread_bytes = len(data)
-                    self._make_ready(connection)
-                    return
-        except BlockingIOError:
-            self._park(connection, connection.deadline_s)
-            return
+            data = look(connection.fd)
         except OSError:
             self._close(connection)
             return
-        except WireError:
-            pass  # to be found again, and answered, when the bytes are taken out
+        self._see(connection, data)
+
+    def _see(self, connection: Connection, data: bytes | None) -> None:
+        """Go on with what has come, which is still in the socket."""
+        if data is None:
+            self._park(connection, connection.deadline_s)
+            return
+        known = connection.peer.answers.get(data)
+        if known is not None:
+            response, connection.keep = known
+            connection.requests += 1
+            connection.unread_bytes = len(data)
+            self._answer(connection, response)
+            return
+        if data:
+            try:
+                request = next_request(data, body_len_limit=self._body_len_limit_bytes)
+            except WireError:
+                request = None  # to be found again, and answered, when the bytes are taken out
+            if request is not None and request.size_bytes == len(data):
+                connection.unread_bytes = len(data)
+                self._make_ready(connection, request)
+                return
         self._read(connection)
 
     def _read(self, connection: Connection) -> None:
         try:
-            data = connection.socket.recv(_READ_BYTES, _TAKE)
+            data = os.read(connection.fd, _READ_BYTES)
         except BlockingIOError:
             self._park(connection, connection.deadline_s)
             return
@@ -338,10 +337,8 @@ class Worker:
 
     def _take(self, connection: Connection) -> None:
         """Take the request that was only looked at out of the socket."""
-        try:
-            connection.socket.recv(connection.unread_bytes, _TAKE)
-        except OSError:
-            pass  # the connection is broken, which sending or closing it will find out
+        with suppress(OSError):  # the connection is broken, which sending or closing it will find out
+            os.read(connection.fd, connection.unread_bytes)
         connection.unread_bytes = 0
 
     def _parse(self, connection: Connection, received: bytes | bytearray) -> None:
@@ -363,10 +360,14 @@ class Worker:
         connection.needed_bytes = 0
         rest = received[request.size_bytes :] if len(received) > request.size_bytes else None
         connection.input = bytearray(rest) if rest else None
-        connection.request = request
-        self._make_ready(connection)
+        self._make_ready(connection, request)
 
-    def _make_ready(self, connection: Connection) -> None:
+    def _make_ready(self, connection: Connection, request: Request) -> None:
+        connection.request = request
+        connection.keep = bool(request.flags & FLAG_KEEP)
+        self._queue(connection)
+
+    def _queue(self, connection: Connection) -> None:
         connection.state = _READY
         queue = self._ready.get(connection.user)
         if queue is None:
@@ -393,13 +394,25 @@ class Worker:
             request = connection.request
             assert request is not None
             connection.requests += 1
-            answer = handle(request, connection.peer, connection.listening.door)
-            if isinstance(answer, bytes):
-                self._answer(connection, answer)
+            response = handle(request, connection.peer.credentials, connection.listening.door)
+            if isinstance(response, bytes):
+                if isinstance(response, ConstantResponse):
+                    self._remember(connection, response)
+                self._answer(connection, response)
             else:
                 if connection.polled and connection.unread_bytes:
                     self._take(connection)  # the poll would report it again and again
-                self._advance(connection, answer, None)
+                self._advance(connection, response, None)
+
+    def _remember(self, connection: Connection, response: ConstantResponse) -> None:
+        """The same bytes from this peer need no second look; where requests are counted, they get one."""
+        answers = connection.peer.answers
+        if self._counters is not None or len(answers) >= _KNOWN_ANSWERS or len(response) > _KNOWN_ANSWER_BYTES:
+            return
+        with suppress(OSError):
+            request = look(connection.fd)
+            if request is not None and 0 < connection.unread_bytes == len(request):
+                answers[request] = bytes(response), connection.keep
 
     def _advance(self, connection: Connection, steps: ResponseSteps, outcome: EffectOutcome | WireError) -> None:
         try:
@@ -426,7 +439,7 @@ class Worker:
             if self._counters is not None:
                 self._counters.job()
         else:
-            self._make_ready(connection)
+            self._queue(connection)
 
     def _wait(self, connection: Connection, writer: WriterLink | None) -> int:
         self._number += 1
@@ -443,28 +456,21 @@ class Worker:
         if isinstance(outcome, JobOutcome):
             connection.user.add_waiting(-1)
         connection.outcome = outcome
-        self._make_ready(connection)
+        self._queue(connection)
 
     # Answering
 
     def _answer(self, connection: Connection, response: bytes) -> None:
-        request = connection.request
-        keep = request is not None and request.flags & FLAG_KEEP
+        keep = connection.keep
         if keep and (self._shed or self._draining or connection.requests >= connection.listening.max_requests):
-            keep = False
-            self._shed = False
-            _stop_receiving(connection)
+            keep = connection.keep = self._shed = False
+            stop_receiving(connection.fd)
         try:
-            sent = connection.socket.send(response, _SEND)
-        except BlockingIOError:
-            sent = 0
+            sent = answer(connection.fd, response, connection.unread_bytes, not keep)
         except OSError:
             self._close(connection)
             return
-        if connection.unread_bytes:
-            self._take(connection)
-        if not keep:
-            connection.request = None
+        connection.unread_bytes = 0
         if sent < len(response):
             connection.state = _SENDING
             connection.output = memoryview(response)[sent:]
@@ -472,13 +478,13 @@ class Worker:
         elif keep:
             self._next(connection)
         else:
-            self._close(connection)
+            self._forget(connection)
 
     def _send_rest(self, connection: Connection) -> None:
         output = connection.output
         assert output is not None
         try:
-            sent = connection.socket.send(output, _SEND)
+            sent = os.write(connection.fd, output)
         except BlockingIOError:
             return
         except OSError:
@@ -488,7 +494,7 @@ class Worker:
             connection.output = output[sent:]
             return
         connection.output = None
-        if connection.request is None or self._draining:
+        if not connection.keep or self._draining:
             self._close(connection)
         else:
             self._poll.modify(connection.fd, select.EPOLLIN)
@@ -508,15 +514,15 @@ class Worker:
 
     def _end(self, connection: Connection) -> None:
         """Close a kept connection between two requests, and answer the one that has come just now."""
-        if _stop_receiving(connection):
+        if stop_receiving(connection.fd):
             self._look(connection)
         else:
             self._close(connection)
 
     def _refuse(self, connection: Connection, status: ResponseStatus) -> None:
         """Answer what is no request, and close; such an answer echoes nothing."""
-        connection.request = None
-        connection.input = None
+        connection.request = connection.input = None
+        connection.keep = False
         if self._counters is not None:
             self._counters.answered_outside(None, status)
         self._answer(connection, encode_early_error(status))
@@ -549,8 +555,13 @@ class Worker:
         connection.polled = False
 
     def _close(self, connection: Connection) -> None:
+        os.close(connection.fd)
+        self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        """The descriptor is closed, which has taken it out of the poll."""
         if connection.polled:
-            del self._connections[connection.fd]  # closing takes it out of the poll
+            del self._connections[connection.fd]
             connection.polled = False
         if connection.counted:
             connection.counted = False
@@ -558,7 +569,6 @@ class Worker:
             self._counted -= 1
         connection.state = _CLOSED
         connection.input = connection.output = connection.request = connection.steps = None
-        connection.socket.close()
         self._open -= 1
 
     # The supervisor
@@ -582,16 +592,14 @@ class Worker:
                 self._end(connection)
 
 
-def _stop_receiving(connection: Connection) -> bool:
-    """Have the kernel refuse what the client sends from now on: it then knows that nobody has seen that request.
-
-    False if the connection is broken.
-    """
+def _is_done_with(fd: int, response: bytes, request: bytes | None) -> bool:
+    """Answer a new connection and close it. False if the response does not fit just now; then none of it was sent."""
+    assert request is not None
     try:
-        connection.socket.shutdown(_RECEIVING)
+        return answer(fd, response, len(request), True) > 0
     except OSError:
-        return False
-    return True
+        os.close(fd)
+        return True
 
 
 def _is_there(connection: Connection) -> bool:

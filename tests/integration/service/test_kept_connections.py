@@ -24,6 +24,7 @@ def use(service: Service, index: int, pause_s: float) -> int:
     end_s = time.monotonic() + LOAD_S
     with service.client() as client:
         while time.monotonic() < end_s:
+            client.ping()  # over a used connection, so that the client knows that the service keeps them
             client.generate_key(f"{index}-{count}", templates.ecdsa_p256())
             time.sleep(rng.uniform(0.9, 1.1) * pause_s)
             client.destroy_key(f"{index}-{count}")

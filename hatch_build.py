@@ -1,0 +1,51 @@
+"""Build hook: compile the package's one native module, where there is a compiler; without it the package works too."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from setuptools import Distribution, Extension
+from setuptools.errors import BaseError
+
+MODULE = "edgeroot.daemon._exchange"
+SOURCE = "src/edgeroot/daemon/_exchange.c"
+FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror=implicit-function-declaration", "-fstack-protector-strong"]
+
+
+class NativeBuildHook(BuildHookInterface[Any]):
+    """Adds the compiled module to a wheel, or puts it beside its source for an editable installation."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called by hatchling before a wheel is put together."""
+        if self.target_name != "wheel" or sys.platform != "linux":
+            return
+        folder = Path(tempfile.mkdtemp(prefix="edgeroot-build-"))
+        try:
+            built = self._compile(folder)
+        except BaseError as error:
+            self.app.display_warning(
+                f"{SOURCE} was not compiled, so the service will be slower: install a C compiler and Python's "
+                f"header files (Debian: gcc libc6-dev python3-dev) and install again. ({error})"
+            )
+            return
+        place = Path(SOURCE).parent / built.name
+        if version == "editable":
+            beside = Path(self.root) / place
+            beside.unlink(missing_ok=True)  # a process may have it mapped
+            beside.write_bytes(built.read_bytes())
+        else:
+            build_data["force_include"][str(built)] = str(place.relative_to("src"))
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+    def _compile(self, folder: Path) -> Path:
+        extension = Extension(MODULE, [str(Path(self.root) / SOURCE)], extra_compile_args=FLAGS)
+        command = Distribution({"name": "edgeroot", "ext_modules": [extension]}).get_command_obj("build_ext")
+        command.build_lib = command.build_temp = str(folder)
+        command.ensure_finalized()
+        command.run()
+        return Path(command.get_outputs()[0])
