@@ -83,13 +83,14 @@ class Service:
         self.generations = Generations(bytearray(Generations.size_bytes(1)), 1)
         self.executor = Executor([provider, provider])
         readers: Any = [self.reader]  # has what the pipeline uses of a reader
-        factory = KeyFactory([""])
+        keys = KeyCache(readers, self.generations)
+        factory = KeyFactory([""], keys)
         self.door = Door({one.auth_type: one for one in authenticators})
         self.peer = PeerCredentials(1, UID, UID)
         self.pipeline = Pipeline(
             core=CoreProvider(mounted, authenticators, readers, factory),
             providers=mounted,
-            keys=KeyCache(readers, self.generations),
+            keys=keys,
             factory=factory,
             rules=Rules(
                 buffer_size_limit_bytes=BODY_LEN_LIMIT,
@@ -129,12 +130,14 @@ class Service:
         return steps
 
     def _outcome(self, effect: Effect) -> EffectOutcome:
-        from edgeroot.keystore.writes import decode_write, encode_write
+        from edgeroot.keystore.generation import RAISES_OF_A_WRITE
+        from edgeroot.keystore.write_codec import decode_write, encode_write
         from edgeroot.service.effects import StoreWrite
         from edgeroot.service.jobs import Job
 
         if isinstance(effect, StoreWrite):
-            self.generations.raise_all()
+            for _ in range(RAISES_OF_A_WRITE):
+                self.generations.raise_all()
             return self.reader.model.apply([decode_write(encode_write(effect.write))])[0]
         if isinstance(effect, Job):
             return self._execute(Job.decode(effect.encode()))

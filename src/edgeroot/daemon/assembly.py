@@ -187,14 +187,15 @@ def worker_main(
     config = service.config
     readers = [Reader.open(path) for path in service.stores]
     authenticators = {auth.auth_type: AUTHENTICATORS[auth.name]() for auth in config.authenticators}
-    factory = KeyFactory([_holder(service, store) for store in range(len(service.stores))])
+    keys = KeyCache(readers, generations)
+    factory = KeyFactory([_holder(service, store) for store in range(len(service.stores))], keys)
     audit = AuditLog(standard_error(), log_format=config.core.log_format) if config.core.audit else None
     counters = None if service.counters is None else service.counters.counters(index)
     observer = RequestObserver(audit) if counters is None else MeteredObserver(audit, counters)
     pipeline = Pipeline(
         core=CoreProvider(service.providers, list(authenticators.values()), readers, factory),
         providers=service.providers,
-        keys=KeyCache(readers, generations),
+        keys=keys,
         factory=factory,
         rules=Rules(
             allow_deprecated=config.core.allow_deprecated,

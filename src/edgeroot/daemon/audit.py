@@ -17,6 +17,7 @@ from edgeroot.daemon.logging import format_time, text_value
 _MAX_SHOWN_BYTES: Final = 1500  # of the two names that clients choose; so no line is longer than ATOMIC_BYTES
 _BEGINNING_CHARS: Final = 100
 _DIGEST_CHARS: Final = 32
+_SURELY_SHORT_CHARS: Final = _MAX_SHOWN_BYTES // 12  # no character takes more in either form
 _KNOWN: Final = 1024
 
 
@@ -36,17 +37,20 @@ def format_audit_json(
 
     Of a name that would take more than 1500 bytes the beginning is shown and the beginning of its SHA-256.
     """
-    what = _what_json(opcode, provider, authenticator, application, key, status)
-    return f'{{"ts":"{format_time(time_s)}",{what},"duration_us":{duration_us},"uid":{uid},"pid":{pid}}}\n'
-
-
-# What is done to one key is done often: its names are quoted once.
-@lru_cache(maxsize=_KNOWN)
-def _what_json(opcode: str, provider: str, authenticator: int, application: str, key: str, status: str) -> str:
+    who = _who_json(provider, authenticator, application)
     return (
-        f'"event":"key_operation","opcode":"{opcode}","provider":{encode_basestring_ascii(provider)},'
-        f'"authenticator":{authenticator},"application":{_bounded(application, encode_basestring_ascii)},'
-        f'"key":{_bounded(key, encode_basestring_ascii)},"status":"{status}"'
+        f'{{"ts":"{format_time(time_s)}","event":"key_operation","opcode":"{opcode}",{who},'
+        f'"key":{_bounded(key, encode_basestring_ascii)},"status":"{status}",'
+        f'"duration_us":{duration_us},"uid":{uid},"pid":{pid}}}\n'
+    )
+
+
+# An application does much: its name is quoted once.
+@lru_cache(maxsize=_KNOWN)
+def _who_json(provider: str, authenticator: int, application: str) -> str:
+    return (
+        f'"provider":{encode_basestring_ascii(provider)},"authenticator":{authenticator},'
+        f'"application":{_bounded(application, encode_basestring_ascii)}'
     )
 
 
@@ -63,19 +67,23 @@ def format_audit_text(
     pid: int,
 ) -> str:
     """The same as ``[time AUDIT edgeroot] key_operation key=value``; values that are not one plain word are quoted."""
-    what = _what_text(opcode, provider, authenticator, application, key, status)
-    return f"[{format_time(time_s)} AUDIT edgeroot] {what} duration_us={duration_us} uid={uid} pid={pid}\n"
+    who = _who_text(provider, authenticator, application)
+    return (
+        f"[{format_time(time_s)} AUDIT edgeroot] key_operation opcode={opcode} {who} "
+        f"key={_bounded(key, text_value)} status={status} duration_us={duration_us} uid={uid} pid={pid}\n"
+    )
 
 
 @lru_cache(maxsize=_KNOWN)
-def _what_text(opcode: str, provider: str, authenticator: int, application: str, key: str, status: str) -> str:
+def _who_text(provider: str, authenticator: int, application: str) -> str:
     return (
-        f"key_operation opcode={opcode} provider={text_value(provider)} authenticator={authenticator} "
-        f"application={_bounded(application, text_value)} key={_bounded(key, text_value)} status={status}"
+        f"provider={text_value(provider)} authenticator={authenticator} application={_bounded(application, text_value)}"
     )
 
 
 def _bounded(name: str, show: Callable[[str], str]) -> str:
+    if len(name) <= _SURELY_SHORT_CHARS:
+        return show(name)
     if len(name) <= _MAX_SHOWN_BYTES:
         shown = show(name)
         if len(shown.encode()) <= _MAX_SHOWN_BYTES:

@@ -14,7 +14,8 @@ from edgeroot.daemon.writer_process import SETTLED
 from edgeroot.keystore.reader import Reader
 from edgeroot.keystore.records import KeyStoreError
 from edgeroot.keystore.recovery import look_up_outcome
-from edgeroot.keystore.writes import Outcome, Result, Write, decode_outcome, encode_write
+from edgeroot.keystore.write_codec import decode_outcome, encode_write
+from edgeroot.keystore.writes import Outcome, Result, Write
 from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.wire.status import ResponseStatus
 

@@ -13,6 +13,7 @@ from edgeroot.wire.status import ResponseStatus
 
 _OPCODE_NAMES: Final = {opcode: Opcode(opcode).display_name for opcode in SPECS}
 _STATUS_NAMES: Final = {int(status): status.display_name for status in ResponseStatus}
+_DELETE_CLIENT: Final = Opcode.DELETE_CLIENT
 _REFUSED: Final = frozenset(
     {ResponseStatus.AUTHENTICATION_ERROR, ResponseStatus.ADMIN_OPERATION, ResponseStatus.NOT_AUTHENTICATED}
 )
@@ -36,7 +37,7 @@ class RequestObserver:
         if self._audit is None:
             return
         opcode = call.request.opcode
-        if call.key_name is None and opcode != Opcode.DELETE_CLIENT and status not in _REFUSED:
+        if call.key_name is None and opcode != _DELETE_CLIENT and status not in _REFUSED:
             return
         identity = call.identity
         provider = call.provider

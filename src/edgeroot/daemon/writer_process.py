@@ -10,8 +10,9 @@ from edgeroot.daemon.channel import Channel, ChannelClosedError
 from edgeroot.daemon.channel_server import ChannelServer
 from edgeroot.daemon.control import ControlLine, Message, Order, SupervisorGoneError
 from edgeroot.keystore.records import KeyStoreError
+from edgeroot.keystore.write_codec import decode_outcome, decode_write, encode_outcome, encode_write
 from edgeroot.keystore.writer import Writer
-from edgeroot.keystore.writes import Outcome, Write, decode_outcome, decode_write, encode_outcome, encode_write
+from edgeroot.keystore.writes import Outcome, Write
 
 _WRITE_THROUGH_S: Final = 5.0
 SETTLED: Final = b""

@@ -68,6 +68,7 @@ def width_bytes(key_bits: int) -> int:
     return (key_bits + 7) // 8
 
 
+@lru_cache(maxsize=64)
 def _curve(key_type: KeyType, key_bits: int) -> ec.EllipticCurve:
     family = key_type.ecc_family
     curve = _CURVES[family].get(key_bits)

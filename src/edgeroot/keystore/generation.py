@@ -13,6 +13,8 @@ from typing import Final
 from edgeroot.keystore.records import KeyIdentity, KeyStoreError
 
 DEFAULT_SLOTS: Final = 65536
+RAISES_OF_A_WRITE: Final = 2
+"""How often a write raises the counter of each key that it changes: before its commit and before its answer."""
 _COUNTER_BYTES: Final = 8
 _MAX_COUNTER: Final = 2**64 - 1
 

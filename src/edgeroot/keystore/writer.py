@@ -51,7 +51,7 @@ class Writer:
         self._generations = generations
         self._path = path
         self._lock = lock
-        self._touched: set[int] = set()
+        self._touched: list[int] = []  # a slot as often as it was changed, so that the counter tells the number
         self._damage: str | None = None
         self._appliers: Final[Mapping[type[Write], Callable[[Any], Outcome]]] = {
             Insert: self._insert,
@@ -128,7 +128,7 @@ class Writer:
             self._generations.raise_(slot)
 
     def _touch(self, identity: KeyIdentity) -> None:
-        self._touched.add(self._generations.slot(identity))
+        self._touched.append(self._generations.slot(identity))
 
     def _changed(
         self, identity: KeyIdentity, statement: str, values: tuple[object, ...], otherwise: Outcome

@@ -30,6 +30,7 @@ from edgeroot.providers.api import Created
 from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, Secret
 from edgeroot.service.effects import BodySteps, EffectOutcome, StepsTo, StoreWrite
 from edgeroot.service.jobs import Job, JobOutcome
+from edgeroot.service.keys import KeyCache
 from edgeroot.service.mounted import MountedProvider
 from edgeroot.wire.codec import encode_operation
 from edgeroot.wire.opcodes import Opcode
@@ -79,8 +80,9 @@ def _is_uncertain(error: WireError | PsaError) -> bool:
 class KeyFactory:
     """Creates and destroys keys. ``holders`` are the leases of this process, one for each store."""
 
-    def __init__(self, holders: Sequence[str]) -> None:
+    def __init__(self, holders: Sequence[str], keys: KeyCache) -> None:
         self._holders = holders
+        self._keys = keys
 
     def create(
         self,
@@ -149,7 +151,9 @@ class KeyFactory:
     ) -> BodySteps:
         created = yield from _make(mounted, None, attributes, material=material, job=job)
         record = KeyRecord(identity, created.reference, created.attributes)
+        generation = self._keys.generation(identity)
         write_done((yield StoreWrite(mounted.store, Insert(record))))
+        self._keys.note(record, generation)
         return b""
 
     def _create_in_back_end(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from edgeroot.keystore.generation import Generations
+from edgeroot.keystore.generation import RAISES_OF_A_WRITE, Generations
 from edgeroot.keystore.reader import Reader
-from edgeroot.keystore.records import KeyIdentity
+from edgeroot.keystore.records import KeyIdentity, KeyRecord
 from edgeroot.providers.api import LoadedKey, Provider
 from edgeroot.psa import Algorithm, KeyAttributes, UsageFlags
 from edgeroot.psa.policy import check_use
@@ -23,7 +23,7 @@ class CachedKey:
     __slots__ = ("_loaded", "_permitted", "attributes", "generation", "identity", "reference", "slot")
 
     def __init__(
-        self, identity: KeyIdentity, *, reference: bytes, attributes: KeyAttributes, slot: int, generation: int
+        self, identity: KeyIdentity, reference: bytes, attributes: KeyAttributes, *, slot: int, generation: int
     ) -> None:
         self.identity = identity
         self.reference = reference
@@ -78,13 +78,28 @@ class KeyCache:
         record = self._readers[store].find(identity)
         if record is None:
             raise WireError(ResponseStatus.PSA_ERROR_DOES_NOT_EXIST)
-        key = CachedKey(
-            identity, reference=record.reference, attributes=record.attributes, slot=slot, generation=generation
-        )
+        key = CachedKey(identity, record.reference, record.attributes, slot=slot, generation=generation)
+        self._put(key)
+        return key
+
+    def _put(self, key: CachedKey) -> None:
         if len(self._keys) >= self._capacity:
             del self._keys[next(iter(self._keys))]
-        self._keys[identity] = key
-        return key
+        self._keys[key.identity] = key
+
+    def generation(self, identity: KeyIdentity) -> int:
+        """To be read before a key is made, and given to :meth:`note` when it was."""
+        return self._read(self._generations.slot(identity))
+
+    def note(self, record: KeyRecord, before: int) -> None:
+        """The store now holds this key, which was not there at generation ``before``.
+
+        If nobody else has changed anything in its slot since, it needs no look-up.
+        """
+        slot = self._generations.slot(record.identity)
+        generation = self._read(slot)
+        if generation == before + RAISES_OF_A_WRITE:
+            self._put(CachedKey(record.identity, record.reference, record.attributes, slot=slot, generation=generation))
 
     def exists(self, identity: KeyIdentity, store: int) -> bool:
         """Whether the name is taken, be it by a key that is still being created or destroyed."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from edgeroot.keystore.generation import Generations
+from edgeroot.keystore.generation import RAISES_OF_A_WRITE, Generations
 from edgeroot.keystore.records import KeyIdentity, KeyStoreError
 from edgeroot.keystore.writes import (
     Commit,
@@ -58,7 +58,7 @@ def test_forked_process_sees_the_same_slot_and_its_counter() -> None:
 def test_process_that_hashes_differently_is_refused() -> None:
     buffer = bytearray(Generations.size_bytes(SLOTS))
     script = (
-        "import sys; from edgeroot.keystore.generation import Generations;"
+        "import sys; from edgeroot.keystore.generation import RAISES_OF_A_WRITE, Generations;"
         f"buffer = bytearray({len(buffer)}); Generations(buffer, {SLOTS}); sys.stdout.buffer.write(buffer)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "1"}
@@ -104,7 +104,15 @@ def test_every_change_is_announced_before_the_commit_and_before_the_answer(
     store.mortal.connection.set_trace_callback(watch)
     store.apply([write])
     assert at_commit == [start + 1]
-    assert store.generations.read(slot) == start + 2
+    assert store.generations.read(slot) == start + RAISES_OF_A_WRITE
+
+
+def test_two_changes_in_one_batch_are_announced_twice(store: Store) -> None:
+    """Whoever made the key counts: its own change and no other one leaves the key as it was made."""
+    slot = store.generations.slot(IDENTITY)
+    start = store.generations.read(slot)
+    store.apply([Insert(record()), RemoveClient(3, "1000", PROVIDER)])
+    assert store.generations.read(slot) == start + 2 * RAISES_OF_A_WRITE
 
 
 def test_a_change_that_did_not_happen_is_not_announced(store: Store) -> None:
@@ -119,7 +127,7 @@ def test_a_failed_commit_and_a_new_writer_announce(store: Store) -> None:
     start = store.generations.read(slot)
     store.mortal.connection.set_authorizer(_refuse_commit)
     store.apply([Insert(record())])
-    assert store.generations.read(slot) == start + 2
+    assert store.generations.read(slot) == start + RAISES_OF_A_WRITE
     store.mortal.connection.set_authorizer(None)
 
     store.mortal.statements_left = 3

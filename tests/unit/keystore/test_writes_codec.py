@@ -7,17 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeroot.keystore.records import KeyIdentity, KeyState, StoredKey
-from edgeroot.keystore.writes import (
+from edgeroot.keystore.write_codec import (
     MAX_MESSAGE_BYTES,
-    Outcome,
-    RemoveClient,
-    Result,
-    SetProviderState,
     decode_outcome,
     decode_write,
     encode_outcome,
     encode_write,
 )
+from edgeroot.keystore.writes import Outcome, RemoveClient, Result, SetProviderState
 from edgeroot.testing.keystore_kit import random_write
 from tests.unit.keystore.keystore_support import record
 
@@ -63,10 +60,13 @@ def test_garbage_is_decoded_or_refused(garbage: bytes) -> None:
 
 
 def test_a_length_beyond_the_message_takes_no_memory() -> None:
-    claim_orphans_with_four_billion_holders = b"\x0c" + b"\0\0\0\0" + b"\xff\xff\xff\xff"
+    claim_orphans_with_many_holders = b"\x0c" + b"\xff\xff" + b"\xff\xff\xff\xff"
+    claim_orphans_with_a_long_holder = b"\x0c" + b"\1\0" + b"\xff\xff\xff\xff"
 
     with pytest.raises(ValueError, match="too early"):
-        decode_write(claim_orphans_with_four_billion_holders)
+        decode_write(claim_orphans_with_many_holders)
+    with pytest.raises(ValueError, match="another length"):
+        decode_write(claim_orphans_with_a_long_holder)
 
 
 def test_too_much_is_refused_on_both_sides() -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import ClassVar, cast
 
 from edgeroot.auth import AUTHENTICATORS, Identity, PeerCredentials
-from edgeroot.keystore.generation import Generations
+from edgeroot.keystore.generation import RAISES_OF_A_WRITE, Generations
 from edgeroot.keystore.reader import Reader
 from edgeroot.keystore.records import KeyIdentity, KeyRecord, KeyState
 from edgeroot.keystore.writes import Outcome, Write
@@ -183,12 +183,13 @@ class Harness:
         authenticators = [AUTHENTICATORS["UnixPeerCredentials"](), AUTHENTICATORS["Direct"]()]
         self.door = Door({one.auth_type: one for one in authenticators})
         readers = [reader or cast(Reader, self.reader)]
-        factory = KeyFactory([HOLDER])
+        keys = KeyCache(readers, self.generations)
+        factory = KeyFactory([HOLDER], keys)
         self.executor = Executor([provider])
         self.pipeline = Pipeline(
             core=CoreProvider(mounted, authenticators, readers, factory),
             providers=mounted,
-            keys=KeyCache(readers, self.generations),
+            keys=keys,
             factory=factory,
             rules=rules or Rules(admins=frozenset({Identity(3, "0")})),
             observe=lambda call, status, _duration: self.observed.append((call, status)),
@@ -211,11 +212,13 @@ class Harness:
     def write(self, write: Write) -> Outcome:
         """Carry a write out as the writer does."""
         identity = getattr(write, "identity", None) or getattr(getattr(write, "record", None), "identity", None)
-        if identity is not None:
-            self.generations.raise_(self.generations.slot(identity))
-        else:
-            self.generations.raise_all()
-        return self.model.apply([write])[0]
+        outcome = self.model.apply([write])[0]
+        for _ in range(RAISES_OF_A_WRITE):
+            if identity is not None:
+                self.generations.raise_(self.generations.slot(identity))
+            else:
+                self.generations.raise_all()
+        return outcome
 
     def outcome(self, effect: Effect) -> EffectOutcome:
         """What the surroundings answer to an effect."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgeroot.auth import PeerCredentials
 from edgeroot.keystore.records import KeyState
 from edgeroot.keystore.writes import Mark, Outcome, Result
 from edgeroot.providers.api import Created, LoadedKey, Provider
-from edgeroot.psa import Algorithm, KeyAttributes, PsaStatus, Secret
+from edgeroot.psa import Algorithm, KeyAttributes, PsaStatus, Secret, UsageFlags
 from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.service.pipeline import Rules
 from edgeroot.wire import operations as ops
@@ -249,6 +251,38 @@ class TestCache:
         assert harness.reader.finds == 1
         assert back_end.calls.count("load") == 1
 
+    def test_a_key_made_here_needs_no_look(self) -> None:
+        harness = Harness(BlobBackEnd())
+        harness.run(GENERATE)
+        assert harness.status(SIGN) is Status.SUCCESS
+        assert harness.status(DESTROY) is Status.SUCCESS
+        assert harness.reader.finds == 0
+        assert harness.status(SIGN) is Status.PSA_ERROR_DOES_NOT_EXIST
+
+    @pytest.mark.parametrize("when", ["before the answer", "after the answer"])
+    def test_a_key_made_here_and_made_anew_by_another_worker_is_the_new_one(self, when: str) -> None:
+        harness = Harness(BlobBackEnd())
+        other = Harness(BlobBackEnd())
+        other.model, other.reader._model = harness.model, harness.model
+        other.generations = harness.generations
+
+        def make_anew() -> None:
+            assert other.status(DESTROY) is Status.SUCCESS
+            assert other.status(ops.PsaGenerateKey("key", replace(P256, usage=UsageFlags.NONE))) is Status.SUCCESS
+
+        steps = harness.begin(GENERATE)
+        assert not isinstance(steps, bytes)
+        outcome = harness.outcome(next(steps))
+        if when == "before the answer":
+            make_anew()
+        with pytest.raises(StopIteration):
+            steps.send(outcome)
+        if when == "after the answer":
+            make_anew()
+        assert harness.status(SIGN) is Status.PSA_ERROR_NOT_PERMITTED
+        assert harness.status(DESTROY) is Status.SUCCESS
+        assert not harness.model.keys
+
     def test_key_destroyed_by_another_worker_is_not_used(self, back_end: BackEnd) -> None:
         harness = Harness(back_end)
         harness.run(GENERATE)
@@ -270,8 +304,6 @@ class TestCache:
 
 def test_deprecated_primitives_are_refused_before_anything_else() -> None:
     """Even before the name is looked for, as upstream does; imports are let through."""
-    from dataclasses import replace
-
     from edgeroot.psa import Algorithm, Hash
 
     old = replace(P256, algorithm=Algorithm.ecdsa(Hash.SHA_1))
