@@ -10,8 +10,10 @@ from typing import Final
 from edgeroot.daemon.channel import Channel, ChannelClosedError
 from edgeroot.daemon.control import Message, Order, Role
 from edgeroot.daemon.elsewhere import HelperLinks, WriterLink
+from edgeroot.daemon.users import User
+from edgeroot.keystore.writes import Write
 from edgeroot.service.effects import EffectOutcome
-from edgeroot.service.jobs import JobOutcome
+from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.wire.status import ResponseStatus
 
 _ABANDONED: Final = JobOutcome(ResponseStatus.CONNECTION_ERROR)
@@ -24,17 +26,34 @@ class Backstage:
         self, poll: select.epoll, writers: Sequence[WriterLink], resume: Callable[[int, EffectOutcome], None]
     ) -> None:
         self.writers = writers
-        self.helpers = HelperLinks()
+        self._helpers = HelperLinks()
         self._poll = poll
         self._resume = resume
         self._sources: dict[int, Callable[[], None]] = {}
         self._channels: list[Channel] = []
         self._blocked: set[int] = set()  # channels whose other end takes no more for now
+        self._stirred = False  # there may be something to send, or a job to let go
+
+    def send_write(self, store: int, number: int, write: Write) -> None:
+        """Queue a write for the writer of this store."""
+        self._stirred = True
+        self.writers[store].send(number, write)
+
+    def send_job(self, number: int, user: User, job: Job, wanted: Callable[[], bool]) -> None:
+        """Queue a job for a helper; see :meth:`HelperLinks.send`."""
+        self._stirred = True
+        self._helpers.send(number, user, job, wanted)
+
+    def forget_job(self, number: int) -> None:
+        """Nobody waits for this job any more."""
+        self._stirred = True
+        self._helpers.forget(number)
 
     def connect(self, message: Message) -> None:
         """Take up the channel that the supervisor sends; a message without one changes nothing."""
         if message.order is not Order.CONNECT or message.channel is None or message.peer is None:
             return
+        self._stirred = True
         channel = Channel(message.channel)
         fd = channel.fileno()
         self._channels.append(channel)
@@ -49,17 +68,21 @@ class Backstage:
                 self._resume(number, outcome)
         else:
             self._sources[fd] = partial(self._hear_helper, index, channel)
-            self.helpers.connect(index, channel)
+            self._helpers.connect(index, channel)
 
     def hear(self, fd: int) -> None:
         """Something has arrived at a descriptor; it may have gone by what another one of this turn said."""
         source = self._sources.get(fd)
         if source is not None:
+            self._stirred = True
             source()
 
     def flush(self) -> None:
         """Send what has been queued, as far as it is taken, and let go the jobs that nobody waits for."""
-        for number in self.helpers.abandoned():
+        if not self._stirred:
+            return
+        self._stirred = False
+        for number in self._helpers.abandoned():
             self._resume(number, _ABANDONED)
         for channel in self._channels:
             if not channel.has_output:
@@ -87,7 +110,7 @@ class Backstage:
 
     def _hear_helper(self, helper: int, channel: Channel) -> None:
         fd = channel.fileno()
-        for number, outcome in self.helpers.receive(helper):
+        for number, outcome in self._helpers.receive(helper):
             self._resume(number, outcome)
         if channel.fileno() < 0:  # the helper is gone, and with its channel the place in the poll
             self._forget(channel, fd)

@@ -126,17 +126,18 @@ class Worker:
     def _turn(self) -> None:
         events = self._events()
         self._now = monotonic()
-        for fd, event in events:
+        for fd, _event in events:
             connection = self._connections.get(fd)
             if connection is not None:
-                self._on_event(connection, event)
+                self._on_event(connection)
             elif fd in self._listeners:
                 self._accept(self._listeners[fd])
             elif fd == self._control.fileno():
                 self._obey()
             else:
                 self._backstage.hear(fd)
-        self._serve_ready()
+        if self._ready:
+            self._serve_ready()
         if self._waiting or self._timers.next_s() <= self._now:
             self._expire()
         self._backstage.flush()
@@ -196,7 +197,7 @@ class Worker:
                 writer.forget(number)
                 status = ResponseStatus.KEY_INFO_MANAGER_ERROR
             else:
-                self._backstage.helpers.forget(number)
+                self._backstage.forget_job(number)
                 connection.user.add_waiting(-1)
                 status = ResponseStatus.CONNECTION_ERROR
             del self._waiting[number]
@@ -264,7 +265,7 @@ class Worker:
         peer = listening.peers[credentials] = Peer(met, listening.users.get(met.uid))
         return peer
 
-    def _on_event(self, connection: Connection, _event: int) -> None:
+    def _on_event(self, connection: Connection) -> None:
         if connection.state is _READING:
             if connection.input is None:
                 self._look(connection)
@@ -424,8 +425,8 @@ class Worker:
         connection.steps = steps
         connection.outcome = None
         if isinstance(effect, StoreWrite):
-            writer = self._backstage.writers[effect.store]
-            writer.send(self._wait(connection, writer), effect.write)
+            number = self._wait(connection, self._backstage.writers[effect.store])
+            self._backstage.send_write(effect.store, number, effect.write)
             if self._counters is not None:
                 self._counters.store_write()
         elif isinstance(effect, Job):
@@ -435,7 +436,7 @@ class Worker:
             connection.user.add_waiting(1)
             number = self._wait(connection, None)
             job = effect.due(self._waiting[number][1])
-            self._backstage.helpers.send(number, connection.user, job, partial(_is_there, connection))
+            self._backstage.send_job(number, connection.user, job, partial(_is_there, connection))
             if self._counters is not None:
                 self._counters.job()
         else:
@@ -509,6 +510,8 @@ class Worker:
             connection.input = None
             connection.deadline_s = self._now + connection.listening.timeout_s
             self._parse(connection, received)
+        elif connection.polled:
+            self._timers.set(connection, self._now + connection.listening.idle_timeout_s)
         else:
             self._park(connection, self._now + connection.listening.idle_timeout_s)
 
