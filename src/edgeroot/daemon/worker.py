@@ -24,6 +24,7 @@ from edgeroot.daemon.control import ControlLine, Message, Order, SupervisorGoneE
 from edgeroot.daemon.elsewhere import WriterLink
 from edgeroot.daemon.exchange import accept, answer, look, stop_receiving
 from edgeroot.daemon.metrics import WorkerCounters
+from edgeroot.daemon.share import Share
 from edgeroot.daemon.shared import WorkerLoads
 from edgeroot.daemon.timers import Timers
 from edgeroot.daemon.users import User
@@ -43,8 +44,8 @@ _WAITING: Final = State.WAITING
 _SENDING: Final = State.SENDING
 _CLOSED: Final = State.CLOSED
 _REQUESTS_PER_TURN: Final = 32
-_ACCEPTS_PER_TURN: Final = 32
-_SLACK: Final = 1  # connections that a worker may have above the mean before it leaves them to the others
+_LAST_BATCH: Final = 64
+_LAST_BATCHES: Final = 64  # together what the longest queue of a listener holds
 _KNOWN_PEERS: Final = 4096
 _KNOWN_ANSWERS: Final = 16  # of a peer
 _KNOWN_ANSWER_BYTES: Final = 2048  # what a stream socket with room takes whole or not at all
@@ -52,9 +53,7 @@ _EVENTS_PER_TURN: Final = 64
 _FOR_EVER: Final = float("inf")
 _BALANCE_S: Final = 0.001
 _WRITE_S: Final = 0.002
-_SHED_S: Final = 0.01
 _UNWRITTEN_RETRY_S: Final = 0.05
-_BUSY_RETRY_S: Final = 0.005
 _RESOURCE_RETRY_S: Final = 0.1
 
 
@@ -84,30 +83,24 @@ class Worker:
         notes: Notes,
         counters: WorkerCounters | None = None,
     ) -> None:
-        self._index = index
         self._control = control
         self._listeners = {listening.fd: listening for listening in listeners}
         self._pipeline = pipeline
-        self._loads = loads
         self._body_len_limit_bytes = body_len_limit_bytes
         self._execution_timeout_s = execution_timeout_s
         self._notes = notes
         self._counters = counters
         self._poll = select.epoll()
+        self._share = Share(index, loads, self._poll, self._listeners)
         self._backstage = Backstage(self._poll, writers, self._resume)
         self._connections: dict[int, Connection] = {}
         self._open = 0
         self._counted = 0
-        self._shown = (0, 0)
-        self._shed = False
-        self._shed_at = 0.0
         self._ready: OrderedDict[User, deque[Connection]] = OrderedDict()
         self._waiting: dict[int, tuple[Connection, float, WriterLink | None]] = {}
         self._timers = Timers()
         self._number = 0
         self._now = monotonic()
-        self._accepting = False
-        self._accept_at = 0.0
         self._balance_at = 0.0
         self._write_at = 0.0
         self._draining = False
@@ -131,7 +124,7 @@ class Worker:
             if connection is not None:
                 self._on_event(connection)
             elif fd in self._listeners:
-                self._accept(self._listeners[fd])
+                self._accept(self._listeners[fd], self._share.at_once())
             elif fd == self._control.fileno():
                 self._obey()
             else:
@@ -143,15 +136,13 @@ class Worker:
         self._backstage.flush()
         if self._now >= self._balance_at:
             self._balance_at = self._now + _BALANCE_S
-            self._balance()
+            if not self._draining:
+                self._share.balance(self._now, len(self._connections))
 
     # Turns and time
 
     def _events(self) -> list[tuple[int, int]]:
-        shown = len(self._connections), self._counted
-        if shown != self._shown:  # a worker that sleeps must not mislead the others
-            self._shown = shown
-            self._loads.set(self._index, polled=shown[0], counted=shown[1])
+        self._share.show(polled=len(self._connections), counted=self._counted)
         if self._ready:
             return self._poll.poll(0, _EVENTS_PER_TURN)
         if self._notes.pending:
@@ -164,9 +155,9 @@ class Worker:
             self._notes.flush()
             self._write_at = self._now + _WRITE_S
         timeout_s = self._timeout_s(_UNWRITTEN_RETRY_S if self._notes.pending else _FOR_EVER)
-        self._loads.set_idle(self._index, self._accepting)
+        self._share.show_idle(True)
         events = self._poll.poll(timeout_s, _EVENTS_PER_TURN)
-        self._loads.set_idle(self._index, False)
+        self._share.show_idle(False)
         return events
 
     def _timeout_s(self, longest_s: float) -> float:
@@ -175,8 +166,8 @@ class Worker:
         next_s = min(self._timers.next_s(), self._now + longest_s)
         if self._waiting:
             next_s = min(next_s, next(iter(self._waiting.values()))[1])
-        if not self._accepting and not self._draining:
-            next_s = min(next_s, max(self._accept_at, self._balance_at))
+        if not self._draining:
+            next_s = min(next_s, max(self._share.next_s(), self._balance_at))
         if next_s == _FOR_EVER:
             return -1
         return max(0.0, next_s - self._now)
@@ -206,43 +197,19 @@ class Worker:
             # The pipeline is told, so that it undoes what is half done, and this end is audited like any other.
             self._advance(connection, steps, WireError(status, "it took longer than execution_timeout"))
 
-    def _balance(self) -> None:
-        above_mean = len(self._connections) > self._loads.mean_polled() + _SLACK
-        if above_mean and self._now >= self._shed_at:
-            # One kept connection at a time is closed after its answer: its client comes again, and another worker
-            # takes it. More at once would swing back and forth.
-            self._shed = True
-            self._shed_at = self._now + _SHED_S
-        if self._draining:
-            return
-        accept = not above_mean and self._now >= self._accept_at
-        if accept != self._accepting:
-            self._accepting = accept
-            if not accept:
-                self._accept_at = max(self._accept_at, self._now + _BUSY_RETRY_S)
-            for fd in self._listeners:
-                if accept:
-                    self._poll.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
-                else:
-                    self._poll.unregister(fd)
-        elif not accept and self._now >= self._accept_at:  # not sooner: a busy worker would put it off for ever
-            self._accept_at = self._now + _BUSY_RETRY_S
-
     # Accepting and reading
 
-    def _accept(self, listening: Listening) -> None:
-        # Nobody can be above a bound that all connections together are below, with those that are being accepted.
-        may_come = _ACCEPTS_PER_TURN * self._loads.workers
-        bounded = self._loads.total_counted() + may_come >= listening.users.max_connections
+    def _accept(self, listening: Listening, limit: int) -> bool:
+        """Accept up to ``limit`` connections. Whether there may be more."""
+        bounded = not self._share.is_far_below(listening.users.max_connections)
         deadline_s = self._now + listening.timeout_s
         try:
-            # Where somebody else has nothing to do, all but one are left for them to come and take.
-            arrivals = accept(listening.fd, 1 if self._loads.any_idle() else _ACCEPTS_PER_TURN)
+            arrivals = accept(listening.fd, limit)
         except OSError as error:
             _log.warning("cannot accept a connection: %s", error)
-            self._accept_at = self._now + _RESOURCE_RETRY_S
+            self._share.put_off(self._now + _RESOURCE_RETRY_S)
             self._balance_at = self._now  # so that listening stops in this turn
-            return
+            return False
         for fd, credentials, data in arrivals:
             peer = listening.peers.get(credentials) or self._meet(listening, credentials)
             if bounded and not peer.user.may_connect:
@@ -257,6 +224,7 @@ class Worker:
             self._see(Connection(fd, listening, peer, deadline_s), data)
         if self._counters is not None:
             self._counters.accepted(len(arrivals))
+        return len(arrivals) == limit
 
     def _meet(self, listening: Listening, credentials: bytes) -> Peer:
         met = PeerCredentials(*_CREDENTIALS.unpack(credentials))
@@ -463,8 +431,10 @@ class Worker:
 
     def _answer(self, connection: Connection, response: bytes) -> None:
         keep = connection.keep
-        if keep and (self._shed or self._draining or connection.requests >= connection.listening.max_requests):
-            keep = connection.keep = self._shed = False
+        if keep and (
+            self._draining or connection.requests >= connection.listening.max_requests or self._share.sheds_one()
+        ):
+            keep = connection.keep = False
             stop_receiving(connection.fd)
         try:
             sent = answer(connection.fd, response, connection.unread_bytes, not keep)
@@ -584,11 +554,12 @@ class Worker:
                 self._backstage.connect(message)
 
     def _drain(self) -> None:
-        if self._accepting:
-            for fd in self._listeners:
-                self._poll.unregister(fd)
+        self._share.end()
         for listening in self._listeners.values():
-            self._accept(listening)  # whoever has connected already, should nobody come after us who serves them
+            # Whoever has connected already, should nobody come after us who serves them.
+            for _ in range(_LAST_BATCHES):
+                if not self._accept(listening, _LAST_BATCH):
+                    break
         self._draining = True
         for connection in list(self._connections.values()):
             if connection.state is _READING and connection.requests and connection.input is None:
