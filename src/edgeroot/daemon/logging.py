@@ -200,7 +200,12 @@ def text_value(value: Shown) -> str:
 
 def format_time(time_s: float) -> str:
     """Seconds since the epoch as RFC 3339 in UTC with milliseconds."""
-    seconds, milliseconds = divmod(int(time_s * 1000), 1000)
+    return _format_millisecond(int(time_s * 1000))
+
+
+@lru_cache(maxsize=8)
+def _format_millisecond(time_ms: int) -> str:
+    seconds, milliseconds = divmod(time_ms, 1000)
     return f"{_format_second(seconds)}.{milliseconds:03d}Z"
 
 

@@ -43,26 +43,28 @@ class RequestObserver:
         provider = call.provider
         peer = call.peer
         self._audit.record(
-            time(),
-            _OPCODE_NAMES.get(opcode, "-"),
-            "core-provider" if provider is None else provider.name,
-            call.request.auth_type if identity is None else identity.authenticator,
-            "" if identity is None else identity.application,
-            call.key_name or "",
-            _STATUS_NAMES[status],
-            duration_ns // 1000,
-            peer.uid,
-            peer.pid,
+            (
+                time(),
+                _OPCODE_NAMES.get(opcode, "-"),
+                "core-provider" if provider is None else provider.name,
+                call.request.auth_type if identity is None else identity.authenticator,
+                "" if identity is None else identity.application,
+                call.key_name or "",
+                _STATUS_NAMES[status],
+                duration_ns // 1000,
+                peer.uid,
+                peer.pid,
+            )
         )
 
     @property
     def pending(self) -> bool:
         """Whether there are lines to be written out."""
-        return self._audit is not None and self._audit.pending_bytes > 0
+        return self._audit is not None and self._audit.pending
 
     def flush(self) -> None:
         """Write out what has been noted."""
-        if self._audit is not None and self._audit.pending_bytes:
+        if self._audit is not None and self._audit.pending:
             self._audit.flush(time())
 
 

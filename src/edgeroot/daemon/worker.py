@@ -47,8 +47,10 @@ _REQUESTS_PER_TURN: Final = 32
 _LAST_BATCH: Final = 64
 _LAST_BATCHES: Final = 64  # together what the longest queue of a listener holds
 _KNOWN_PEERS: Final = 4096
-_KNOWN_ANSWERS: Final = 16  # of a peer
-_KNOWN_ANSWER_BYTES: Final = 2048  # what a stream socket with room takes whole or not at all
+# What is remembered of a peer, so that all of them together take a few megabytes whatever they send.
+_KNOWN_ANSWERS: Final = 4
+_KNOWN_REQUEST_BYTES: Final = 128
+_KNOWN_ANSWER_BYTES: Final = 1024  # also little enough for a stream socket with room to take it whole or not at all
 _EVENTS_PER_TURN: Final = 64
 _FOR_EVER: Final = float("inf")
 _BALANCE_S: Final = 0.001
@@ -143,17 +145,17 @@ class Worker:
 
     def _events(self) -> list[tuple[int, int]]:
         self._share.show(polled=len(self._connections), counted=self._counted)
-        if self._ready:
-            return self._poll.poll(0, _EVENTS_PER_TURN)
         if self._notes.pending:
             # Under load, lines of several turns are written at once; none waits longer than this, or while nothing
             # else is to be done.
             if self._now < self._write_at:
                 events = self._poll.poll(0, _EVENTS_PER_TURN)
-                if events:
+                if events or self._ready:
                     return events
             self._notes.flush()
             self._write_at = self._now + _WRITE_S
+        if self._ready:
+            return self._poll.poll(0, _EVENTS_PER_TURN)
         timeout_s = self._timeout_s(_UNWRITTEN_RETRY_S if self._notes.pending else _FOR_EVER)
         self._share.show_idle(True)
         events = self._poll.poll(timeout_s, _EVENTS_PER_TURN)
@@ -376,12 +378,16 @@ class Worker:
     def _remember(self, connection: Connection, response: ConstantResponse) -> None:
         """The same bytes from this peer need no second look; where requests are counted, they get one."""
         answers = connection.peer.answers
-        if self._counters is not None or len(answers) >= _KNOWN_ANSWERS or len(response) > _KNOWN_ANSWER_BYTES:
-            return
-        with suppress(OSError):
-            request = look(connection.fd)
-            if request is not None and 0 < connection.unread_bytes == len(request):
-                answers[request] = bytes(response), connection.keep
+        if (
+            self._counters is None
+            and len(answers) < _KNOWN_ANSWERS
+            and 0 < connection.unread_bytes <= _KNOWN_REQUEST_BYTES
+            and len(response) <= _KNOWN_ANSWER_BYTES
+        ):
+            with suppress(OSError):
+                request = look(connection.fd)
+                if request is not None and len(request) == connection.unread_bytes:
+                    answers[request] = bytes(response), connection.keep
 
     def _advance(self, connection: Connection, steps: ResponseSteps, outcome: EffectOutcome | WireError) -> None:
         try:

@@ -50,6 +50,9 @@ class Function(Flag):
     PREPARE_KEY_ATTESTATION = auto()
     ATTEST_KEY = auto()
 
+    # There is one object for each value; the enumeration's own hash is a Python call, and every request asks for it.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Capability:

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -71,6 +71,23 @@ def test_who_is_being_served_is_answered_before_the_end(number: signal.Signals) 
         service.start()
         with service.client() as client:
             assert [key.name for key in client.list_keys()] == ["slow"]
+
+
+def test_everybody_who_has_connected_is_answered_before_the_end() -> None:
+    """More than a worker accepts in one go, while one of the two has nothing to do."""
+    with running_service() as service:
+        workers = service.children("worker")
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        with ExitStack() as stack:
+            asked = [stack.enter_context(send(service, ops.Ping())) for _ in range(200)]
+            service.signal(signal.SIGTERM)
+            wait_until(lambda: not service.socket_path.exists(), "nobody can come any more")
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+            assert [response(connection).status for connection in asked] == [0] * len(asked)
+        assert service.process is not None
+        assert service.process.wait(30) == 0
 
 
 def test_a_second_word_ends_it_at_once() -> None:

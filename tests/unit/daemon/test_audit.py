@@ -102,22 +102,36 @@ def test_lines_wait_for_the_flush_and_come_in_order(tmp_path: Path, log_format: 
         audit = AuditLog(LogOutput(fd), log_format=log_format)
         audit.flush(0.0)
         for pid in range(100):
-            audit.record(*ENTRY[:-1], pid)
+            audit.record((*ENTRY[:-1], pid))
         assert file.read_bytes() == b""
-        assert audit.pending_bytes > 0
+        assert audit.pending
         audit.flush(0.0)
     finally:
         os.close(fd)
     form = format_audit_json if log_format == "json" else format_audit_text
     assert file.read_text() == "".join(form(*ENTRY[:-1], pid) for pid in range(100))
-    assert audit.pending_bytes == 0
+    assert not audit.pending
+
+
+def test_entries_that_are_many_or_long_do_not_wait_to_become_lines(tmp_path: Path) -> None:
+    """Names may be as long as a request: only what is shown of them is kept."""
+    fd = os.open(tmp_path / "audit", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        audit = AuditLog(LogOutput(fd))
+        audit.record((*ENTRY[:5], "n" * 1_000_000, *ENTRY[6:]))
+        assert 0 < audit.pending_bytes < 4096
+        for _ in range(1000):
+            audit.record(ENTRY)
+        assert audit.pending_bytes > 100 * len(format_audit_json(*ENTRY))
+    finally:
+        os.close(fd)
 
 
 def test_a_pipe_gets_whole_lines_in_atomic_writes(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = pipe
     audit = AuditLog(LogOutput(writing))
     for _ in range(100):
-        audit.record(*ENTRY)
+        audit.record(ENTRY)
     sizes = []
     write = os.write
 
@@ -140,7 +154,7 @@ def test_a_full_pipe_makes_lines_wait_then_get_lost_and_the_loss_is_told(
     audit = AuditLog(LogOutput(writing), log_format=log_format, limit_bytes=1000)
     written = 0
     while not audit.lost_lines:
-        audit.record(*ENTRY)
+        audit.record(ENTRY)
         audit.flush(0.0)
         written += 1
     assert 0 < audit.pending_bytes <= 1000
@@ -164,8 +178,8 @@ def test_a_write_cut_short_goes_on_where_it_stopped(tmp_path: Path, monkeypatch:
     write = os.write
     try:
         audit = AuditLog(LogOutput(fd))
-        audit.record(*ENTRY)
-        audit.record(*ENTRY)
+        audit.record(ENTRY)
+        audit.record(ENTRY)
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", lambda fd, block: write(fd, block[:300]))
             audit.flush(0.0)
@@ -173,4 +187,4 @@ def test_a_write_cut_short_goes_on_where_it_stopped(tmp_path: Path, monkeypatch:
     finally:
         os.close(fd)
     assert file.read_text() == format_audit_json(*ENTRY) * 2
-    assert audit.pending_bytes == 0
+    assert not audit.pending
