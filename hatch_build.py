@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from setuptools import Distribution, Extension
-from setuptools.errors import BaseError
+from setuptools.errors import BaseError, CCompilerError
 
 MODULE = "edgeroot.daemon._exchange"
 SOURCE = "src/edgeroot/daemon/_exchange.c"
@@ -19,14 +20,16 @@ FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror=implicit-function-decla
 class NativeBuildHook(BuildHookInterface[Any]):
     """Adds the compiled module to a wheel, or puts it beside its source for an editable installation."""
 
+    _folder: Path | None = None
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling before a wheel is put together."""
         if self.target_name != "wheel" or sys.platform != "linux":
             return
-        folder = Path(tempfile.mkdtemp(prefix="edgeroot-build-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="edgeroot-build-"))
         try:
-            built = self._compile(folder)
-        except BaseError as error:
+            built = self._compile(self._folder)
+        except (BaseError, CCompilerError) as error:
             self.app.display_warning(
                 f"{SOURCE} was not compiled, so the service will be slower: install a C compiler and Python's "
                 f"header files (Debian: gcc libc6-dev python3-dev) and install again. ({error})"
@@ -41,6 +44,11 @@ class NativeBuildHook(BuildHookInterface[Any]):
             build_data["force_include"][str(built)] = str(place.relative_to("src"))
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Called by hatchling when the wheel is written."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
 
     def _compile(self, folder: Path) -> Path:
         extension = Extension(MODULE, [str(Path(self.root) / SOURCE)], extra_compile_args=FLAGS)
