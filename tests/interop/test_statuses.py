@@ -36,6 +36,7 @@ EVERYTHING = UsageFlags(0x7F01)
 KEYS: dict[str, tuple[KeyAttributes, bytes | None]] = {
     "ec": (P256, None),
     "any": (replace(P256, algorithm=ANY), None),
+    "raw": (replace(P256, algorithm=Algorithm.ECDSA_ANY), None),
     "sign only": (replace(P256, usage=UsageFlags.SIGN_HASH), None),
     "no use": (replace(P256, usage=UsageFlags.NONE), None),
     "unlike": (replace(P256, algorithm=Algorithm.GCM, usage=EVERYTHING), None),
@@ -96,6 +97,8 @@ ROWS = [
     Row(sign("any", Algorithm.ecdsa(Hash.SHA_512), bytes(64)), OK, "and that one"),
     Row(sign("any", ANY), NOT_PERMITTED, "but is none itself"),
     Row(sign("ec", ANY), NOT_PERMITTED, "nor for a specific policy"),
+    Row(sign("raw", Algorithm.ECDSA_ANY, b""), OK, "without a hash algorithm any bytes are a hash, and so are none"),
+    Row(ops.PsaVerifyHash("raw", Algorithm.ECDSA_ANY, b"", bytes(64)), WRONG, "a signature of nobody over nothing"),
     Row(ops.PsaVerifyHash("ec", ES256, HASH, bytes(64)), WRONG, "a signature of nobody"),
     Row(ops.PsaVerifyHash("ec", ES256, HASH, b""), WRONG, "no signature"),
     Row(ops.PsaVerifyHash("sign only", ES256, HASH, bytes(64)), NOT_PERMITTED, "no right to verify"),

@@ -57,6 +57,10 @@ _HASH_LENGTH: Final = {alg: scheme.hash_alg.length_bytes for alg, scheme in _SIG
 _ECDH: Final = ec.ECDH()
 
 
+# As an integer, which is what is signed (FIPS 186-5, clause 6.4.1), no bytes are this one. The library wants some.
+_ZERO: Final = b"\0"
+
+
 @lru_cache(maxsize=128)
 def _any_hash(length_bytes: int) -> ec.ECDSA:
     # ECDSA itself knows nothing of the hash but its length; of the library's hashes SHAKE256 can have any.
@@ -190,7 +194,8 @@ class EccKey(EngineKey):
         private = self._private
         if private is None:
             raise self._mismatch("sign")
-        return _raw_signature(private.sign(hash_value, self._ecdsa(alg, len(hash_value))), self._width)
+        ecdsa = self._ecdsa(alg, len(hash_value))
+        return _raw_signature(private.sign(hash_value or _ZERO, ecdsa), self._width)
 
     def verify_hash(self, alg: Algorithm, hash_value: bytes, signature: bytes) -> None:
         ecdsa = self._ecdsa(alg, len(hash_value))
@@ -199,7 +204,7 @@ class EccKey(EngineKey):
             raise invalid_signature()
         r, s = int.from_bytes(signature[:width], "big"), int.from_bytes(signature[width:], "big")
         try:
-            self._public_key().verify(encode_dss_signature(r, s), hash_value, ecdsa)
+            self._public_key().verify(encode_dss_signature(r, s), hash_value or _ZERO, ecdsa)
         except InvalidSignature as error:
             raise invalid_signature() from error
 
@@ -221,10 +226,8 @@ class EccKey(EngineKey):
             if hash_length_bytes != _HASH_LENGTH[alg]:
                 raise invalid_argument(f"{alg!r} takes a hash of {_HASH_LENGTH[alg]} bytes, not {hash_length_bytes}")
             return scheme.ecdsa
-        if alg == Algorithm.ECDSA_ANY and hash_length_bytes:
-            return _any_hash(hash_length_bytes)
         if alg == Algorithm.ECDSA_ANY:
-            raise invalid_argument("an empty hash cannot be signed")
+            return _any_hash(hash_length_bytes or len(_ZERO))
         raise self._unusable(alg)
 
     def _message_hash(self, alg: Algorithm) -> Hash:
