@@ -27,7 +27,8 @@ $(dev): pyproject.toml hatch_build.py $(wildcard src/edgeroot/*/*.c)
 	@$(PYTHON) $(new_enough) \
 		|| { echo 'error: $(PYTHON) is missing or older than 3.11 (PYTHON=... chooses another)' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || scripts/debian_packages.sh python3-venv
-	@scripts/debian_packages.sh gcc libc6-dev $(headers)
+	@scripts/debian_packages.sh gcc libc6-dev $(headers) \
+		|| echo 'without them the service works, and is slower' >&2
 	@test -x $(bin)/pip || $(PYTHON) -m venv --clear $(venv)
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@

@@ -8,7 +8,8 @@ from typing import Final
 
 from edgeroot.daemon.shared import WorkerLoads
 
-_ACCEPTS_AT_ONCE: Final = 32
+ACCEPTS_AT_ONCE: Final = 32
+"""The most connections to accept before looking at the bounds again."""
 _SLACK: Final = 1  # connections that a worker may have above the mean before it leaves them to the others
 _SHED_S: Final = 0.01
 _BUSY_RETRY_S: Final = 0.005
@@ -41,11 +42,11 @@ class Share:
 
     def at_once(self) -> int:
         """How many connections to accept now: where somebody else has nothing to do, all but one are left to them."""
-        return 1 if self._loads.any_idle() else _ACCEPTS_AT_ONCE
+        return 1 if self._loads.any_idle() else ACCEPTS_AT_ONCE
 
     def is_far_below(self, max_connections: int) -> bool:
         """Whether nobody can be at this bound: all connections together are not, with those being accepted."""
-        return self._loads.total_counted() + _ACCEPTS_AT_ONCE * self._loads.workers < max_connections
+        return self._loads.total_counted() + ACCEPTS_AT_ONCE * self._loads.workers < max_connections
 
     def next_s(self) -> float:
         """When there is something to decide again; 0 if that is at the next occasion, infinity if only events tell."""

@@ -24,7 +24,7 @@ from edgeroot.daemon.control import ControlLine, Message, Order, SupervisorGoneE
 from edgeroot.daemon.elsewhere import WriterLink
 from edgeroot.daemon.exchange import accept, answer, look, stop_receiving
 from edgeroot.daemon.metrics import WorkerCounters
-from edgeroot.daemon.share import Share
+from edgeroot.daemon.share import ACCEPTS_AT_ONCE, Share
 from edgeroot.daemon.shared import WorkerLoads
 from edgeroot.daemon.timers import Timers
 from edgeroot.daemon.users import User
@@ -44,8 +44,7 @@ _WAITING: Final = State.WAITING
 _SENDING: Final = State.SENDING
 _CLOSED: Final = State.CLOSED
 _REQUESTS_PER_TURN: Final = 32
-_LAST_BATCH: Final = 64
-_LAST_BATCHES: Final = 64  # together what the longest queue of a listener holds
+_LAST_BATCHES: Final = 128  # together what the longest queue of a listener holds
 _KNOWN_PEERS: Final = 4096
 # What is remembered of a peer, so that all of them together take a few megabytes whatever they send.
 _KNOWN_ANSWERS: Final = 4
@@ -564,8 +563,9 @@ class Worker:
         for listening in self._listeners.values():
             # Whoever has connected already, should nobody come after us who serves them.
             for _ in range(_LAST_BATCHES):
-                if not self._accept(listening, _LAST_BATCH):
+                if not self._accept(listening, ACCEPTS_AT_ONCE):
                     break
+                self._serve_ready()  # so that the next ones meet bounds that know of these
         self._draining = True
         for connection in list(self._connections.values()):
             if connection.state is _READING and connection.requests and connection.input is None:

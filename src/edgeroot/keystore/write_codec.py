@@ -36,7 +36,6 @@ MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
 _HEAD: Final = Struct("<BH")
 _NUMBER: Final = Struct("<I")
 _COUNT: Final = Struct("<Q")
-_IDENTITY_PARTS: Final = 4
 _STORED_PARTS: Final = 8
 _NO_HOLDER: Final = b"-"
 _HELD_BY: Final = b"+"
