@@ -81,7 +81,7 @@ class Service:
         self.reader = StoreReader()
         self.reader.model = KeyStoreModel()
         self.generations = Generations(bytearray(Generations.size_bytes(1)), 1)
-        self.executor = Executor([provider, provider])
+        self.executor = Executor({0: provider, 1: provider})
         readers: Any = [self.reader]  # has what the pipeline uses of a reader
         keys = KeyCache(readers, self.generations)
         factory = KeyFactory([""], keys)

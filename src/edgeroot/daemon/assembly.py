@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from time import perf_counter_ns
@@ -15,7 +15,7 @@ from edgeroot.daemon.config import KeyManagerConfig, ListenerConfig, ServiceConf
 from edgeroot.daemon.connection import Listening
 from edgeroot.daemon.control import ControlLine
 from edgeroot.daemon.elsewhere import WriterLink
-from edgeroot.daemon.helper_process import run_helper
+from edgeroot.daemon.helper_process import run_helper, serve_jobs
 from edgeroot.daemon.log_output import standard_error
 from edgeroot.daemon.metrics import CounterTable
 from edgeroot.daemon.observer import MeteredObserver, RequestObserver
@@ -69,6 +69,11 @@ class Service:
     loads: WorkerLoads
     counters: CounterTable | None  # None: metrics are off
 
+    @property
+    def hosted(self) -> tuple[int, ...]:
+        """The indexes of the providers that live in host processes."""
+        return tuple(one.index for one in self.providers if one.remote)
+
 
 StoreWriter = Callable[[Path, Sequence[Write]], list[Outcome]]
 """Carries out writes on a store, through its writer if it has one. KeyStoreError."""
@@ -85,13 +90,15 @@ def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], write: St
     mounted = []
     for index, provider in enumerate(config.providers):
         store = store_of[provider.key_info_manager]
+        back_end = types[provider.provider_type].open(provider.settings, store_path=stores[store])
         mounted.append(
             MountedProvider(
                 index=index,
                 wire_id=provider.wire_id,
                 name=provider.name,
                 store=store,
-                provider=types[provider.provider_type].open(provider.settings, store_path=stores[store]),
+                provider=back_end,
+                remote=back_end.needs_host,
             )
         )
     for one in mounted:
@@ -185,6 +192,7 @@ def worker_main(
 ) -> None:
     """What a worker process runs."""
     config = service.config
+    providers = tuple(one if one.remote else replace(one, stepped=one.provider.stepped()) for one in service.providers)
     readers = [Reader.open(path) for path in service.stores]
     authenticators = {auth.auth_type: AUTHENTICATORS[auth.name]() for auth in config.authenticators}
     keys = KeyCache(readers, generations)
@@ -193,8 +201,8 @@ def worker_main(
     counters = None if service.counters is None else service.counters.counters(index)
     observer = RequestObserver(audit) if counters is None else MeteredObserver(audit, counters)
     pipeline = Pipeline(
-        core=CoreProvider(service.providers, list(authenticators.values()), readers, factory),
-        providers=service.providers,
+        core=CoreProvider(providers, list(authenticators.values()), readers, factory),
+        providers=providers,
         keys=keys,
         factory=factory,
         rules=Rules(
@@ -215,6 +223,7 @@ def worker_main(
         ],
         pipeline=pipeline,
         writers=[WriterLink(reader) for reader in readers],
+        hosts=service.hosted,
         loads=service.loads,
         body_len_limit_bytes=config.core.body_len_limit_bytes,
         execution_timeout_s=config.core.execution_timeout_s,
@@ -232,7 +241,12 @@ def _holder(service: Service, store: int) -> str:
 
 def helper_main(service: Service, control: ControlLine) -> None:
     """What a helper process runs."""
-    run_helper(Executor([mounted.provider for mounted in service.providers]), control)
+    run_helper(Executor({one.index: one.provider for one in service.providers if not one.remote}), control)
+
+
+def host_main(service: Service, provider: int, control: ControlLine) -> None:
+    """What the host process of the provider with this index runs."""
+    serve_jobs(Executor({provider: service.providers[provider].provider}), control)
 
 
 def writer_main(store: Path, generations: Generations, control: ControlLine, *, clients: int) -> None:

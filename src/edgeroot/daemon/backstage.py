@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -12,10 +12,15 @@ from edgeroot.daemon.control import Message, Order, Role
 from edgeroot.daemon.elsewhere import HelperLinks, WriterLink
 from edgeroot.daemon.users import User
 from edgeroot.keystore.writes import Write
+from edgeroot.providers.api import BackEndCall, Link
 from edgeroot.service.effects import EffectOutcome
 from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.wire.status import ResponseStatus
 
+Waited = WriterLink | HelperLinks | Link
+"""Whose answer a request can wait for."""
+
+_NOT_CONNECTED: Final = (-1, 0)
 _ABANDONED: Final = JobOutcome(ResponseStatus.CONNECTION_ERROR)
 
 
@@ -23,10 +28,16 @@ class Backstage:
     """Connects writers and helpers at the supervisor's word, and hands what they say to ``resume``."""
 
     def __init__(
-        self, poll: select.epoll, writers: Sequence[WriterLink], resume: Callable[[int, EffectOutcome], None]
+        self,
+        poll: select.epoll,
+        writers: Sequence[WriterLink],
+        hosts: Iterable[int],
+        resume: Callable[[int, EffectOutcome], None],
     ) -> None:
         self.writers = writers
-        self._helpers = HelperLinks()
+        self.helpers = HelperLinks()
+        self.hosts = {provider: HelperLinks() for provider in hosts}  # by the index of the provider that lives there
+        self._links: dict[Link, tuple[int, int]] = {}  # with the descriptor that the poll knows, and which connection's
         self._poll = poll
         self._resume = resume
         self._sources: dict[int, Callable[[], None]] = {}
@@ -39,15 +50,27 @@ class Backstage:
         self._stirred = True
         self.writers[store].send(number, write)
 
-    def send_job(self, number: int, user: User, job: Job, wanted: Callable[[], bool]) -> None:
-        """Queue a job for a helper; see :meth:`HelperLinks.send`."""
-        self._stirred = True
-        self._helpers.send(number, user, job, wanted)
+    def doer_of(self, job: Job) -> HelperLinks:
+        """The host of the job's provider if it has one, else the helpers."""
+        return self.hosts.get(job.provider, self.helpers)
 
-    def forget_job(self, number: int) -> None:
-        """Nobody waits for this job any more."""
+    def send_job(self, number: int, user: User, job: Job, wanted: Callable[[], bool]) -> None:
+        """Queue a job for whoever does it; see :meth:`HelperLinks.send`."""
         self._stirred = True
-        self._helpers.forget(number)
+        self.doer_of(job).send(number, user, job, wanted)
+
+    def send_call(self, number: int, user: User, call: BackEndCall) -> None:
+        """Send a call to a back end over its link."""
+        self._stirred = True
+        self._links.setdefault(call.link, _NOT_CONNECTED)
+        failure = call.link.submit(number, user, call)
+        if failure is not None:
+            self._resume(number, failure)
+
+    def forget(self, waited: Waited, number: int) -> None:
+        """Nobody waits any more for what was sent to ``waited`` under this number."""
+        self._stirred = True
+        waited.forget(number)
 
     def connect(self, message: Message) -> None:
         """Take up the channel that the supervisor sends; a message without one changes nothing."""
@@ -67,8 +90,10 @@ class Backstage:
             for number, outcome in writer.connect(channel):
                 self._resume(number, outcome)
         else:
-            self._sources[fd] = partial(self._hear_helper, index, channel)
-            self._helpers.connect(index, channel)
+            # A host is the only one of its kind.
+            doers = self.hosts[index] if message.peer.role is Role.HOST else self.helpers
+            self._sources[fd] = partial(self._hear_helper, doers, index, channel)
+            doers.connect(index, channel)
 
     def hear(self, fd: int) -> None:
         """Something has arrived at a descriptor; it may have gone by what another one of this turn said."""
@@ -82,8 +107,12 @@ class Backstage:
         if not self._stirred:
             return
         self._stirred = False
-        for number in self._helpers.abandoned():
-            self._resume(number, _ABANDONED)
+        for doers in (self.helpers, *self.hosts.values()):
+            for number in doers.abandoned():
+                self._resume(number, _ABANDONED)
+        for link, known in self._links.items():
+            if known != (link.fileno(), link.connections):
+                self._watch_link(link, known[0])
         for channel in self._channels:
             if not channel.has_output:
                 continue
@@ -92,6 +121,19 @@ class Backstage:
             except ChannelClosedError:
                 continue  # the poll reports the end of the channel, and there it is dealt with
             self._watch_output(channel)
+
+    def _hear_link(self, link: Link) -> None:
+        for number, answer in link.collect():
+            self._resume(number, answer)
+
+    def _watch_link(self, link: Link, before: int) -> None:
+        """Poll the descriptor that the link has now; the one that it had is closed, and has left the poll by itself."""
+        self._sources.pop(before, None)
+        fd = link.fileno()
+        self._links[link] = fd, link.connections
+        if fd >= 0:
+            self._sources[fd] = partial(self._hear_link, link)
+            self._poll.register(fd, select.EPOLLIN)
 
     def _hear_writer(self, writer: WriterLink) -> None:
         try:
@@ -108,9 +150,9 @@ class Backstage:
             self._forget(writer.channel, writer.channel.fileno())
             writer.disconnect()
 
-    def _hear_helper(self, helper: int, channel: Channel) -> None:
+    def _hear_helper(self, doers: HelperLinks, helper: int, channel: Channel) -> None:
         fd = channel.fileno()
-        for number, outcome in self._helpers.receive(helper):
+        for number, outcome in doers.receive(helper):
             self._resume(number, outcome)
         if channel.fileno() < 0:  # the helper is gone, and with its channel the place in the poll
             self._forget(channel, fd)

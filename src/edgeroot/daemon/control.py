@@ -32,6 +32,7 @@ class Role(Enum):
     WRITER = "writer"
     WORKER = "worker"
     HELPER = "helper"
+    HOST = "host"
 
 
 @dataclass(frozen=True, slots=True)

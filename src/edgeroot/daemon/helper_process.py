@@ -19,12 +19,17 @@ BEGUN: Final = b""
 
 
 def run_helper(executor: Executor, control: ControlLine) -> None:
+    """Do slow work of any provider, so that only processor time is used that nobody else wants."""
+    os.nice(NICE)
+    serve_jobs(executor, control)
+
+
+def serve_jobs(executor: Executor, control: ControlLine) -> None:
     """Serve until the supervisor says DRAIN and everybody has gone, or until the supervisor itself is gone.
 
     Jobs are taken in the order of their arrival. A client sends its next one when it has the outcome of the last, so
     that is a turn for each client.
     """
-    os.nice(NICE)
     server = ChannelServer(control)
     server.ready()
     jobs: deque[tuple[Channel, int, bytes]] = deque()

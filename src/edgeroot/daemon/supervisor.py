@@ -55,10 +55,15 @@ class Crew:
     metrics_door: Door | None = None  # opened for this configuration, if it has metrics at a place of their own
     workers: dict[int, Child] = field(default_factory=dict)
     helpers: dict[int, Child] = field(default_factory=dict)
+    hosts: dict[int, Child] = field(default_factory=dict)  # by the index of the provider
     draining_until_s: float | None = None
 
     def children(self) -> list[Child]:
-        return [*self.workers.values(), *self.helpers.values()]
+        return [*self.workers.values(), *self.doers()]
+
+    def doers(self) -> list[Child]:
+        """Whoever works for the workers."""
+        return [*self.helpers.values(), *self.hosts.values()]
 
 
 class Supervisor:
@@ -206,6 +211,8 @@ class Supervisor:
                 self._start_writer(path)
         for index in range(len(os.sched_getaffinity(0))):
             self._start_helper(crew, index)
+        for provider in crew.service.hosted:
+            self._start_host(crew, provider)
         for index in range(crew.service.config.core.thread_pool_size):
             self._start_worker(crew, index)
 
@@ -222,10 +229,17 @@ class Supervisor:
 
     def _start_helper(self, crew: Crew, index: int) -> None:
         peer = Peer(Role.HELPER, index)
-        helper = self._spawn(peer, lambda control: assembly.helper_main(crew.service, control))
-        crew.helpers[index] = helper
+        crew.helpers[index] = self._spawn(peer, lambda control: assembly.helper_main(crew.service, control))
+        self._connect_doer(crew, crew.helpers[index])
+
+    def _start_host(self, crew: Crew, provider: int) -> None:
+        peer = Peer(Role.HOST, provider)
+        crew.hosts[provider] = self._spawn(peer, lambda control: assembly.host_main(crew.service, provider, control))
+        self._connect_doer(crew, crew.hosts[provider])
+
+    def _connect_doer(self, crew: Crew, doer: Child) -> None:
         for worker in crew.workers.values():
-            connect(worker.control, worker.peer, helper.control, helper.peer)
+            connect(worker.control, worker.peer, doer.control, doer.peer)
 
     def _start_worker(self, crew: Crew, index: int) -> None:
         worker = self._spawn(
@@ -235,8 +249,8 @@ class Supervisor:
         crew.workers[index] = worker
         for path in crew.service.stores:
             self._connect_writer(crew, worker, path)
-        for helper in crew.helpers.values():
-            connect(worker.control, worker.peer, helper.control, helper.peer)
+        for doer in crew.doers():
+            connect(worker.control, worker.peer, doer.control, doer.peer)
 
     def _connect_writer(self, crew: Crew, worker: Child, path: Path) -> None:
         """Workers know a writer by the index of its store in their own configuration."""
@@ -287,10 +301,11 @@ class Supervisor:
                 crew.service.loads.clear_worker(child.peer.index)
                 self._replace(child, status, crew, self._start_worker)
                 return
-            if crew.helpers.get(child.peer.index) is child:
-                del crew.helpers[child.peer.index]
-                self._replace(child, status, crew, self._start_helper)
-                return
+            for doers, start in ((crew.helpers, self._start_helper), (crew.hosts, self._start_host)):
+                if doers.get(child.peer.index) is child:
+                    del doers[child.peer.index]
+                    self._replace(child, status, crew, start)
+                    return
         path = next(path for path, writer in self._writers.items() if writer is child)
         del self._writers[path]
         if path in self._crew.service.stores or any(path in crew.service.stores for crew in self._old):
@@ -355,9 +370,9 @@ class Supervisor:
                     worker.kill()
             if crew.workers:
                 continue
-            for helper in crew.helpers.values():
-                helper.drain()
-            if not crew.helpers:
+            for doer in crew.doers():
+                doer.drain()
+            if not crew.doers():
                 self._old.remove(crew)
                 self._metrics.retire(crew.service.counters)
                 self._close_listeners(crew)
@@ -387,8 +402,8 @@ class Supervisor:
         for crew in self._crews():
             for worker in crew.workers.values():
                 worker.kill()
-            for helper in crew.helpers.values():
-                helper.kill()  # with its clients gone, nobody waits for what it may be doing
+            for doer in crew.doers():
+                doer.kill()  # with its clients gone, nobody waits for what it may be doing
         for writer in self._writers.values():
             writer.drain()
         for crew in self._crews():

@@ -10,7 +10,7 @@ import logging
 import os
 import select
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from struct import Struct
@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from edgeroot.auth import PeerCredentials
-from edgeroot.daemon.backstage import Backstage
+from edgeroot.daemon.backstage import Backstage, Waited
 from edgeroot.daemon.connection import Connection, Listening, Peer, State
 from edgeroot.daemon.control import ControlLine, Message, Order, SupervisorGoneError
 from edgeroot.daemon.elsewhere import WriterLink
@@ -28,6 +28,7 @@ from edgeroot.daemon.share import ACCEPTS_AT_ONCE, Share
 from edgeroot.daemon.shared import WorkerLoads
 from edgeroot.daemon.timers import Timers
 from edgeroot.daemon.users import User
+from edgeroot.providers.api import BackEndAnswer, BackEndCall
 from edgeroot.service.effects import EffectOutcome, ResponseSteps, StoreWrite
 from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.service.pipeline import ConstantResponse, Pipeline
@@ -78,6 +79,7 @@ class Worker:
         listeners: Sequence[Listening],
         pipeline: Pipeline,
         writers: Sequence[WriterLink],
+        hosts: Iterable[int],
         loads: WorkerLoads,
         body_len_limit_bytes: int,
         execution_timeout_s: float,
@@ -93,12 +95,12 @@ class Worker:
         self._counters = counters
         self._poll = select.epoll()
         self._share = Share(index, loads, self._poll, self._listeners)
-        self._backstage = Backstage(self._poll, writers, self._resume)
+        self._backstage = Backstage(self._poll, writers, hosts, self._resume)
         self._connections: dict[int, Connection] = {}
         self._open = 0
         self._counted = 0
         self._ready: OrderedDict[User, deque[Connection]] = OrderedDict()
-        self._waiting: dict[int, tuple[Connection, float, WriterLink | None]] = {}
+        self._waiting: dict[int, tuple[Connection, float, Waited]] = {}
         self._timers = Timers()
         self._number = 0
         self._now = monotonic()
@@ -182,14 +184,13 @@ class Worker:
             else:
                 self._refuse(connection, ResponseStatus.CONNECTION_ERROR)
         while self._waiting:
-            number, (connection, deadline_s, writer) = next(iter(self._waiting.items()))
+            number, (connection, deadline_s, waited) = next(iter(self._waiting.items()))
             if deadline_s > self._now:
                 break
-            if writer is not None:
-                writer.forget(number)
+            self._backstage.forget(waited, number)
+            if isinstance(waited, WriterLink):
                 status = ResponseStatus.KEY_INFO_MANAGER_ERROR
             else:
-                self._backstage.forget_job(number)
                 connection.user.add_waiting(-1)
                 status = ResponseStatus.CONNECTION_ERROR
             del self._waiting[number]
@@ -402,12 +403,20 @@ class Worker:
             self._backstage.send_write(effect.store, number, effect.write)
             if self._counters is not None:
                 self._counters.store_write()
-        elif isinstance(effect, Job):
-            if not connection.user.may_wait:
-                self._close(connection)
+        elif isinstance(effect, BackEndCall):
+            # The bound is on requests that begin to wait; one that is under way may make all its calls.
+            if outcome is None and not connection.user.may_wait:
+                self._turn_away(connection, steps)
                 return
             connection.user.add_waiting(1)
-            number = self._wait(connection, None)
+            number = self._wait(connection, effect.link)
+            self._backstage.send_call(number, connection.user, effect)
+        elif isinstance(effect, Job):
+            if not connection.user.may_wait:
+                self._turn_away(connection, steps)
+                return
+            connection.user.add_waiting(1)
+            number = self._wait(connection, self._backstage.doer_of(effect))
             job = effect.due(self._waiting[number][1])
             self._backstage.send_job(number, connection.user, job, partial(_is_there, connection))
             if self._counters is not None:
@@ -415,9 +424,13 @@ class Worker:
         else:
             self._queue(connection)
 
-    def _wait(self, connection: Connection, writer: WriterLink | None) -> int:
+    def _turn_away(self, connection: Connection, steps: ResponseSteps) -> None:
+        steps.close()
+        self._close(connection)
+
+    def _wait(self, connection: Connection, waited: Waited) -> int:
         self._number += 1
-        self._waiting[self._number] = (connection, self._now + self._execution_timeout_s, writer)
+        self._waiting[self._number] = (connection, self._now + self._execution_timeout_s, waited)
         connection.state = _WAITING
         self._count(connection)
         return self._number
@@ -427,7 +440,7 @@ class Worker:
         if waiting is None:
             return
         connection = waiting[0]
-        if isinstance(outcome, JobOutcome):
+        if isinstance(outcome, (JobOutcome, BackEndAnswer)):
             connection.user.add_waiting(-1)
         connection.outcome = outcome
         self._queue(connection)

@@ -14,11 +14,11 @@ nobody knows.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from dataclasses import dataclass, field, fields
 from enum import Flag, auto
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 
@@ -145,6 +145,8 @@ class Provider(ABC):
 
     identity: ClassVar[ProviderIdentity]
     keeps_keys: ClassVar[bool] = False  # whether keys live in the back end, so that `plan` names their place
+    needs_host: bool = False
+    """Whether it uses a device or a native library, so that only a process of its own may carry its calls out."""
 
     @abstractmethod
     def start(self, state: bytes | None) -> bytes | None:
@@ -156,6 +158,13 @@ class Provider(ABC):
 
     @abstractmethod
     def capabilities(self) -> Capabilities: ...
+
+    def stepped(self) -> SteppedProvider | None:
+        """The same provider in steps, over a :class:`Link` of the calling process; None where calls never wait.
+
+        A process asks once, after it was forked.
+        """
+        return None
 
     def is_slow(self, function: Function, attributes: KeyAttributes | None, input_bytes: int) -> bool:
         """Whether this call may take more than 2 ms, so that it must not run in a worker's loop."""
@@ -256,6 +265,77 @@ class Provider(ABC):
     ) -> Secret:
         """The credential that TPM2_ActivateCredential gives back."""
         raise _not_supported()
+
+
+@dataclass(frozen=True, slots=True)
+class BackEndCall:
+    """One call to a back end in another process, on behalf of an operation that goes on when it is answered.
+
+    ``slow`` tells calls that may keep the back end busy for long: they must not hold up the others.
+    """
+
+    link: Link
+    opcode: int
+    request: bytes = field(repr=False)
+    slow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BackEndAnswer:
+    """What came of a call: the service's status and response, or the error that kept it from being answered."""
+
+    status: int = 0
+    response: bytes = field(default=b"", repr=False)
+    error: PsaError | None = None
+
+
+class Link(ABC):
+    """A process's own way to a back end, for loops that wait for many things at once. No method ever waits long."""
+
+    connections: int = 0
+    """How often it has connected: a new connection may have the last one's descriptor."""
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """What to poll for input; it may change with every call of another method, and is -1 while there is none."""
+
+    @abstractmethod
+    def submit(self, number: int, user: object, call: BackEndCall) -> BackEndAnswer | None:
+        """Send a call, or queue it in turn by user. Each is answered once, under its number: here, if it failed."""
+
+    @abstractmethod
+    def forget(self, number: int) -> None:
+        """Nobody waits for this answer any more."""
+
+    @abstractmethod
+    def collect(self) -> list[tuple[int, BackEndAnswer]]:
+        """Answers that have come, and failures; to be asked whenever there is input."""
+
+
+_T = TypeVar("_T")
+Steps = Generator[BackEndCall, BackEndAnswer, _T]
+"""An operation that yields calls, is sent their answers, and returns its result or raises PsaError."""
+
+
+class SteppedProvider(ABC):
+    """The operations of a provider as steps, for callers with an event loop of their own.
+
+    Beside these it has every operation of :class:`Provider` from ``export_key`` to ``generate_random`` under the same
+    name and with the same parameters; each returns :data:`Steps` to the result.
+    """
+
+    @abstractmethod
+    def plan(self, attributes: KeyAttributes) -> Steps[bytes]: ...
+
+    @abstractmethod
+    def create(self, reference: bytes, attributes: KeyAttributes, material: Secret | None) -> Steps[Created]: ...
+
+    @abstractmethod
+    def destroy(self, reference: bytes) -> Steps[None]: ...
+
+    @abstractmethod
+    def load(self, reference: bytes, attributes: KeyAttributes) -> LoadedKey:
+        """As :meth:`Provider.load`, without any call."""
 
 
 class ProviderType(ABC):

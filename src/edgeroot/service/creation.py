@@ -28,8 +28,8 @@ from edgeroot.keystore.writes import (
 )
 from edgeroot.providers.api import Created
 from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, Secret
-from edgeroot.service.effects import BodySteps, EffectOutcome, StepsTo, StoreWrite
-from edgeroot.service.jobs import Job, JobOutcome
+from edgeroot.service.effects import BodySteps, EffectOutcome, StepsTo, StoreWrite, carry_out
+from edgeroot.service.jobs import PLAN, Job, JobOutcome
 from edgeroot.service.keys import KeyCache
 from edgeroot.service.mounted import MountedProvider
 from edgeroot.wire.codec import encode_operation
@@ -53,6 +53,7 @@ _UNCERTAIN: Final = (
     ResponseStatus.PSA_ERROR_CORRUPTION_DETECTED,
     ResponseStatus.CONNECTION_ERROR,  # it did not answer in time
 )
+_PLACES_TO_TRY: Final = 3
 _OutcomeT = TypeVar("_OutcomeT", Outcome, JobOutcome)
 
 
@@ -73,8 +74,15 @@ def write_done(outcome: EffectOutcome) -> Outcome:
 
 def _is_uncertain(error: WireError | PsaError) -> bool:
     """A back end in this process raises PsaError; what it raised elsewhere comes back as the job's wire status."""
-    status = error.status if isinstance(error, WireError) else ResponseStatus.from_psa(error.status)
-    return status in _UNCERTAIN
+    return _wire_status(error) in _UNCERTAIN
+
+
+def _wire_status(error: WireError | PsaError) -> ResponseStatus:
+    return error.status if isinstance(error, WireError) else ResponseStatus.from_psa(error.status)
+
+
+class _PlaceTakenError(PsaError):
+    """Somebody else took the planned place first: another one will do."""
 
 
 class KeyFactory:
@@ -165,9 +173,23 @@ class KeyFactory:
         material: Secret | None,
         job: Job | None,
     ) -> BodySteps:
-        planned = mounted.provider.plan(attributes)
-        if planned is None:
-            raise PsaError(PsaStatus.GENERIC_ERROR, "a provider that keeps keys planned no place for one")
+        for _ in range(_PLACES_TO_TRY - 1):
+            try:
+                return (yield from self._create_at_a_place(mounted, identity, attributes, material=material, job=job))
+            except _PlaceTakenError:
+                continue
+        return (yield from self._create_at_a_place(mounted, identity, attributes, material=material, job=job))
+
+    def _create_at_a_place(
+        self,
+        mounted: MountedProvider,
+        identity: KeyIdentity,
+        attributes: KeyAttributes,
+        *,
+        material: Secret | None,
+        job: Job | None,
+    ) -> BodySteps:
+        planned = yield from _plan(mounted, attributes)
         record = KeyRecord(identity, planned, attributes)
         write_done((yield StoreWrite(mounted.store, Reserve(record, self._holders[mounted.store]))))
         try:
@@ -176,6 +198,10 @@ class KeyFactory:
             if _is_uncertain(error):
                 yield from self._destroy_in_back_end(mounted, planned)
             yield from self._tell(mounted, Release(identity, self._holders[mounted.store]))
+            if _wire_status(error) is ResponseStatus.PSA_ERROR_ALREADY_EXISTS:
+                raise _PlaceTakenError(
+                    PsaStatus.GENERIC_ERROR, "the back end has a key at the planned place"
+                ) from error
             raise
         write_done(
             (
@@ -193,6 +219,9 @@ class KeyFactory:
         return b""
 
     def _destroy_in_back_end(self, mounted: MountedProvider, reference: bytes) -> BodySteps:
+        if mounted.stepped is not None:
+            yield from carry_out(mounted.stepped.destroy(reference))
+            return b""
         if not mounted.remote:
             mounted.provider.destroy(reference)
             return b""
@@ -200,6 +229,20 @@ class KeyFactory:
         job = Job(mounted.index, Opcode.PSA_DESTROY_KEY, body, reference)
         expect(JobOutcome, (yield job)).raise_for_status()
         return b""
+
+
+def _plan(mounted: MountedProvider, attributes: KeyAttributes) -> StepsTo[bytes]:
+    if mounted.stepped is not None:
+        return (yield from carry_out(mounted.stepped.plan(attributes)))
+    if mounted.remote:
+        outcome = expect(JobOutcome, (yield Job(mounted.index, PLAN, b"", attributes=bytes(attributes))))
+        outcome.raise_for_status()
+        planned: bytes | None = outcome.reference or None
+    else:
+        planned = mounted.provider.plan(attributes)
+    if planned is None:
+        raise PsaError(PsaStatus.GENERIC_ERROR, "a provider that keeps keys planned no place for one")
+    return planned
 
 
 def _make(
@@ -210,6 +253,8 @@ def _make(
     material: Secret | None,
     job: Job | None,
 ) -> StepsTo[Created]:
+    if mounted.stepped is not None and planned is not None:
+        return (yield from carry_out(mounted.stepped.create(planned, attributes, material)))
     if job is None:
         return mounted.provider.create(planned, attributes, material)
     outcome = expect(JobOutcome, (yield job.at(planned or b"")))

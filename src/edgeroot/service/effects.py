@@ -4,6 +4,7 @@ A request that can be answered at once is; any other is a generator that yields 
 
 * :class:`StoreWrite`: hand the write to the store's writer; the outcome is :class:`edgeroot.keystore.writes.Outcome`.
 * :class:`~edgeroot.service.jobs.Job`: let a helper or a host do it; the outcome is a ``JobOutcome``.
+* :class:`~edgeroot.providers.api.BackEndCall`: send it over its link; the outcome is a ``BackEndAnswer``.
 * :data:`PAUSE`: let other users' requests go first; the outcome is None.
 """
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from edgeroot.keystore.writes import Outcome, Write
+from edgeroot.providers.api import BackEndAnswer, BackEndCall, Steps
 from edgeroot.service.jobs import Job, JobOutcome
 
 
@@ -33,10 +35,25 @@ class Pause:
 
 PAUSE: Final = Pause()
 
-Effect = StoreWrite | Job | Pause
-EffectOutcome = Outcome | JobOutcome | None
+Effect = StoreWrite | Job | BackEndCall | Pause
+EffectOutcome = Outcome | JobOutcome | BackEndAnswer | None
 _T = TypeVar("_T")
 StepsTo = Generator[Effect, EffectOutcome, _T]
+
+
+def carry_out(steps: Steps[_T]) -> StepsTo[_T]:
+    """A provider's steps among others: each of its calls is an effect, whose outcome it is sent."""
+    answer: BackEndAnswer | None = None
+    while True:
+        try:
+            call = next(steps) if answer is None else steps.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return] # what a generator returns has no type at run time
+        outcome = yield call
+        assert isinstance(outcome, BackEndAnswer)
+        answer = outcome
+
+
 BodySteps = StepsTo[bytes]
 """Yields effects and returns a response's body; raises WireError or PsaError."""
 ResponseSteps = StepsTo[bytes]

@@ -7,7 +7,7 @@ it. Identities stay behind: who carries a job out does not learn whose key it us
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from struct import Struct
 from typing import Final
@@ -22,6 +22,8 @@ from edgeroot.wire.status import ResponseStatus, WireError
 _JOB: Final = Struct("<BIdII")  # provider, opcode, deadline; lengths of reference and attributes; the body is the rest
 _OUTCOME: Final = Struct("<HIII")  # status; lengths of reference, attributes and replacement; the body is the rest
 _LOADED_KEYS: Final = 64
+PLAN: Final = 0
+"""The opcode of a job that is no operation of the protocol: plan a place for a key of these attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ class JobOutcome:
 class Executor:
     """Carries jobs out, one at a time, in a process that has providers of its own."""
 
-    def __init__(self, providers: Sequence[Provider]) -> None:
+    def __init__(self, providers: Mapping[int, Provider]) -> None:
+        """``providers`` are those that this process may use, by their index in the service's list."""
         self._providers = providers
         self._loaded: OrderedDict[tuple[int, bytes, bytes], LoadedKey] = OrderedDict()
 
@@ -108,6 +111,9 @@ class Executor:
 
     def _execute(self, job: Job) -> JobOutcome:
         provider = self._providers[job.provider]
+        if job.opcode == PLAN:
+            planned = provider.plan(KeyAttributes.from_bytes(job.attributes))
+            return JobOutcome(ResponseStatus.SUCCESS, reference=planned or b"")
         operation = decode_operation(job.opcode, job.body)
         match operation:
             case ops.PsaGenerateKey(attributes=attributes):
@@ -119,9 +125,11 @@ class Executor:
                 return JobOutcome(ResponseStatus.SUCCESS)
         keyless = KEYLESS_USES.get(job.opcode)
         if keyless is not None:
-            return JobOutcome(ResponseStatus.SUCCESS, encode_result(keyless.call(provider, operation)))
+            body = encode_result(keyless.result(keyless.call(provider, operation)))
+            return JobOutcome(ResponseStatus.SUCCESS, body)
         key = self._load(provider, job)
-        body = encode_result(KEY_USES[job.opcode].call(provider, key, operation))
+        use = KEY_USES[job.opcode]
+        body = encode_result(use.result(use.call(provider, key, operation)))
         return JobOutcome(ResponseStatus.SUCCESS, body, replacement=key.replacement or b"")
 
     def _create(self, provider: Provider, job: Job, attributes: KeyAttributes, material: Secret | None) -> JobOutcome:

@@ -8,7 +8,7 @@ from typing import Final
 from edgeroot.keystore.generation import RAISES_OF_A_WRITE, Generations
 from edgeroot.keystore.reader import Reader
 from edgeroot.keystore.records import KeyIdentity, KeyRecord
-from edgeroot.providers.api import LoadedKey, Provider
+from edgeroot.providers.api import LoadedKey, Provider, SteppedProvider
 from edgeroot.psa import Algorithm, KeyAttributes, UsageFlags
 from edgeroot.psa.policy import check_use
 from edgeroot.service.statuses import raise_violation
@@ -33,7 +33,7 @@ class CachedKey:
         self._loaded: LoadedKey | None = None
         self._permitted: set[tuple[int, int]] = set()
 
-    def loaded(self, provider: Provider) -> LoadedKey:
+    def loaded(self, provider: Provider | SteppedProvider) -> LoadedKey:
         """The provider's parsed key; parsed at the first use."""
         loaded = self._loaded
         if loaded is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeroot.providers.api import Function, Provider, ProviderIdentity
+from edgeroot.providers.api import Function, Provider, ProviderIdentity, SteppedProvider
 from edgeroot.service.uses import FUNCTION_OF_OPCODE
 from edgeroot.wire.opcodes import SPECS, Opcode
 
@@ -17,6 +17,7 @@ class MountedProvider:
 
     ``wire_id`` is the number by which requests name it: the type's own for the first instance, from 16 for more of
     them. ``store`` is the index of its key store. ``remote`` providers live in host processes: every call is a job.
+    Where there is a ``stepped`` form, it is this process's own way to a back end, and every operation goes through it.
     """
 
     index: int
@@ -25,6 +26,7 @@ class MountedProvider:
     store: int
     provider: Provider
     remote: bool = False
+    stepped: SteppedProvider | None = None
 
     @property
     def identity(self) -> ProviderIdentity:

@@ -9,18 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from edgeroot.auth import AuthenticationError, AuthenticationFailure, Identity, PeerCredentials
 from edgeroot.keystore.records import KeyIdentity, KeyStoreError
 from edgeroot.keystore.writes import Outcome, Replace, Result
-from edgeroot.providers.api import Capabilities, Function
+from edgeroot.providers.api import Capabilities, Function, Steps
 from edgeroot.psa import Algorithm, KeyAttributes, PsaError, Secret, UsageFlags
 from edgeroot.psa.policy import compatible, is_deprecated
 from edgeroot.service.call import Call, Door
 from edgeroot.service.core import CoreProvider
 from edgeroot.service.creation import KeyFactory, expect
-from edgeroot.service.effects import BodySteps, ResponseSteps, StoreWrite
+from edgeroot.service.effects import BodySteps, ResponseSteps, StoreWrite, carry_out
 from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.service.keys import CachedKey, KeyCache
 from edgeroot.service.mounted import MountedProvider
@@ -215,17 +215,31 @@ class Pipeline:
             violation = use.check(operation)
             if violation is not None:
                 raise_violation(violation)
+        if mounted.stepped is not None:
+            return self._use_in_steps(mounted, use, key=key, operation=operation)
         provider = mounted.provider
         if mounted.remote or provider.is_slow(use.function, key.attributes, len(call.request.body)):
             return self._use_elsewhere(call, mounted, key)
         loaded = key.loaded(provider)
-        body = encode_result(use.call(provider, loaded, operation))
+        body = encode_result(use.result(use.call(provider, loaded, operation)))
         return body if loaded.replacement is None else self._replace(mounted, key, loaded.replacement, body)
 
     def _find(self, call: Call, mounted: MountedProvider, key_name: str, function: Function) -> CachedKey:
         if not mounted.offers(function):
             raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
         return self._keys.find(_identity_of(call, mounted, key_name), mounted.store)
+
+    def _use_in_steps(
+        self, mounted: MountedProvider, use: KeyUse, *, key: CachedKey, operation: ops.Operation
+    ) -> BodySteps:
+        stepped = mounted.stepped
+        assert stepped is not None
+        loaded = key.loaded(stepped)
+        value = yield from carry_out(use.call(stepped, loaded, operation))
+        body = encode_result(use.result(value))
+        if loaded.replacement is not None:
+            return (yield from self._replace(mounted, key, loaded.replacement, body))
+        return body
 
     def _use_elsewhere(self, call: Call, mounted: MountedProvider, key: CachedKey) -> BodySteps:
         job = Job(mounted.index, call.request.opcode, call.request.body, key.reference, bytes(key.attributes))
@@ -254,9 +268,14 @@ class Pipeline:
             if operation.size > self._rules.buffer_size_limit_bytes:
                 raise WireError(ResponseStatus.RESPONSE_TOO_LARGE)
             input_bytes = operation.size
+        if mounted.stepped is not None:
+            return self._use_no_key_in_steps(use.call(mounted.stepped, operation), use)
         if mounted.remote or mounted.provider.is_slow(use.function, None, input_bytes):
             return self._use_no_key_elsewhere(call, mounted)
-        return encode_result(use.call(mounted.provider, operation))
+        return encode_result(use.result(use.call(mounted.provider, operation)))
+
+    def _use_no_key_in_steps(self, steps: Steps[Any], use: KeylessUse) -> BodySteps:
+        return encode_result(use.result((yield from carry_out(steps))))
 
     def _use_no_key_elsewhere(self, call: Call, mounted: MountedProvider) -> BodySteps:
         outcome = expect(JobOutcome, (yield Job(mounted.index, call.request.opcode, call.request.body)))
@@ -287,7 +306,9 @@ class Pipeline:
         if not mounted.offers(function):
             raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
         identity = _identity_of(call, mounted, key_name)
-        elsewhere = mounted.remote or mounted.provider.is_slow(function, attributes, len(call.request.body))
+        elsewhere = mounted.stepped is None and (
+            mounted.remote or mounted.provider.is_slow(function, attributes, len(call.request.body))
+        )
         if not (elsewhere or mounted.provider.keeps_keys):
             return self._create_here(mounted, identity, attributes, material)
         # A look before much work; the writer has the last word.

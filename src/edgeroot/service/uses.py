@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from edgeroot.providers.api import Function, LoadedKey, Provider
+from edgeroot.providers.api import Function, LoadedKey
 from edgeroot.psa import Algorithm, UsageFlags
 from edgeroot.psa.policy import Violation, check_hash_length
 from edgeroot.wire import operations as ops
 from edgeroot.wire.opcodes import Opcode
 
-# Operations are told apart by their opcode, so a row's functions take whatever that opcode's type is.
+# Operations are told apart by their opcode, so a row's functions take whatever that opcode's type is; and a provider
+# in steps (edgeroot.providers.api.SteppedProvider) takes the same calls and gives steps to the same values.
 _Check = Callable[[Any], Violation | None]
-_Call = Callable[[Provider, LoadedKey, Any], ops.Result]
+_Call = Callable[[Any, LoadedKey, Any], Any]
+_Result = Callable[[Any], ops.Result]
 
 
 class KeyUse(NamedTuple):
-    """``usage`` names alternatives: one of its flags is enough; NONE means that no flag is needed."""
+    """``usage`` names alternatives: one of its flags is enough; NONE means that no flag is needed.
+
+    ``call`` has the provider act, ``result`` makes of the value that it gave what the client gets.
+    """
 
     function: Function
     usage: UsageFlags
     call: _Call
+    result: _Result
     check: _Check | None = None
     has_algorithm: bool = True
 
@@ -29,31 +35,8 @@ class KeyUse(NamedTuple):
 _EMPTY: Final = ops.Empty()
 
 
-def _verify_hash(provider: Provider, key: LoadedKey, op: ops.PsaVerifyHash) -> ops.Result:
-    provider.verify_hash(key, op.alg, op.hash_value, op.signature)
+def _empty(_value: None) -> ops.Result:
     return _EMPTY
-
-
-def _verify_message(provider: Provider, key: LoadedKey, op: ops.PsaVerifyMessage) -> ops.Result:
-    provider.verify_message(key, op.alg, op.message, op.signature)
-    return _EMPTY
-
-
-def _mac_verify(provider: Provider, key: LoadedKey, op: ops.PsaMacVerify) -> ops.Result:
-    provider.mac_verify(key, op.alg, op.input, op.mac)
-    return _EMPTY
-
-
-def _aead_encrypt(provider: Provider, key: LoadedKey, op: ops.PsaAeadEncrypt) -> ops.Result:
-    return ops.PsaAeadEncryptResult(
-        provider.aead_encrypt(key, op.alg, nonce=op.nonce, additional_data=op.additional_data, plaintext=op.plaintext)
-    )
-
-
-def _aead_decrypt(provider: Provider, key: LoadedKey, op: ops.PsaAeadDecrypt) -> ops.Result:
-    return ops.PsaAeadDecryptResult(
-        provider.aead_decrypt(key, op.alg, nonce=op.nonce, additional_data=op.additional_data, ciphertext=op.ciphertext)
-    )
 
 
 def _hash_fits(op: ops.PsaSignHash | ops.PsaVerifyHash) -> Violation | None:
@@ -95,71 +78,105 @@ KEY_USES: Final[dict[int, KeyUse]] = {
     Opcode.PSA_SIGN_HASH: KeyUse(
         Function.SIGN_HASH,
         UsageFlags.SIGN_HASH,
-        lambda provider, key, op: ops.PsaSignHashResult(provider.sign_hash(key, op.alg, op.hash_value)),
+        lambda provider, key, op: provider.sign_hash(key, op.alg, op.hash_value),
+        ops.PsaSignHashResult,
         _hash_fits,
     ),
-    Opcode.PSA_VERIFY_HASH: KeyUse(Function.VERIFY_HASH, UsageFlags.VERIFY_HASH, _verify_hash, _hash_fits),
+    Opcode.PSA_VERIFY_HASH: KeyUse(
+        Function.VERIFY_HASH,
+        UsageFlags.VERIFY_HASH,
+        lambda provider, key, op: provider.verify_hash(key, op.alg, op.hash_value, op.signature),
+        _empty,
+        _hash_fits,
+    ),
     Opcode.PSA_SIGN_MESSAGE: KeyUse(
         Function.SIGN_MESSAGE,
         UsageFlags.SIGN_MESSAGE | UsageFlags.SIGN_HASH,
-        lambda provider, key, op: ops.PsaSignMessageResult(provider.sign_message(key, op.alg, op.message)),
+        lambda provider, key, op: provider.sign_message(key, op.alg, op.message),
+        ops.PsaSignMessageResult,
     ),
     Opcode.PSA_VERIFY_MESSAGE: KeyUse(
-        Function.VERIFY_MESSAGE, UsageFlags.VERIFY_MESSAGE | UsageFlags.VERIFY_HASH, _verify_message
+        Function.VERIFY_MESSAGE,
+        UsageFlags.VERIFY_MESSAGE | UsageFlags.VERIFY_HASH,
+        lambda provider, key, op: provider.verify_message(key, op.alg, op.message, op.signature),
+        _empty,
     ),
     Opcode.PSA_ASYMMETRIC_ENCRYPT: KeyUse(
         Function.ASYMMETRIC_ENCRYPT,
         UsageFlags.ENCRYPT,
-        lambda provider, key, op: ops.PsaAsymmetricEncryptResult(
-            provider.asymmetric_encrypt(key, op.alg, op.plaintext, op.salt)
-        ),
+        lambda provider, key, op: provider.asymmetric_encrypt(key, op.alg, op.plaintext, op.salt),
+        ops.PsaAsymmetricEncryptResult,
         _asymmetric_encrypt_fits,
     ),
     Opcode.PSA_ASYMMETRIC_DECRYPT: KeyUse(
         Function.ASYMMETRIC_DECRYPT,
         UsageFlags.DECRYPT,
-        lambda provider, key, op: ops.PsaAsymmetricDecryptResult(
-            provider.asymmetric_decrypt(key, op.alg, op.ciphertext, op.salt)
-        ),
+        lambda provider, key, op: provider.asymmetric_decrypt(key, op.alg, op.ciphertext, op.salt),
+        ops.PsaAsymmetricDecryptResult,
         _asymmetric_decrypt_fits,
     ),
-    Opcode.PSA_AEAD_ENCRYPT: KeyUse(Function.AEAD_ENCRYPT, UsageFlags.ENCRYPT, _aead_encrypt, _nonce_given),
+    Opcode.PSA_AEAD_ENCRYPT: KeyUse(
+        Function.AEAD_ENCRYPT,
+        UsageFlags.ENCRYPT,
+        lambda provider, key, op: provider.aead_encrypt(
+            key, op.alg, nonce=op.nonce, additional_data=op.additional_data, plaintext=op.plaintext
+        ),
+        ops.PsaAeadEncryptResult,
+        _nonce_given,
+    ),
     Opcode.PSA_AEAD_DECRYPT: KeyUse(
-        Function.AEAD_DECRYPT, UsageFlags.DECRYPT, _aead_decrypt, _nonce_and_ciphertext_given
+        Function.AEAD_DECRYPT,
+        UsageFlags.DECRYPT,
+        lambda provider, key, op: provider.aead_decrypt(
+            key, op.alg, nonce=op.nonce, additional_data=op.additional_data, ciphertext=op.ciphertext
+        ),
+        ops.PsaAeadDecryptResult,
+        _nonce_and_ciphertext_given,
     ),
     Opcode.PSA_CIPHER_ENCRYPT: KeyUse(
         Function.CIPHER_ENCRYPT,
         UsageFlags.ENCRYPT,
-        lambda provider, key, op: ops.PsaCipherEncryptResult(provider.cipher_encrypt(key, op.alg, op.plaintext)),
+        lambda provider, key, op: provider.cipher_encrypt(key, op.alg, op.plaintext),
+        ops.PsaCipherEncryptResult,
         _plaintext_given,
     ),
     Opcode.PSA_CIPHER_DECRYPT: KeyUse(
         Function.CIPHER_DECRYPT,
         UsageFlags.DECRYPT,
-        lambda provider, key, op: ops.PsaCipherDecryptResult(provider.cipher_decrypt(key, op.alg, op.ciphertext)),
+        lambda provider, key, op: provider.cipher_decrypt(key, op.alg, op.ciphertext),
+        ops.PsaCipherDecryptResult,
         _ciphertext_given,
     ),
     Opcode.PSA_MAC_COMPUTE: KeyUse(
         Function.MAC_COMPUTE,
         UsageFlags.SIGN_MESSAGE | UsageFlags.SIGN_HASH,
-        lambda provider, key, op: ops.PsaMacComputeResult(provider.mac_compute(key, op.alg, op.input)),
+        lambda provider, key, op: provider.mac_compute(key, op.alg, op.input),
+        ops.PsaMacComputeResult,
     ),
-    Opcode.PSA_MAC_VERIFY: KeyUse(Function.MAC_VERIFY, UsageFlags.VERIFY_MESSAGE | UsageFlags.VERIFY_HASH, _mac_verify),
+    Opcode.PSA_MAC_VERIFY: KeyUse(
+        Function.MAC_VERIFY,
+        UsageFlags.VERIFY_MESSAGE | UsageFlags.VERIFY_HASH,
+        lambda provider, key, op: provider.mac_verify(key, op.alg, op.input, op.mac),
+        _empty,
+    ),
     Opcode.PSA_RAW_KEY_AGREEMENT: KeyUse(
         Function.RAW_KEY_AGREEMENT,
         UsageFlags.DERIVE,
-        lambda provider, key, op: ops.PsaRawKeyAgreementResult(provider.raw_key_agreement(key, op.alg, op.peer_key)),
+        lambda provider, key, op: provider.raw_key_agreement(key, op.alg, op.peer_key),
+        ops.PsaRawKeyAgreementResult,
     ),
     Opcode.PSA_EXPORT_KEY: KeyUse(
         Function.EXPORT_KEY,
         UsageFlags.EXPORT,
-        lambda provider, key, _op: ops.PsaExportKeyResult(provider.export_key(key)),
+        lambda provider, key, _op: provider.export_key(key),
+        ops.PsaExportKeyResult,
         has_algorithm=False,
     ),
     Opcode.PSA_EXPORT_PUBLIC_KEY: KeyUse(
         Function.EXPORT_PUBLIC_KEY,
         UsageFlags.NONE,  # PSA Crypto API, psa_export_public_key: always allowed, whatever the policy says
-        lambda provider, key, _op: ops.PsaExportPublicKeyResult(provider.export_public_key(key)),
+        lambda provider, key, _op: provider.export_public_key(key),
+        ops.PsaExportPublicKeyResult,
         has_algorithm=False,
     ),
 }
@@ -169,21 +186,19 @@ class KeylessUse(NamedTuple):
     """An operation of a crypto provider that needs no key."""
 
     function: Function
-    call: Callable[[Provider, Any], ops.Result]
-
-
-def _hash_compare(provider: Provider, op: ops.PsaHashCompare) -> ops.Result:
-    provider.hash_compare(op.alg, op.input, op.hash_value)
-    return _EMPTY
+    call: Callable[[Any, Any], Any]
+    result: _Result
 
 
 KEYLESS_USES: Final[dict[int, KeylessUse]] = {
     Opcode.PSA_HASH_COMPUTE: KeylessUse(
-        Function.HASH_COMPUTE, lambda provider, op: ops.PsaHashComputeResult(provider.hash_compute(op.alg, op.input))
+        Function.HASH_COMPUTE, lambda provider, op: provider.hash_compute(op.alg, op.input), ops.PsaHashComputeResult
     ),
-    Opcode.PSA_HASH_COMPARE: KeylessUse(Function.HASH_COMPARE, _hash_compare),
+    Opcode.PSA_HASH_COMPARE: KeylessUse(
+        Function.HASH_COMPARE, lambda provider, op: provider.hash_compare(op.alg, op.input, op.hash_value), _empty
+    ),
     Opcode.PSA_GENERATE_RANDOM: KeylessUse(
-        Function.GENERATE_RANDOM, lambda provider, op: ops.PsaGenerateRandomResult(provider.generate_random(op.size))
+        Function.GENERATE_RANDOM, lambda provider, op: provider.generate_random(op.size), ops.PsaGenerateRandomResult
     ),
 }
 

@@ -185,7 +185,7 @@ class Harness:
         readers = [reader or cast(Reader, self.reader)]
         keys = KeyCache(readers, self.generations)
         factory = KeyFactory([HOLDER], keys)
-        self.executor = Executor([provider])
+        self.executor = Executor({0: provider})
         self.pipeline = Pipeline(
             core=CoreProvider(mounted, authenticators, readers, factory),
             providers=mounted,

@@ -44,7 +44,7 @@ def effects(remote: bool, *names: str) -> list[str]:
 
 
 def test_life_of_a_key_in_a_back_end(harness: Harness, back_end: BackEnd, remote: bool) -> None:
-    assert harness.run(GENERATE) == (Status.SUCCESS, ops.Empty(), effects(remote, "Reserve", "Job", "Commit"))
+    assert harness.run(GENERATE) == (Status.SUCCESS, ops.Empty(), effects(remote, "Job", "Reserve", "Job", "Commit"))
     assert back_end.keys == {b"place 1"}
     status, signed, on_the_way = harness.run(SIGN)
     assert (status, signed) == (Status.SUCCESS, ops.PsaSignHashResult(b"signed by place 1"))
@@ -74,7 +74,7 @@ def test_refused_creation_gives_the_name_back(
     back_end.fails["create"] = [refusal]
     status, _, on_the_way = harness.run(GENERATE)
     assert status is Status.from_psa(refusal)
-    assert on_the_way == effects(remote, "Reserve", "Job", "Release")
+    assert on_the_way == effects(remote, "Job", "Reserve", "Job", "Release")
     assert "destroy" not in back_end.calls
     assert harness.model.keys == {}
     assert harness.status(GENERATE) is Status.SUCCESS
@@ -92,7 +92,7 @@ def test_creation_of_unknown_outcome_is_undone(harness: Harness, back_end: BackE
     back_end.fails["create"] = [PsaStatus.COMMUNICATION_FAILURE]
     status, _, on_the_way = harness.run(GENERATE)
     assert status is Status.PSA_ERROR_COMMUNICATION_FAILURE
-    assert on_the_way == effects(remote, "Reserve", "Job", "Job", "Release")
+    assert on_the_way == effects(remote, "Job", "Reserve", "Job", "Job", "Release")
     assert back_end.keys == set()
     assert harness.model.keys == {}
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_undone_stays_reserved_for_recovery(harness: Harness, bac
     back_end.fails = {"create": [PsaStatus.COMMUNICATION_FAILURE], "destroy": [PsaStatus.COMMUNICATION_FAILURE]}
     status, _, on_the_way = harness.run(GENERATE)
     assert status is Status.PSA_ERROR_COMMUNICATION_FAILURE
-    assert on_the_way == effects(remote, "Reserve", "Job", "Job")
+    assert on_the_way == effects(remote, "Job", "Reserve", "Job", "Job")
     [reserved] = harness.model.keys.values()
     assert (reserved.state, reserved.holder, reserved.record.reference) == (KeyState.RESERVED, HOLDER, b"place 1")
     assert back_end.keys == {b"place 1"}
@@ -144,11 +144,12 @@ def test_destruction_of_unknown_outcome_stays_marked_for_recovery(
     ],
 )
 def test_name_that_cannot_be_reserved_keeps_the_back_end_out(
-    harness: Harness, back_end: BackEnd, result: Result, status: Status
+    harness: Harness, back_end: BackEnd, remote: bool, result: Result, status: Status
 ) -> None:
     """The writer has the last word: two requests for one name may both have seen it free."""
-    answered = harness.run(GENERATE, answers=[Outcome(result)])
-    assert answered == (status, None, ["Reserve"])
+    planned = [JobOutcome(Status.SUCCESS, reference=b"place 1")] if remote else []
+    answered = harness.run(GENERATE, answers=[*planned, Outcome(result)])
+    assert answered == (status, None, effects(remote, "Job", "Reserve"))
     assert back_end.calls == []
 
 
@@ -387,3 +388,20 @@ def _job(harness: Harness) -> Job:
     effect = next(steps)
     assert isinstance(effect, Job)
     return effect
+
+
+def test_taken_place_is_given_up_for_another_one(harness: Harness, back_end: BackEnd, remote: bool) -> None:
+    """Somebody else's key at the planned place is neither touched nor mistaken for ours."""
+    back_end.fails["create"] = [PsaStatus.ALREADY_EXISTS]
+    status, _, on_the_way = harness.run(GENERATE)
+    assert status is Status.SUCCESS
+    once = ("Job", "Reserve", "Job")
+    assert on_the_way == effects(remote, *once, "Release", *once, "Commit")
+    assert back_end.keys == {b"place 2"}
+    assert "destroy" not in back_end.calls
+
+
+def test_back_end_without_a_free_place_ends_the_creation(harness: Harness, back_end: BackEnd) -> None:
+    back_end.fails["create"] = [PsaStatus.ALREADY_EXISTS] * 3
+    assert harness.status(GENERATE) is Status.PSA_ERROR_GENERIC_ERROR
+    assert harness.model.keys == {}
