@@ -37,7 +37,7 @@ ROOMS: Final[Mapping[str, Room]] = {
     "wire": _room("psa", outside="google"),
     "abi": _room("psa"),
     "engine": _room("psa", outside="cryptography"),
-    "evidence": _room("psa", outside="cryptography"),
+    "evidence": _room("psa", outside="cbor2 cryptography"),
     "sealing": _room("psa", outside="cryptography tpm2_pytss", io=True),
     "tee": _room("psa abi", io=("transports",)),
     "providers": _room("psa engine sealing tee evidence"),
