@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from io import BytesIO
-from typing import Any, Final
+from typing import Final
 
 import cbor2
 
@@ -32,8 +32,7 @@ def encode(value: object) -> bytes:
     return cbor2.dumps(value)
 
 
-# Any: whatever a peer has sent, which every user looks at before it believes it.
-def decode(data: bytes, what: str) -> Any:  # noqa: ANN401
+def decode(data: bytes, what: str) -> object:
     """The one value that ``data`` is; EvidenceError, which calls it ``what``, if it is none."""
     stream = BytesIO(data)
     decoder = cbor2.CBORDecoder(
@@ -44,7 +43,7 @@ def decode(data: bytes, what: str) -> Any:  # noqa: ANN401
         allow_duplicate_keys=False,
     )
     try:
-        value = decoder.decode()
+        value: object = decoder.decode()
     except cbor2.CBORDecodeError as error:
         raise EvidenceError(f"{what} is not valid CBOR: {error}") from error
     if stream.tell() != len(data):
