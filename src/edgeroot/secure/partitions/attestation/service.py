@@ -1,0 +1,68 @@
+"""PSA Initial Attestation, as two services of one partition: the same operations, tokens of two profiles."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+from edgeroot.abi import attestation as abi
+from edgeroot.abi.rpc_status import RpcError, RpcStatus
+from edgeroot.abi.services import ATTESTATION
+from edgeroot.evidence import Profile
+from edgeroot.psa import PsaError, PsaStatus, Secret
+from edgeroot.secure.partitions.attestation.attester import Attester
+from edgeroot.secure.runtime.api import Caller, Reply, Service
+
+
+class _AttestationService(Service):
+    """What is common to both. Attestation is for everybody, so no operation asks who calls."""
+
+    profile: ClassVar[Profile]
+
+    def __init__(self, attester: Attester) -> None:
+        self._attester = attester
+
+    def call(self, caller: Caller, opcode: int, request: bytes, *, capacity_bytes: int) -> Reply:
+        operation = abi.OPERATIONS.get(opcode)
+        if operation is None:
+            raise RpcError(RpcStatus.INVALID_VALUE, f"opcode {opcode:#06x}")
+        response = self._answer(caller, operation.request.decode(request))
+        payload = operation.response.encode(response)
+        if len(payload) > capacity_bytes:
+            raise PsaError(PsaStatus.BUFFER_TOO_SMALL, f"{len(payload)} bytes do not fit into {capacity_bytes}")
+        return Reply(payload=payload)
+
+    def _answer(self, caller: Caller, request: object) -> object:
+        attester = self._attester
+        match request:
+            case abi.GetTokenRequest(challenge):
+                return abi.TokenResponse(attester.token(challenge, caller.source_id, self.profile))
+            case abi.GetTokenSizeRequest(size_bytes):
+                return abi.TokenSizeResponse(attester.token_size_bytes(size_bytes, caller.source_id, self.profile))
+            case abi.ExportIakRequest():
+                return abi.IakPublicKeyResponse(attester.public_key())
+            case abi.ImportIakRequest(key_pair):
+                attester.import_iak(Secret(key_pair))
+            case abi.IakExistsRequest():
+                if not attester.iak_exists():
+                    raise PsaError(PsaStatus.DOES_NOT_EXIST, "there is no initial attestation key")
+        return abi.EmptyResponse()
+
+
+class LegacyAttestationService(_AttestationService):
+    """Upstream's service: tokens as Trusted Services writes them."""
+
+    uuid = ATTESTATION
+    profile = Profile.LEGACY
+
+
+class Rfc9783AttestationService(_AttestationService):
+    """The same with RFC 9783's tokens, under a UUID of our own: no other implementation has this service."""
+
+    uuid = UUID("7a9f9f46-d85c-4eb2-99b6-03c67f6a6b9b")
+    profile = Profile.RFC9783
+
+
+def attestation_services(attester: Attester) -> tuple[Service, Service]:
+    """The partition's services in the order of their interface ids: upstream's is 0."""
+    return LegacyAttestationService(attester), Rfc9783AttestationService(attester)
