@@ -1,4 +1,4 @@
-"""Generate the protobuf modules of the Parsec contract, or check that the ones checked in are up to date.
+"""Generate the protobuf modules of the contracts, Parsec's and the crypto service's, or check the ones checked in.
 
 Run from anywhere: ``python scripts/generate_wire.py [--check]``. It needs exactly the versions named in ``GENERATORS``,
 for other versions write other bytes and demand another protobuf runtime.
@@ -17,9 +17,7 @@ from typing import Final
 
 GENERATORS: Final = {"grpcio-tools": "1.85.1", "mypy-protobuf": "5.1.0"}
 ROOT: Final = Path(__file__).resolve().parent.parent
-CONTRACT: Final = ROOT / "src/edgeroot/wire/contract"
-PACKAGE: Final = "edgeroot/wire/contract/generated"
-GENERATED: Final = ROOT / "src" / PACKAGE
+CONTRACTS: Final = ("edgeroot/wire/contract", "edgeroot/abi/contract")
 
 
 def generate(source_root: Path) -> None:
@@ -27,20 +25,23 @@ def generate(source_root: Path) -> None:
     for name, wanted in GENERATORS.items():
         if version(name) != wanted:
             raise SystemExit(f"{name} {wanted} is needed, {version(name)} is installed")
-    protos = [f"{PACKAGE}/{path.name}" for path in sorted(CONTRACT.glob("*.proto"))]
     plugin = Path(sys.executable).with_name("protoc-gen-mypy")
-    # The contract is mapped onto the package of its modules, so that these import one another by their full names.
-    arguments = [f"-I{PACKAGE}={CONTRACT}", f"--python_out={source_root}", f"--mypy_out=quiet:{source_root}"]
     protoc = [sys.executable, "-m", "grpc_tools.protoc", f"--plugin=protoc-gen-mypy={plugin}"]
-    subprocess.run([*protoc, *arguments, *protos], check=True)
+    for contract in CONTRACTS:
+        folder = ROOT / "src" / contract
+        package = f"{contract}/generated"
+        protos = [f"{package}/{path.name}" for path in sorted(folder.glob("*.proto"))]
+        # A contract is mapped onto the package of its modules, so that these import one another by their full names.
+        arguments = [f"-I{package}={folder}", f"--python_out={source_root}", f"--mypy_out=quiet:{source_root}"]
+        subprocess.run([*protoc, *arguments, *protos], check=True)
 
 
 def differences() -> list[str]:
     """One unified diff for every module that is not what the contract gives; missing and surplus ones included."""
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
-        fresh = _modules(Path(folder) / PACKAGE)
-    kept = _modules(GENERATED)
+        fresh = _modules(Path(folder))
+    kept = _modules(ROOT / "src")
     return [
         "".join(
             difflib.unified_diff(
@@ -56,8 +57,13 @@ def differences() -> list[str]:
     ]
 
 
-def _modules(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in folder.glob("*_pb2.py*") if path.suffix in (".py", ".pyi")}
+def _modules(source_root: Path) -> dict[str, str]:
+    return {
+        f"{contract}/generated/{path.name}": path.read_text()
+        for contract in CONTRACTS
+        for path in (source_root / contract / "generated").glob("*_pb2.py*")
+        if path.suffix in (".py", ".pyi")
+    }
 
 
 def main() -> int:

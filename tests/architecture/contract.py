@@ -35,7 +35,7 @@ _BACK_END: Final = _room(
 ROOMS: Final[Mapping[str, Room]] = {
     "psa": _room(),
     "wire": _room("psa", outside="google"),
-    "abi": _room("psa"),
+    "abi": _room("psa", outside="google"),
     "engine": _room("psa", outside="cryptography"),
     "evidence": _room("psa", outside="cbor2 cryptography"),
     "sealing": _room("psa", outside="cryptography tpm2_pytss", io=True),

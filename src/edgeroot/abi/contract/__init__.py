@@ -1,0 +1,1 @@
+"""The crypto service's protobuf interface: the ``.proto`` file here, the module made of it in ``generated``."""
