@@ -1,6 +1,6 @@
 """The crypto service's packed-c interface (``protocols/service/crypto/packed-c``): opcodes and one table of layouts.
 
-The messages are :mod:`edgeroot.abi.crypto_messages`.
+The messages, which protobuf carries as well, are those of :mod:`edgeroot.abi.crypto_messages`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,75 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, Final
 
-from edgeroot.abi import crypto_messages as m
+from edgeroot.abi.crypto_messages import (
+    AeadFinishResponse,
+    AlgorithmRequest,
+    AsymmetricDecryptRequest,
+    AsymmetricEncryptRequest,
+    CapacityResponse,
+    CopyKeyRequest,
+    DataResponse,
+    EmptyResponse,
+    GenerateKeyRequest,
+    GenerateRandomRequest,
+    HandleDataRequest,
+    HandleRequest,
+    HandleResponse,
+    ImportKeyRequest,
+    InputBytesRequest,
+    InputKeyRequest,
+    KeyAgreementRequest,
+    KeyAlgorithmRequest,
+    KeyAttributesResponse,
+    KeyIdRequest,
+    KeyIdResponse,
+    OutputBytesRequest,
+    OutputKeyRequest,
+    RawKeyAgreementRequest,
+    SetCapacityRequest,
+    SetLengthsRequest,
+    SignRequest,
+    UefiFingerprintRequest,
+    VerifyPkcs7Request,
+    VerifyRequest,
+)
 from edgeroot.abi.key_attributes import AbiKeyAttributes
 from edgeroot.abi.layout import Converter, Operation, Tlv, tlv_layout
+
+__all__ = [
+    "CryptoOpcode",
+    "OPERATIONS",
+    "AeadFinishResponse",
+    "AlgorithmRequest",
+    "AsymmetricDecryptRequest",
+    "AsymmetricEncryptRequest",
+    "CapacityResponse",
+    "CopyKeyRequest",
+    "DataResponse",
+    "EmptyResponse",
+    "GenerateKeyRequest",
+    "GenerateRandomRequest",
+    "HandleDataRequest",
+    "HandleRequest",
+    "HandleResponse",
+    "ImportKeyRequest",
+    "InputBytesRequest",
+    "InputKeyRequest",
+    "KeyAgreementRequest",
+    "KeyAlgorithmRequest",
+    "KeyAttributesResponse",
+    "KeyIdRequest",
+    "KeyIdResponse",
+    "OutputBytesRequest",
+    "OutputKeyRequest",
+    "RawKeyAgreementRequest",
+    "SetCapacityRequest",
+    "SetLengthsRequest",
+    "SignRequest",
+    "UefiFingerprintRequest",
+    "VerifyPkcs7Request",
+    "VerifyRequest",
+]
 
 
 class CryptoOpcode(IntEnum):
@@ -79,37 +145,37 @@ class CryptoOpcode(IntEnum):
 _ATTRIBUTES: Final = {"attributes": Converter(AbiKeyAttributes.encode, AbiKeyAttributes.decode)}
 _DATA: Final = Tlv(1, "data")
 
-_generate_key = tlv_layout(m.GenerateKeyRequest, "24s", converters=_ATTRIBUTES)
-_key_id = tlv_layout(m.KeyIdRequest, "I")
-_import_key = tlv_layout(m.ImportKeyRequest, "24s", _DATA, converters=_ATTRIBUTES)
-_copy_key = tlv_layout(m.CopyKeyRequest, "I24s", converters=_ATTRIBUTES)
-_sign = tlv_layout(m.SignRequest, "II", _DATA)
-_verify = tlv_layout(m.VerifyRequest, "II", _DATA, Tlv(2, "signature"))
-_decrypt = tlv_layout(m.AsymmetricDecryptRequest, "II", Tlv(1, "ciphertext"), Tlv(2, "salt", optional=True))
-_encrypt = tlv_layout(m.AsymmetricEncryptRequest, "II", Tlv(1, "plaintext"), Tlv(2, "salt", optional=True))
-_random = tlv_layout(m.GenerateRandomRequest, "I")
-_pkcs7 = tlv_layout(m.VerifyPkcs7Request, "", Tlv(1, "signature"), Tlv(2, "hash"), Tlv(3, "public_key_certificate"))
-_uefi = tlv_layout(m.UefiFingerprintRequest, "", Tlv(1, "signature"))
-_algorithm = tlv_layout(m.AlgorithmRequest, "I")
-_key_algorithm = tlv_layout(m.KeyAlgorithmRequest, "II")
-_handle = tlv_layout(m.HandleRequest, "I")
-_handle_data = tlv_layout(m.HandleDataRequest, "I", _DATA)
-_set_capacity = tlv_layout(m.SetCapacityRequest, "II")
-_input_bytes = tlv_layout(m.InputBytesRequest, "II", _DATA)
-_input_key = tlv_layout(m.InputKeyRequest, "III")
-_output_bytes = tlv_layout(m.OutputBytesRequest, "II")
-_output_key = tlv_layout(m.OutputKeyRequest, "I24s", converters=_ATTRIBUTES)
-_agreement = tlv_layout(m.KeyAgreementRequest, "III", Tlv(1, "peer_key"))
-_raw_agreement = tlv_layout(m.RawKeyAgreementRequest, "II", Tlv(1, "peer_key"))
-_set_lengths = tlv_layout(m.SetLengthsRequest, "III")
+_generate_key = tlv_layout(GenerateKeyRequest, "24s", converters=_ATTRIBUTES)
+_key_id = tlv_layout(KeyIdRequest, "I")
+_import_key = tlv_layout(ImportKeyRequest, "24s", _DATA, converters=_ATTRIBUTES)
+_copy_key = tlv_layout(CopyKeyRequest, "I24s", converters=_ATTRIBUTES)
+_sign = tlv_layout(SignRequest, "II", _DATA)
+_verify = tlv_layout(VerifyRequest, "II", _DATA, Tlv(2, "signature"))
+_decrypt = tlv_layout(AsymmetricDecryptRequest, "II", Tlv(1, "ciphertext"), Tlv(2, "salt", optional=True))
+_encrypt = tlv_layout(AsymmetricEncryptRequest, "II", Tlv(1, "plaintext"), Tlv(2, "salt", optional=True))
+_random = tlv_layout(GenerateRandomRequest, "I")
+_pkcs7 = tlv_layout(VerifyPkcs7Request, "", Tlv(1, "signature"), Tlv(2, "hash"), Tlv(3, "public_key_certificate"))
+_uefi = tlv_layout(UefiFingerprintRequest, "", Tlv(1, "signature"))
+_algorithm = tlv_layout(AlgorithmRequest, "I")
+_key_algorithm = tlv_layout(KeyAlgorithmRequest, "II")
+_handle = tlv_layout(HandleRequest, "I")
+_handle_data = tlv_layout(HandleDataRequest, "I", _DATA)
+_set_capacity = tlv_layout(SetCapacityRequest, "II")
+_input_bytes = tlv_layout(InputBytesRequest, "II", _DATA)
+_input_key = tlv_layout(InputKeyRequest, "III")
+_output_bytes = tlv_layout(OutputBytesRequest, "II")
+_output_key = tlv_layout(OutputKeyRequest, "I24s", converters=_ATTRIBUTES)
+_agreement = tlv_layout(KeyAgreementRequest, "III", Tlv(1, "peer_key"))
+_raw_agreement = tlv_layout(RawKeyAgreementRequest, "II", Tlv(1, "peer_key"))
+_set_lengths = tlv_layout(SetLengthsRequest, "III")
 
-_nothing = tlv_layout(m.EmptyResponse, "", response=True)
-_new_key = tlv_layout(m.KeyIdResponse, "I", response=True)
-_attributes = tlv_layout(m.KeyAttributesResponse, "24s", converters=_ATTRIBUTES, response=True)
-_data = tlv_layout(m.DataResponse, "", _DATA, response=True)
-_new_handle = tlv_layout(m.HandleResponse, "I", response=True)
-_capacity = tlv_layout(m.CapacityResponse, "I", response=True)
-_aead_finish = tlv_layout(m.AeadFinishResponse, "", Tlv(1, "ciphertext"), Tlv(2, "tag"), response=True)
+_nothing = tlv_layout(EmptyResponse, "", response=True)
+_new_key = tlv_layout(KeyIdResponse, "I", response=True)
+_attributes = tlv_layout(KeyAttributesResponse, "24s", converters=_ATTRIBUTES, response=True)
+_data = tlv_layout(DataResponse, "", _DATA, response=True)
+_new_handle = tlv_layout(HandleResponse, "I", response=True)
+_capacity = tlv_layout(CapacityResponse, "I", response=True)
+_aead_finish = tlv_layout(AeadFinishResponse, "", Tlv(1, "ciphertext"), Tlv(2, "tag"), response=True)
 
 _Op = CryptoOpcode
 _ROWS: Final[tuple[tuple[CryptoOpcode, Any, Any], ...]] = (

@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
-from edgeroot.abi.tlv import HEADER, TlvError, encode_record, find_records
+from edgeroot.abi.tlv import HEADER, TlvError, encode_records, find_records
 
 T = TypeVar("T")
 _NO_CONVERTERS: Final[Mapping[str, Converter]] = {}
@@ -89,12 +89,8 @@ def tlv_layout(
     rows = tuple((tlv.tag, attrgetter(tlv.name), tlv.optional) for tlv in tlvs)
 
     def encode(value: T) -> bytes:
-        parts = [pack(value)]
-        for tag, get, optional in rows:
-            field = get(value)
-            if field or not optional:
-                parts.append(encode_record(tag, field))
-        return b"".join(parts)
+        records = [(tag, get(value), optional) for tag, get, optional in rows]
+        return pack(value) + encode_records([(tag, field) for tag, field, optional in records if field or not optional])
 
     def decode(data: bytes) -> T:
         fixed = _unpacked(unpack, data, fault)
@@ -160,7 +156,7 @@ def raw_layout(
     ``length_at`` is where in the struct the length of it stands, which is no field of the dataclass: then only so much
     is taken, and fewer bytes are refused.
     """
-    *fixed_names, tail_name = (field.name for field in fields(_dataclass(value_type)))
+    *fixed_names, tail_name = _fields(value_type)
     layout = struct.Struct("<" + struct_format)
     get_tail = attrgetter(tail_name)
     get_fixed = _tuple_getter(fixed_names)
@@ -191,7 +187,7 @@ def items_layout(
     value_type: type[T], struct_format: str, *, count_at: int, items: Items, response: bool = False
 ) -> Layout[T]:
     """The dataclass's last field is a tuple of items; how many stands in the struct at ``count_at``."""
-    *fixed_names, items_name = (field.name for field in fields(_dataclass(value_type)))
+    *fixed_names, items_name = _fields(value_type)
     layout = struct.Struct("<" + struct_format)
     get_items = attrgetter(items_name)
     get_fixed = _tuple_getter(fixed_names)
@@ -220,7 +216,7 @@ def items_layout(
 
 
 _Pack: TypeAlias = Callable[[Any], bytes]
-_Unpack: TypeAlias = Callable[[bytes], Iterable[Any]]
+_Unpack: TypeAlias = Callable[[bytes], tuple[Any, ...]]
 _Fault: TypeAlias = Callable[[str], RpcError]
 
 
@@ -230,7 +226,7 @@ def _fault(value_type: type[Any], *, response: bool) -> _Fault:
     return lambda detail: RpcError(status, f"{name}: {detail}")
 
 
-def _unpacked(unpack: Callable[[bytes], Any], data: bytes, fault: _Fault) -> Any:  # noqa: ANN401 - what the struct holds
+def _unpacked(unpack: _Unpack, data: bytes, fault: _Fault) -> tuple[Any, ...]:
     try:
         return unpack(data)
     except struct.error as error:
@@ -247,13 +243,13 @@ def _guarded(encode: Callable[[T], bytes]) -> Callable[[T], bytes]:
     return guarded
 
 
-def _dataclass(value_type: type[Any]) -> Any:  # noqa: ANN401 - typeshed's fields() wants a type that it cannot name
-    return value_type
+def _fields(value_type: type[Any]) -> list[str]:
+    return [field.name for field in fields(value_type)]
 
 
 def _names(value_type: type[Any], *, trailing: list[str]) -> list[str]:
     """The names of the dataclass's fields before the trailing ones, which are as given."""
-    names = [field.name for field in fields(_dataclass(value_type))]
+    names = _fields(value_type)
     split = len(names) - len(trailing)
     if names[split:] != trailing:
         raise TypeError(f"the last fields of {value_type.__name__} are not {', '.join(trailing)}")
@@ -282,9 +278,9 @@ def _fixed(struct_format: str, names: list[str], converters: Mapping[str, Conver
     to_bytes = [converters[name].to_bytes if name in converters else None for name in names]
     from_bytes = [converters[name].from_bytes if name in converters else None for name in names]
 
-    def convert(functions: list[Callable[[Any], Any] | None], given: Iterable[Any]) -> list[Any]:
+    def convert(functions: list[Callable[[Any], Any] | None], given: Iterable[Any]) -> tuple[Any, ...]:
         pairs = zip(functions, given, strict=True)
-        return [one if function is None else function(one) for function, one in pairs]
+        return tuple([one if function is None else function(one) for function, one in pairs])
 
     return (
         (lambda value: pack(*convert(to_bytes, get(value)))),

@@ -64,4 +64,4 @@ SERVICES: Final[Mapping[UUID, ServiceInfo]] = MappingProxyType(
         )
     }
 )
-"""By UUID. Names are those of upstream's service locator (``sn:trustedfirmware.org:<name>:0``), except our own one's."""
+"""By UUID. Names are those of upstream's locator (``sn:trustedfirmware.org:<name>:0``), except our own service's."""
