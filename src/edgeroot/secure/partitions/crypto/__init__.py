@@ -1,0 +1,1 @@
+"""The crypto partition: PSA Crypto for its callers, each with keys of its own."""

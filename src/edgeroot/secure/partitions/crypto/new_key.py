@@ -1,0 +1,43 @@
+"""The attributes that a caller asks for a new key: which are impossible, and what the key then gets.
+
+The order of the checks and their statuses are those of Mbed TLS 3.6 (``psa_start_key_creation``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from edgeroot.abi.key_attributes import LIFETIME_PERSISTENT, LIFETIME_VOLATILE, AbiKeyAttributes
+from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, UsageFlags
+from edgeroot.secure.partitions.crypto.names import is_user_id
+
+MAX_KEY_BITS: Final = 0xFFF8
+_VERIFY_DERIVATION: Final = 0x8000
+_USAGE: Final = _VERIFY_DERIVATION | sum(UsageFlags)
+
+
+class NewKey(NamedTuple):
+    """A key to be made: its attributes, with the usage that its flags imply, and its id, 0 for a volatile key."""
+
+    attributes: KeyAttributes
+    key_id: int
+
+
+def new_key(asked: AbiKeyAttributes) -> NewKey:
+    """INVALID_ARGUMENT for a lifetime, id or usage that no key has, NOT_SUPPORTED for a size beyond all bounds.
+
+    An id is heard only with the persistent lifetime.
+    """
+    attributes = asked.to_psa()
+    if asked.lifetime not in (LIFETIME_VOLATILE, LIFETIME_PERSISTENT):
+        # Other places than this partition there are none, and other kinds of persistence lose the id.
+        raise PsaError(PsaStatus.INVALID_ARGUMENT, f"there is no lifetime {asked.lifetime:#x}")
+    key_id = asked.key_id if asked.is_persistent else 0
+    if asked.is_persistent and not is_user_id(key_id):
+        raise PsaError(PsaStatus.INVALID_ARGUMENT, "a persistent key has an id from 1 to 0x3fffffff")
+    if asked.usage & ~_USAGE:
+        raise PsaError(PsaStatus.INVALID_ARGUMENT, "unknown usage flags")
+    if asked.key_bits > MAX_KEY_BITS:
+        raise PsaError(PsaStatus.NOT_SUPPORTED, f"a key of {asked.key_bits} bits")
+    return NewKey(replace(attributes, usage=attributes.usage.with_implied()), key_id)

@@ -1,0 +1,87 @@
+"""What a key may be used for, with the statuses that Mbed TLS gives."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from edgeroot.psa import Algorithm, KeyAttributes, PsaError, PsaStatus, UsageFlags
+from edgeroot.psa.policy import Violation, check_use, permits
+from edgeroot.secure.partitions.crypto.keys import LoadedKey
+
+# Plain numbers: they are looked up in every call.
+EXPORT: Final = int(UsageFlags.EXPORT)
+COPY: Final = int(UsageFlags.COPY)
+ENCRYPT: Final = int(UsageFlags.ENCRYPT)
+DECRYPT: Final = int(UsageFlags.DECRYPT)
+SIGN_MESSAGE: Final = int(UsageFlags.SIGN_MESSAGE)
+VERIFY_MESSAGE: Final = int(UsageFlags.VERIFY_MESSAGE)
+SIGN_HASH: Final = int(UsageFlags.SIGN_HASH)
+VERIFY_HASH: Final = int(UsageFlags.VERIFY_HASH)
+DERIVE: Final = int(UsageFlags.DERIVE)
+
+
+def require_usage(key: LoadedKey, usage: int) -> None:
+    """NOT_PERMITTED unless the key has this usage flag."""
+    if not int(key.attributes.usage) & usage:
+        raise PsaError(PsaStatus.NOT_PERMITTED, "the key's usage flags do not permit this")
+
+
+def require(key: LoadedKey, usage: int, algorithm: Algorithm) -> None:
+    """NOT_PERMITTED unless the policy permits this use; INVALID_ARGUMENT for an algorithm that cannot be asked for."""
+    if (usage, algorithm) in key.permitted:
+        return
+    violation = _check(key.attributes, UsageFlags(usage), algorithm)
+    if violation is not None:
+        raise _refused(violation, algorithm)
+    key.permitted.add((usage, algorithm))
+
+
+def require_derivation(key: LoadedKey, algorithm: Algorithm) -> None:
+    """As :func:`require` for the input of a key derivation, which also takes keys of types that can do nothing else."""
+    require_usage(key, DERIVE)
+    if not permits(key.attributes.algorithm, algorithm):
+        raise _refused(Violation.ALGORITHM, algorithm)
+
+
+def _check(attributes: KeyAttributes, usage: UsageFlags, algorithm: Algorithm) -> Violation | None:
+    violation = check_use(attributes, usage, algorithm)
+    policy = attributes.algorithm
+    if (
+        violation is Violation.ALGORITHM
+        and policy.is_raw_key_agreement
+        and algorithm.is_key_agreement
+        and algorithm.raw_key_agreement == policy
+    ):
+        # A key for an agreement may also be used for it with a derivation behind (PSA Crypto API 1.2, clause 10.9).
+        return check_use(attributes, usage, policy)
+    return violation
+
+
+def _refused(violation: Violation, algorithm: Algorithm) -> PsaError:
+    if violation is Violation.USAGE:
+        return PsaError(PsaStatus.NOT_PERMITTED, "the key's usage flags do not permit this")
+    if violation is Violation.ALGORITHM and algorithm != Algorithm.NONE and not algorithm.is_wildcard:
+        return PsaError(PsaStatus.NOT_PERMITTED, "the key's policy does not permit the algorithm")
+    return PsaError(PsaStatus.INVALID_ARGUMENT, "the algorithm does not fit the key")
+
+
+def intersection(source: KeyAttributes, wanted: KeyAttributes) -> KeyAttributes:
+    """The attributes of a copy: what both the source's policy and the wanted one permit.
+
+    INVALID_ARGUMENT if type or size are asked for and are others, or if no algorithm is left.
+    """
+    if wanted.key_type not in (0, source.key_type) or wanted.key_bits not in (0, source.key_bits):
+        raise PsaError(PsaStatus.INVALID_ARGUMENT, "a copy has its source's type and size")
+    return KeyAttributes(
+        source.key_type, source.key_bits, source.usage & wanted.usage, _common(source.algorithm, wanted.algorithm)
+    )
+
+
+def _common(one: Algorithm, other: Algorithm) -> Algorithm:
+    if one == other or permits(other, one):
+        return one
+    if permits(one, other):
+        return other
+    if Algorithm.NONE in (one, other):
+        return Algorithm.NONE
+    raise PsaError(PsaStatus.INVALID_ARGUMENT, "the copy's algorithm is not one that the source permits")
