@@ -1,0 +1,33 @@
+"""What the partition's two interfaces share in one context: the keys, the operations under way, and every handler."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+from edgeroot.abi.crypto import CryptoOpcode as Op
+from edgeroot.psa import PsaError, PsaStatus
+from edgeroot.secure.partitions.crypto.answers import Handlers
+from edgeroot.secure.partitions.crypto.asymmetric_operations import AsymmetricOperations
+from edgeroot.secure.partitions.crypto.key_operations import KeyOperations
+from edgeroot.secure.partitions.crypto.keys import KeyStore
+from edgeroot.secure.runtime.api import Caller
+
+
+class CryptoCore:
+    """The handlers by opcode, whatever the encoding."""
+
+    def __init__(self, keys: KeyStore) -> None:
+        self.handlers: Final[Handlers] = {
+            **KeyOperations(keys).handlers,
+            **AsymmetricOperations(keys).handlers,
+            Op.VERIFY_PKCS7_SIGNATURE: _no_pkcs7,
+            Op.GET_UEFI_PRIV_AUTH_VAR_FINGERPRINT: _no_pkcs7,
+        }
+
+    def channel_closed(self, caller: Caller) -> None:
+        """Forget the operations that were set up over a channel."""
+
+
+def _no_pkcs7(_caller: Caller, _request: object, _capacity_bytes: int) -> NoReturn:
+    # They serve the UEFI variables of a gateway that is not part of this secure world.
+    raise PsaError(PsaStatus.NOT_SUPPORTED, "PKCS#7")
