@@ -1,0 +1,1 @@
+"""The firmware update partition: the agent of DEN0118 over two banks of flash."""
