@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -44,13 +44,14 @@ ROOMS: Final[Mapping[str, Room]] = {
     "providers.software": _BACK_END,
     "providers.tpm": _BACK_END,
     "providers.pkcs11": _BACK_END,
-    "providers.trusted_services": _BACK_END,
+    "providers.trusted_services": replace(_BACK_END, knows=_BACK_END.knows | {"abi"}),
     "providers.secure_element": _BACK_END,
     "keystore": _room("psa", outside="cryptography", io=True),
     "auth": _room(outside="jwt cryptography"),
     "service": _room("wire psa providers keystore auth"),
-    "daemon": _room("service wire psa providers keystore auth sealing", outside="prometheus_client", io=True),
-    "secure": _room("psa abi engine evidence sealing", io=("platform", "spm")),
+    "confinement": _room(outside="pyseccomp", io=True),
+    "daemon": _room("service wire psa providers keystore auth sealing tee confinement", outside="prometheus_client", io=True),
+    "secure": _room("psa abi engine evidence sealing confinement", outside="cryptography", io=("platform", "spm", "runtime")),
     "update": _room("tee evidence", outside="cryptography", io=True),
     "verifier": _room("evidence psa", outside="cryptography", io=("server", "store")),
     "client": _room("wire psa", outside="cryptography", io=True),

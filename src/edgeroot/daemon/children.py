@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from edgeroot.daemon import hardening
+from edgeroot.confinement import process as hardening
 from edgeroot.daemon.control import ControlLine, Message, Order, Peer
 from edgeroot.daemon.logging import forget_waiting_lines
 

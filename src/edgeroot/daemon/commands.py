@@ -13,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from edgeroot.daemon.config import ServiceConfig
     from edgeroot.providers.api import ProviderType
+    from edgeroot.tee.places import WorldPlaces
 
 SECTION = "Run the service"  # the heading in the help of the command line
 
@@ -56,34 +57,87 @@ def serve(config_path: Path, *, check: bool) -> None:
     help="Where keys are kept. Default: edgeroot in the user's state directory (/var/lib for root).",
 )
 @click.option("--user", help="Started by root: the user to run as. Default: edgeroot or parsec, else an unused number.")
-def up(socket_path: Path | None, state_path: Path | None, user: str | None) -> None:
-    """Run the service without any configuration: software keys, Unix peer credentials, one socket.
+@click.option(
+    "--world-state",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the secure world keeps its secrets. Default: edgeroot-secure-world beside the keys' usual place.",
+)
+@click.option(
+    "--world-runtime",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the secure world's socket is. Default: edgeroot-secure-world in the runtime directory.",
+)
+@click.option("--strict", is_flag=True, help="Refuse to start unless every measure of isolation is in force.")
+@click.option("--software-only", is_flag=True, help="Do without the secure world: keys lie in the service.")
+def up(
+    socket_path: Path | None,
+    state_path: Path | None,
+    user: str | None,
+    world_state: Path | None,
+    world_runtime: Path | None,
+    *,
+    strict: bool,
+    software_only: bool,
+) -> None:
+    """Run the service without any configuration: an emulated secure world for the keys, one socket.
 
-    Started by root it gives up root at once and runs as a service user.
+    Keys are made in the secure world (provider 4, the default) unless a client asks for the software provider (1).
+    Callers are told apart by their Unix user ids. Started by root, the service gives up root at once and runs as a
+    service user; of the secure world only the partition manager stays root.
     """
     from edgeroot.daemon import places
     from edgeroot.daemon.config import default_config
+    from edgeroot.tee.places import WorldPlaces, choose_world
 
     try:
         chosen = places.choose(socket_path, state_path)
     except places.PlaceError as error:
         raise click.ClickException(str(error)) from error
+    usual = choose_world(os.environ, is_root=os.geteuid() == 0)
+    if not software_only and usual is None and (world_state is None or world_runtime is None):
+        raise click.ClickException("XDG_RUNTIME_DIR is not set: say with --world-state and --world-runtime where to be")
+    world = None
+    if not software_only:
+        world = WorldPlaces(world_state or usual.state, world_runtime or usual.runtime)  # type: ignore[union-attr] # checked above
+        world = WorldPlaces(world.state.absolute(), world.runtime.absolute())
 
     def prepare() -> None:
         try:
+            places.make(chosen)
             if os.geteuid() == 0:
-                places.become_service_user(chosen, user)
+                service = places.service_user(chosen, user)
+                _start_world(world, service[0], strict=strict)
+                places.become(chosen, service)
             else:
-                places.make(chosen)
+                _start_world(world, os.geteuid(), strict=strict)
         except places.PlaceError as error:
             raise click.ClickException(str(error)) from error
         click.echo(f"export PARSEC_SERVICE_ENDPOINT=unix:{chosen.socket}")
         sys.stdout.flush()
 
     def load(types: dict[str, ProviderType]) -> ServiceConfig:
-        return default_config(socket_path=chosen.socket, store_path=chosen.state / "keys.sqlite3", provider_types=types)
+        return default_config(
+            socket_path=chosen.socket,
+            store_path=chosen.state / "keys.sqlite3",
+            provider_types=types,
+            world_socket=None if world is None else world.socket,
+        )
 
     _run(load, prepare=prepare)
+
+
+_worlds: list[object] = []  # what ends with this process, and not before
+
+
+def _start_world(world: WorldPlaces | None, user_id: int, *, strict: bool) -> None:
+    from edgeroot.daemon.world import WorldError, keep_world
+
+    if world is None:
+        return
+    try:
+        _worlds.append(keep_world(world, users=[user_id], strict=strict))
+    except WorldError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _run(

@@ -53,6 +53,7 @@ _MAX_COUNT: Final = 2**31 - 1
 _MAX_WORKERS: Final = 1024
 _MAX_PORT: Final = 65535
 _DEFAULT_CONFIG_TIMEOUT_S: Final = 5.0
+_DEFAULT_MANAGER: Final = "sqlite-manager"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,15 +202,24 @@ def parse_config(
 
 
 def default_config(
-    *, socket_path: Path, store_path: Path, provider_types: Mapping[str, ProviderType], host: Host | None = None
+    *,
+    socket_path: Path,
+    store_path: Path,
+    provider_types: Mapping[str, ProviderType],
+    world_socket: Path | None = None,
+    host: Host | None = None,
 ) -> ServiceConfig:
-    """What runs without a configuration: one listener for Unix peer credentials, the software provider.
+    """What runs without a configuration: one listener for Unix peer credentials, and the software provider.
 
-    ``store_path`` is used like a ``sqlite_db_path``.
+    ``store_path`` is used like a ``sqlite_db_path``. With ``world_socket``, the emulated secure world's, its provider
+    stands before the software provider, so that clients choose it.
     """
     host = host or Host.current()
-    software = provider_types["MbedCrypto"]
     peer_credentials = AuthenticatorConfig("UnixPeerCredentials", AUTHENTICATORS["UnixPeerCredentials"]().auth_type)
+    providers = [_default_provider(provider_types["MbedCrypto"])]
+    if world_socket is not None:
+        world = _default_provider(provider_types["TrustedService"], socket_path=world_socket)
+        providers.insert(0, world)
     return ServiceConfig(
         core=CoreConfig(thread_pool_size=host.cpu_count),
         listeners=(
@@ -220,16 +230,19 @@ def default_config(
             ),
         ),
         authenticators=(peer_credentials,),
-        key_managers=(KeyManagerConfig("sqlite-manager", "SQLite", host.directory / store_path),),
-        providers=(
-            ProviderConfig(
-                software.default_name,
-                software.provider_type,
-                UPSTREAM_PROVIDER_IDS["MbedCrypto"],
-                "sqlite-manager",
-                software.settings(),
-            ),
-        ),
+        key_managers=(KeyManagerConfig(_DEFAULT_MANAGER, "SQLite", host.directory / store_path),),
+        providers=tuple(providers),
+    )
+
+
+def _default_provider(provider_type: ProviderType, **settings: Path) -> ProviderConfig:
+    name = provider_type.provider_type
+    return ProviderConfig(
+        provider_type.default_name,
+        name,
+        UPSTREAM_PROVIDER_IDS[name],
+        _DEFAULT_MANAGER,
+        provider_type.settings(**settings),
     )
 
 

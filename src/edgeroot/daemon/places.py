@@ -49,10 +49,9 @@ def make(places: Places) -> None:
         raise PlaceError(f"cannot make {error.filename}: {error.strerror}") from error
 
 
-def become_service_user(places: Places, name: str | None) -> None:
-    """As root: make the places, hand them to the service user, and be that user from now on."""
-    make(places)
-    uid, gid = _service_user(places, name)
+def become(places: Places, user: tuple[int, int]) -> None:
+    """As root: hand the places to this user and group, and be that user from now on."""
+    uid, gid = user
     try:
         for path in (places.state, places.socket.parent):
             _hand_over(path, uid, gid)
@@ -63,7 +62,8 @@ def become_service_user(places: Places, name: str | None) -> None:
         raise PlaceError(f"cannot become user {uid}: {error.strerror}") from error
 
 
-def _service_user(places: Places, name: str | None) -> tuple[int, int]:
+def service_user(places: Places, name: str | None) -> tuple[int, int]:
+    """User and group for the service whose places these are. PlaceError for a user who is not there, or is root."""
     owner = places.state.stat()
     if name is None and owner.st_uid != 0:
         return owner.st_uid, owner.st_gid  # whoever had the keys last time has them this time

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from edgeroot.daemon import hardening
+from edgeroot.confinement import process as hardening
 from edgeroot.daemon.activation import ActivationError, inherited_sockets, match_listeners
 from edgeroot.daemon.assembly import StartError, provider_types
 from edgeroot.daemon.config import ConfigError, ServiceConfig

@@ -18,3 +18,13 @@ from edgeroot.engine.keys import import_material as import_material
 from edgeroot.engine.keys import load as load
 from edgeroot.engine.keys import random as random
 from edgeroot.engine.keys import rows as rows
+from edgeroot.engine.multipart import AeadOperation as AeadOperation
+from edgeroot.engine.multipart import CipherOperation as CipherOperation
+from edgeroot.engine.multipart import HashOperation as HashOperation
+from edgeroot.engine.multipart import KeyDerivationOperation as KeyDerivationOperation
+from edgeroot.engine.multipart import MacOperation as MacOperation
+from edgeroot.engine.multipart import aead_setup as aead_setup
+from edgeroot.engine.multipart import cipher_setup as cipher_setup
+from edgeroot.engine.multipart import hash_setup as hash_setup
+from edgeroot.engine.multipart import key_derivation_setup as key_derivation_setup
+from edgeroot.engine.multipart import mac_setup as mac_setup

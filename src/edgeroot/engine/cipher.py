@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.decrepit.ciphers.algorithms import ARC4, Camellia, TripleDES
 from cryptography.hazmat.decrepit.ciphers.modes import CFB, OFB
-from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher
+from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES, ChaCha20
 from cryptography.hazmat.primitives.ciphers.modes import (
     CBC,
@@ -24,13 +24,13 @@ from cryptography.hazmat.primitives.ciphers.modes import (
     ModeWithNonce,
     ModeWithTweak,
 )
-from cryptography.hazmat.primitives.padding import PKCS7
+from cryptography.hazmat.primitives.padding import PKCS7, PaddingContext
 
 from edgeroot.engine.aead import Aead, open_aead
 from edgeroot.engine.aead import rows as aead_rows
 from edgeroot.engine.errors import invalid_argument, invalid_signature, not_supported
 from edgeroot.engine.key import EngineKey, Row
-from edgeroot.engine.mac import block_cipher_mac, compare, with_truncations
+from edgeroot.engine.mac import MacStream, block_cipher_mac, compare, with_truncations
 from edgeroot.psa import Algorithm, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 
 _CHACHA20_NONCE_BYTES: Final = 12
@@ -123,10 +123,42 @@ class CipherKey(EngineKey):
         except ValueError as error:
             raise PsaError(PsaStatus.INVALID_PADDING) from error
 
+    @property
+    def material(self) -> Secret:
+        return self._material
+
+    def check_aead(self, alg: Algorithm) -> None:
+        """INVALID_ARGUMENT or NOT_SUPPORTED unless the algorithm works with this key."""
+        if alg not in self._aeads:
+            self._open(alg)
+
+    def check_nonce(self, alg: Algorithm, nonce: bytes, plaintext_bytes: int) -> None:
+        """INVALID_ARGUMENT or NOT_SUPPORTED unless the algorithm takes a nonce like this one."""
+        (self._aeads.get(alg) or self._open(alg)).check(nonce, plaintext_bytes)
+
+    def iv_bytes(self, alg: Algorithm) -> int:
+        """The length of the IV; INVALID_ARGUMENT or NOT_SUPPORTED unless the key works with this algorithm."""
+        return self._iv_bytes(alg)
+
+    def stream(self, alg: Algorithm, iv: bytes, *, encrypt: bool) -> BlockStream:
+        """The algorithm with this IV, ready for data."""
+        context = self._context(alg, iv, encrypt=encrypt)
+        block_bytes = self.attributes.key_type.block_size_bytes
+        if alg == Algorithm.CBC_PKCS7:
+            padding = PKCS7(8 * block_bytes)
+            return _EncryptPadded(context, padding.padder()) if encrypt else _DecryptPadded(context, padding.unpadder())
+        return BlockStream(context, whole_blocks_of_bytes=block_bytes if alg in _WHOLE_BLOCKS else 1, alg=alg)
+
     def mac_compute(self, alg: Algorithm, data: bytes) -> bytes:
+        context = self.mac_context(alg)
+        context.update(data)
+        return context.finalize()
+
+    def mac_context(self, alg: Algorithm) -> MacStream:
+        """The MAC with this key, ready for data."""
         if self._algorithm is None or not alg.is_block_cipher_mac or self.attributes.key_bits == _XTS_ONLY_BITS:
             raise self._mismatch(f"compute a MAC with {alg!r}")
-        return block_cipher_mac(self._algorithm, alg, data)
+        return block_cipher_mac(self._algorithm, alg)
 
     def mac_verify(self, alg: Algorithm, data: bytes, mac: bytes) -> None:
         compare(self.mac_compute(alg, data), mac)
@@ -158,6 +190,10 @@ class CipherKey(EngineKey):
             raise invalid_argument(f"{alg!r} takes one block of {block_bytes} bytes at least")
 
     def _run(self, alg: Algorithm, iv: bytes, data: bytes, *, encrypt: bool) -> bytes:
+        context = self._context(alg, iv, encrypt=encrypt)
+        return context.update(data) + context.finalize()
+
+    def _context(self, alg: Algorithm, iv: bytes, *, encrypt: bool) -> CipherContext:
         cipher: Cipher[_Mode]
         if self._algorithm is not None:
             cipher = Cipher(self._algorithm, _MODES[alg](iv))
@@ -166,11 +202,63 @@ class CipherKey(EngineKey):
         else:
             cipher = Cipher(ARC4(self._material), None)
         try:
-            context = cipher.encryptor() if encrypt else cipher.decryptor()
+            return cipher.encryptor() if encrypt else cipher.decryptor()
         except ValueError as error:
             # XTS refuses a key whose halves are equal.
             raise invalid_argument(f"the key cannot be used with {alg!r}") from error
-        return context.update(data) + context.finalize()
+
+
+class BlockStream:
+    """Data through a cipher as it comes."""
+
+    def __init__(self, context: CipherContext, *, whole_blocks_of_bytes: int, alg: Algorithm) -> None:
+        self._context = context
+        self._block_bytes = whole_blocks_of_bytes
+        self._alg = alg
+        self._length_bytes = 0
+
+    def update(self, data: bytes) -> bytes:
+        self._length_bytes += len(data)
+        return self._context.update(data)
+
+    def finalize(self) -> bytes:
+        if self._length_bytes % self._block_bytes:
+            raise invalid_argument(f"{self._alg!r} takes whole blocks of {self._block_bytes} bytes")
+        return self._context.finalize()
+
+
+class _EncryptPadded(BlockStream):
+    def __init__(self, context: CipherContext, padder: PaddingContext) -> None:
+        super().__init__(context, whole_blocks_of_bytes=1, alg=Algorithm.CBC_PKCS7)
+        self._padder = padder
+
+    def update(self, data: bytes) -> bytes:
+        return self._context.update(self._padder.update(data))
+
+    def finalize(self) -> bytes:
+        return self._context.update(self._padder.finalize()) + self._context.finalize()
+
+
+class _DecryptPadded(BlockStream):
+    def __init__(self, context: CipherContext, unpadder: PaddingContext) -> None:
+        super().__init__(context, whole_blocks_of_bytes=1, alg=Algorithm.CBC_PKCS7)
+        self._unpadder = unpadder
+
+    def update(self, data: bytes) -> bytes:
+        self._length_bytes += len(data)
+        return self._unpadder.update(self._context.update(data))
+
+    def finalize(self) -> bytes:
+        try:
+            rest = self._context.finalize()
+        except ValueError as error:
+            raise invalid_argument("the ciphertext is not made of whole blocks") from error
+        if not self._length_bytes:
+            raise invalid_argument("the ciphertext is not made of whole blocks")
+        try:
+            return self._unpadder.update(rest) + self._unpadder.finalize()
+        except ValueError as error:
+            raise PsaError(PsaStatus.INVALID_PADDING) from error
 
 
 def _mode_bits(key_type: KeyType, alg: Algorithm) -> tuple[int, ...]:

@@ -13,5 +13,9 @@ def not_supported(detail: str) -> PsaError:
     return PsaError(PsaStatus.NOT_SUPPORTED, detail)
 
 
+def bad_state(detail: str) -> PsaError:
+    return PsaError(PsaStatus.BAD_STATE, detail)
+
+
 def invalid_signature() -> PsaError:
     return PsaError(PsaStatus.INVALID_SIGNATURE)

@@ -24,13 +24,54 @@ _SHORTEST_BYTES: Final = 4
 _LONGEST_TRUNCATION_BYTES: Final = 63
 
 
-def _cut(alg: Algorithm, mac: bytes) -> bytes:
-    length_bytes = alg.mac_length_bytes or len(mac)
-    if length_bytes > len(mac):
+def _cut_bytes(alg: Algorithm, full_bytes: int) -> int:
+    """How much of a MAC of full length is left."""
+    length_bytes = alg.mac_length_bytes or full_bytes
+    if length_bytes > full_bytes:
         raise invalid_argument(f"{alg!r} is longer than the MAC itself")
     if length_bytes < _SHORTEST_BYTES:
         raise not_supported(f"a MAC of {length_bytes} bytes")
-    return mac[:length_bytes]
+    return length_bytes
+
+
+class MacStream:
+    """A MAC of what it is fed, cut to the algorithm's length."""
+
+    __slots__ = ("_alg", "_context")
+
+    def __init__(self, context: hmac.HMAC | CMAC | CbcMac, alg: Algorithm) -> None:
+        self._context = context
+        self._alg = alg
+
+    def update(self, data: bytes) -> None:
+        self._context.update(data)
+
+    def finalize(self) -> bytes:
+        mac = self._context.finalize()
+        return mac[: _cut_bytes(self._alg, len(mac))]
+
+
+class CbcMac:
+    """MAC algorithm 1 of ISO/IEC 9797-1 with padding method 1."""
+
+    __slots__ = ("_block_bytes", "_encryptor", "_last", "_length_bytes")
+
+    def __init__(self, algorithm: BlockCipherAlgorithm) -> None:
+        self._block_bytes = algorithm.block_size // 8
+        self._encryptor = Cipher(algorithm, modes.CBC(bytes(self._block_bytes))).encryptor()
+        self._last = b""
+        self._length_bytes = 0
+
+    def update(self, data: bytes) -> None:
+        self._length_bytes += len(data)
+        self._last = (self._last + self._encryptor.update(data))[-self._block_bytes :]
+
+    def finalize(self) -> bytes:
+        # Zero bytes fill the last block, and empty data is one block of zeros.
+        missing = -self._length_bytes % self._block_bytes if self._length_bytes else self._block_bytes
+        self.update(bytes(missing))
+        self._encryptor.finalize()
+        return self._last
 
 
 def compare(computed: bytes, mac: bytes) -> None:
@@ -49,34 +90,36 @@ class HmacKey(EngineKey):
         self._material = material
 
     def mac_compute(self, alg: Algorithm, data: bytes) -> bytes:
+        context = self.mac_context(alg)
+        context.update(data)
+        return context.finalize()
+
+    def mac_context(self, alg: Algorithm) -> MacStream:
+        """The algorithm with this key, ready for data."""
         hash_alg = alg.hash
         if not alg.is_hmac or hash_alg is None or hash_alg is Hash.ANY:
             raise self._mismatch(f"compute a MAC with {alg!r}")
         algorithm = HASHES.get(hash_alg)
         if algorithm is None:
             raise not_supported(f"hash algorithm {hash_alg.name}")
-        context = hmac.HMAC(self._material, algorithm)
-        context.update(data)
-        return _cut(alg, context.finalize())
+        _cut_bytes(alg, hash_alg.length_bytes)
+        return MacStream(hmac.HMAC(self._material, algorithm), alg)
 
     def mac_verify(self, alg: Algorithm, data: bytes, mac: bytes) -> None:
         compare(self.mac_compute(alg, data), mac)
 
 
-def block_cipher_mac(algorithm: BlockCipherAlgorithm, alg: Algorithm, data: bytes) -> bytes:
+def block_cipher_mac(algorithm: BlockCipherAlgorithm, alg: Algorithm) -> MacStream:
     """CMAC or CBC-MAC with this block cipher; INVALID_ARGUMENT for any other algorithm."""
     match alg.full_length_mac:
         case Algorithm.CMAC:
-            context = CMAC(algorithm)
-            context.update(data)
-            return _cut(alg, context.finalize())
+            context: CMAC | CbcMac = CMAC(algorithm)
         case Algorithm.CBC_MAC:
-            block_bytes = algorithm.block_size // 8
-            padded = data.ljust(max(block_bytes, -(-len(data) // block_bytes) * block_bytes), b"\0")
-            encryptor = Cipher(algorithm, modes.CBC(bytes(block_bytes))).encryptor()
-            return _cut(alg, (encryptor.update(padded) + encryptor.finalize())[-block_bytes:])
+            context = CbcMac(algorithm)
         case _:
             raise invalid_argument(f"{alg!r} is no MAC of a block cipher")
+    _cut_bytes(alg, algorithm.block_size // 8)
+    return MacStream(context, alg)
 
 
 def with_truncations(alg: Algorithm, length_bytes: int) -> frozenset[Algorithm]:

@@ -41,9 +41,12 @@ def generate(attributes: KeyAttributes) -> Secret:
     """Random bytes; a DES key gets the parity bits that its format asks for."""
     _check_bits(attributes.key_type, attributes.key_bits)
     material = os.urandom(attributes.key_bits // 8)
-    if attributes.key_type == KeyType.DES:
-        material = bytes(byte & 0xFE | 1 - (byte >> 1).bit_count() % 2 for byte in material)
-    return Secret(material)
+    return with_parity(material) if attributes.key_type == KeyType.DES else Secret(material)
+
+
+def with_parity(material: bytes) -> Secret:
+    """A DES key with its parity bits right."""
+    return Secret(bytes(byte & 0xFE | 1 - (byte >> 1).bit_count() % 2 for byte in material))
 
 
 def import_material(attributes: KeyAttributes, data: bytes) -> tuple[int, Secret]:

@@ -9,6 +9,9 @@ class PsaStatus(IntEnum):
     """``psa_status_t``: zero is success, negative numbers are errors."""
 
     SUCCESS = 0
+    PROGRAMMER_ERROR = -129
+    CONNECTION_REFUSED = -130
+    CONNECTION_BUSY = -131
     GENERIC_ERROR = -132
     NOT_PERMITTED = -133
     NOT_SUPPORTED = -134
@@ -21,6 +24,7 @@ class PsaStatus(IntEnum):
     INSUFFICIENT_MEMORY = -141
     INSUFFICIENT_STORAGE = -142
     INSUFFICIENT_DATA = -143
+    SERVICE_FAILURE = -144
     COMMUNICATION_FAILURE = -145
     STORAGE_FAILURE = -146
     HARDWARE_FAILURE = -147

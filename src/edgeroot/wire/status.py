@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 from edgeroot.psa.status import PsaStatus
 
@@ -59,13 +60,17 @@ class ResponseStatus(IntEnum):
 
     @classmethod
     def from_psa(cls, status: PsaStatus) -> ResponseStatus:
-        """The wire's number for a PSA status (0 stays 0)."""
-        return cls(_PSA_BASE - status) if status else cls.SUCCESS
+        """The wire's number for a PSA status (0 stays 0); a generic error for one that the wire has no number for."""
+        number = _PSA_BASE - status if status else 0
+        return cls(number) if number in _NUMBERS else cls.PSA_ERROR_GENERIC_ERROR
 
     @property
     def display_name(self) -> str:
         """The name that upstream's documentation and tools use, such as ``PsaErrorDoesNotExist``."""
         return "".join(part.capitalize() for part in self.name.split("_"))
+
+
+_NUMBERS: Final = frozenset(ResponseStatus)
 
 
 class WireError(Exception):

@@ -237,7 +237,7 @@ def test_remote_provider_is_never_called_here() -> None:
 
     elsewhere = BackEnd()
     harness = Harness(Untouchable(), remote=True)
-    harness.executor._providers = [elsewhere]  # the host process has a provider of its own
+    harness.executor._providers = {0: elsewhere}  # the host process has a provider of its own
     for operation in (GENERATE, SIGN, ops.PsaGenerateRandom(8), DESTROY):
         assert harness.status(operation) is Status.SUCCESS
     assert elsewhere.calls == ["create", "load", "sign_hash", "destroy"]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import ClassVar
-from uuid import UUID
 
 from edgeroot.abi import attestation as abi
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
-from edgeroot.abi.services import ATTESTATION
+from edgeroot.abi.services import ATTESTATION, ATTESTATION_RFC9783
 from edgeroot.evidence import Profile
 from edgeroot.psa import PsaError, PsaStatus, Secret
 from edgeroot.secure.partitions.attestation.attester import Attester
@@ -59,7 +58,7 @@ class LegacyAttestationService(_AttestationService):
 class Rfc9783AttestationService(_AttestationService):
     """The same with RFC 9783's tokens, under a UUID of our own: no other implementation has this service."""
 
-    uuid = UUID("7a9f9f46-d85c-4eb2-99b6-03c67f6a6b9b")
+    uuid = ATTESTATION_RFC9783
     profile = Profile.RFC9783
 
 

@@ -6,6 +6,7 @@ import ctypes
 import os
 import resource
 import signal
+from collections.abc import Collection
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -38,6 +39,28 @@ def lock_memory() -> bool:
         return False
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     return bool(_libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) == 0)
+
+
+def limit_resources(*, processes: int, descriptors: int, file_bytes: int) -> None:
+    """Bound what this process and its children may take; limits that are lower already stay."""
+    wanted = (
+        (resource.RLIMIT_NPROC, processes),
+        (resource.RLIMIT_NOFILE, descriptors),
+        (resource.RLIMIT_FSIZE, file_bytes),
+    )
+    for kind, limit in wanted:
+        hard = resource.getrlimit(kind)[1]
+        bound = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (bound, bound))
+
+
+def close_descriptors(kept: Collection[int]) -> None:
+    """Close everything but standard input, output, error, and these."""
+    begin = 3
+    for descriptor in sorted(descriptor for descriptor in kept if descriptor >= begin):
+        os.closerange(begin, descriptor)
+        begin = descriptor + 1
+    os.closerange(begin, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def raise_descriptor_limit() -> int:

@@ -1,0 +1,268 @@
+"""Ways to a service of the secure world: calls that wait, and for loops a link with one channel and a few buffers.
+
+On a link each call under way has a buffer to itself; what finds none waits in turn by user. Slow calls get half of the
+buffers at most, so that the others never wait for one of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from edgeroot.abi.ts_rpc import Call, call_request
+from edgeroot.providers.api import BackEndAnswer, BackEndCall, Link
+from edgeroot.providers.trusted_services.errors import failed
+from edgeroot.psa import PsaError, PsaStatus
+from edgeroot.tee.api import Session, TeeBusyError, TeeError, TeeRefusedError, Transport
+from edgeroot.tee.places import world_socket
+from edgeroot.tee.transports.emulated import Channel, EmulatedTransport, SharedBuffer, service_result
+
+_FIRST_PAUSE_S: Final = 0.001
+_LONGEST_PAUSE_S: Final = 0.6  # so that all of them are about a second
+_RECONNECT_S: Final = 0.05
+_SETUP_S: Final = 0.25  # for each of the few messages that a new channel begins with
+
+
+def usual_socket() -> Path:
+    """The emulated world's socket, as the environment and this process's user say it."""
+    return world_socket(os.environ, is_root=os.geteuid() == 0)
+
+
+def cores() -> int:
+    """How many cores this process may use, and so how many processes share the slots of its user."""
+    return len(os.sched_getaffinity(0))
+
+
+class _NoLink(Link):
+    """Where calls are driven by :class:`SessionCaller`, which looks at no link."""
+
+    def fileno(self) -> int:
+        return -1
+
+    def submit(self, number: int, user: object, call: BackEndCall) -> BackEndAnswer | None:
+        raise NotImplementedError
+
+    def forget(self, number: int) -> None:
+        raise NotImplementedError
+
+    def collect(self) -> list[tuple[int, BackEndAnswer]]:
+        return []
+
+
+NO_LINK: Final = _NoLink()
+
+
+class SessionCaller:
+    """Calls that wait for their answer. It connects at the first call, and again after one that failed."""
+
+    def __init__(self, open_transport: Callable[[], Transport], service: UUID, *, buffer_bytes: int) -> None:
+        self._open_transport = open_transport
+        self._service = service
+        self._buffer_bytes = buffer_bytes
+        self._transport: Transport | None = None
+        self._session: Session | None = None
+        self._process_id = 0
+
+    def check(self) -> None:
+        """PsaError COMMUNICATION_FAILURE if the service is not there."""
+        try:
+            self._connected()
+        except TeeError as error:
+            raise PsaError(PsaStatus.COMMUNICATION_FAILURE, str(error)) from error
+        finally:
+            self.close()  # what is forked from this process must not have this connection
+
+    def call(self, call: BackEndCall) -> BackEndAnswer:
+        """BUSY is tried again, with longer and longer breaks."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return BackEndAnswer(*self._connected().call(call.opcode, call.request))
+            except ValueError:
+                return BackEndAnswer(error=PsaError(PsaStatus.INSUFFICIENT_MEMORY, "the request is too long"))
+            except TeeRefusedError as error:
+                return failed(error)
+            except TeeBusyError as error:
+                if pause_s > _LONGEST_PAUSE_S:
+                    return failed(error)
+                sleep(pause_s)
+                pause_s *= 2
+            except TeeError as error:
+                self.close()
+                return failed(error)
+
+    def close(self) -> None:
+        """Disconnect; the next call connects again."""
+        if self._session is not None:
+            self._session.close()
+        if self._transport is not None:
+            self._transport.close()
+        self._session = self._transport = None
+
+    def _connected(self) -> Session:
+        if self._process_id != os.getpid():
+            # Forked: the connection is the parent's, and so are the buffers behind it.
+            self._session = self._transport = None
+            self._process_id = os.getpid()
+        if self._session is None:
+            self._transport = self._open_transport()
+            self._session = self._transport.open_session(self._service, buffer_bytes=self._buffer_bytes)
+        return self._session
+
+
+class _Queued(NamedTuple):
+    number: int
+    call: BackEndCall
+
+
+class ChannelLink(Link):
+    """Calls to one service. ``buffers`` is how many may be under way at once."""
+
+    def __init__(self, path: Path, service: UUID, *, buffers: int, buffer_bytes: int) -> None:
+        self._path = path
+        self._service = service
+        self._buffer_count = buffers
+        self._slow_limit = max(1, buffers // 2)
+        self._buffer_bytes = buffer_bytes
+        self._transport: EmulatedTransport | None = None
+        self._channel: Channel | None = None
+        self._interface = 0
+        self._free: list[SharedBuffer] = []
+        self._busy: dict[int, tuple[BackEndCall, SharedBuffer]] = {}
+        self._slow = 0
+        self._waiting: OrderedDict[object, deque[_Queued]] = OrderedDict()
+        self._slow_waiting: OrderedDict[object, deque[_Queued]] = OrderedDict()
+        self._forgotten: set[int] = set()
+        self._next_try_s = 0.0
+
+    def fileno(self) -> int:
+        return -1 if self._channel is None else self._channel.fileno()
+
+    def submit(self, number: int, user: object, call: BackEndCall) -> BackEndAnswer | None:
+        if self._channel is None:
+            failure = self._connect()
+            if failure is not None:
+                return failure
+        if self._free and not self._waiting and not (call.slow and self._slow >= self._slow_limit):
+            return self._send(number, call)
+        queues = self._slow_waiting if call.slow else self._waiting
+        queues.setdefault(user, deque()).append(_Queued(number, call))
+        return None
+
+    def forget(self, number: int) -> None:
+        self._forgotten.add(number)
+
+    def collect(self) -> list[tuple[int, BackEndAnswer]]:
+        channel = self._channel
+        answers: list[tuple[int, BackEndAnswer]] = []
+        try:
+            # One datagram for each poll would do; a second look costs less than another turn of the loop.
+            while channel is not None and (arrived := channel.collect()) is not None:
+                number, words = arrived
+                call, buffer = self._busy.pop(number)
+                self._slow -= call.slow
+                self._free.append(buffer)
+                if number in self._forgotten:
+                    self._forgotten.discard(number)
+                elif isinstance(words, TeeError):
+                    answers.append((number, failed(words)))
+                else:
+                    answers.append((number, _answer_of(words, buffer)))
+                if not self._busy:
+                    break
+        except TeeError as error:
+            return answers + self._lose(error)
+        return answers + self._dispatch()
+
+    def _send(self, number: int, call: BackEndCall) -> BackEndAnswer | None:
+        channel = self._channel
+        assert channel is not None
+        request = call.request
+        buffer = self._free.pop()
+        size_bytes = len(request)
+        if size_bytes > buffer.size_bytes:
+            self._free.append(buffer)
+            return BackEndAnswer(error=PsaError(PsaStatus.INSUFFICIENT_MEMORY, "the request is longer than the buffer"))
+        buffer.map[:size_bytes] = request
+        try:
+            channel.post(number, call_request(Call(self._interface, call.opcode, buffer.handle, size_bytes)))
+        except TeeError as error:
+            self._free.append(buffer)
+            return failed(error)
+        self._busy[number] = call, buffer
+        self._slow += call.slow
+        return None
+
+    def _dispatch(self) -> list[tuple[int, BackEndAnswer]]:
+        """Send what waits, as far as there are buffers."""
+        failures = []
+        while self._free:
+            if self._waiting:
+                queues = self._waiting
+            elif self._slow_waiting and self._slow < self._slow_limit:
+                queues = self._slow_waiting
+            else:
+                break
+            user, queue = queues.popitem(last=False)
+            number, call = queue.popleft()
+            if queue:
+                queues[user] = queue  # behind the others: their turn comes first
+            if number in self._forgotten:
+                self._forgotten.discard(number)
+                continue
+            failure = self._send(number, call)
+            if failure is not None:
+                failures.append((number, failure))
+        return failures
+
+    def _connect(self) -> BackEndAnswer | None:
+        now = monotonic()
+        if now < self._next_try_s:
+            return failed(TeeError("the secure world was not there a moment ago"))
+        self._next_try_s = now + _RECONNECT_S
+        transport: EmulatedTransport | None = None
+        try:
+            transport = EmulatedTransport(self._path, start_timeout_s=0.0)
+            channel, self._interface = transport.find(self._service, timeout_s=_SETUP_S)
+            self._free = [channel.share(self._buffer_bytes, timeout_s=_SETUP_S) for _ in range(self._buffer_count)]
+        except TeeError as error:
+            if transport is not None:
+                transport.close()
+            return failed(error)
+        self._transport, self._channel = transport, channel
+        self.connections += 1
+        return None
+
+    def _lose(self, error: TeeError) -> list[tuple[int, BackEndAnswer]]:
+        """The partition has ended: nobody knows what it did of the calls that it had; the others never reached it."""
+        assert self._channel is not None
+        assert self._transport is not None
+        self._channel.close()
+        self._transport.close()
+        self._channel = self._transport = None
+        failures = [(number, failed(error)) for number in self._busy]
+        for queues in (self._waiting, self._slow_waiting):
+            failures += [(queued.number, failed(error)) for queue in queues.values() for queued in queue]
+            queues.clear()
+        for _call, buffer in self._busy.values():
+            buffer.close()
+        for buffer in self._free:
+            buffer.close()
+        self._busy.clear()
+        self._free.clear()
+        self._slow = 0
+        kept = [(number, answer) for number, answer in failures if number not in self._forgotten]
+        self._forgotten.clear()
+        return kept
+
+
+def _answer_of(words: tuple[int, int, int, int, int], buffer: SharedBuffer) -> BackEndAnswer:
+    try:
+        return BackEndAnswer(*service_result(words, buffer))
+    except TeeError as error:
+        return failed(error)

@@ -1,0 +1,200 @@
+"""The Trusted Services provider under the identity of upstream's, so that clients and configurations carry over.
+
+It has two ways to the secure world. To the emulated one every process of the service has channels of its own, and a
+worker takes the operations in steps. A device (Linux's TSTEE driver) is owned by one host process, because for the
+secure world all of Linux is one caller, and its few operation contexts are shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, TypeVar
+
+from edgeroot.abi.services import CRYPTO
+from edgeroot.providers.api import (
+    BackEndAnswer,
+    BackEndCall,
+    Capabilities,
+    Created,
+    LoadedKey,
+    Provider,
+    ProviderIdentity,
+    ProviderType,
+    Steps,
+)
+from edgeroot.providers.trusted_services.capabilities import capabilities
+from edgeroot.providers.trusted_services.native import NO_LINK, ChannelLink, SessionCaller, cores, usual_socket
+from edgeroot.providers.trusted_services.steps import TrustedServicesSteps
+from edgeroot.psa import Algorithm, Hash, KeyAttributes, PsaError, PsaStatus, Secret
+from edgeroot.tee.api import Transport
+from edgeroot.tee.transports.emulated import EmulatedTransport
+
+_T = TypeVar("_T")
+_BUFFER_BYTES: Final = 17 * 4096  # one record of 65,535 bytes and what stands before it
+_DEVICE_BUFFER_BYTES: Final = 8192  # what the reference's clients share, and so what every device takes
+_SLOTS: Final = 16  # regions that one user may share with one partition
+_SPARE_SLOTS: Final = 2  # for other processes of the service's user: the supervisor at start, a tool
+TRANSPORTS: Final = ("emulated", "device")
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedServicesSettings:
+    """The keys of the ``[[provider]]`` table.
+
+    ``transport`` is "emulated" or "device" (``/dev/teeN``). ``socket_path`` is the emulated world's manager; left out,
+    it is at its usual place.
+    """
+
+    transport: str = "emulated"
+    socket_path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.transport not in TRANSPORTS:
+            raise ValueError(f'transport must be "emulated" or "device", not "{self.transport}"')
+        if self.transport == "device" and self.socket_path is not None:
+            raise ValueError("socket_path is the emulated world's: leave it out with a device")
+
+
+class TrustedServicesProvider(Provider):
+    """Keys in the crypto partition."""
+
+    identity = ProviderIdentity(
+        provider_id=4,
+        uuid="71129441-508a-4da6-b6e8-7b98a777e4c0",
+        description=(
+            "Provider exposing functionality provided by the Trusted Service running in a Trusted Execution Environment"
+        ),
+        vendor="Arm",
+        version=(0, 1, 0),
+    )
+    keeps_keys: ClassVar[bool] = True
+
+    def __init__(self, open_transport: Callable[[], Transport], *, socket_path: Path | None, processes: int) -> None:
+        """``socket_path`` is the emulated world's, None for a device. ``processes`` share the slots of this user."""
+        self.needs_host = socket_path is None
+        self._socket_path = socket_path
+        self._buffers = max(1, (_SLOTS - _SPARE_SLOTS) // processes)
+        self._buffer_bytes = _DEVICE_BUFFER_BYTES if socket_path is None else _BUFFER_BYTES
+        self._caller = SessionCaller(open_transport, CRYPTO, buffer_bytes=self._buffer_bytes)
+        self._steps = TrustedServicesSteps(NO_LINK, capacity_bytes=self._buffer_bytes)
+
+    def start(self, state: bytes | None) -> bytes | None:
+        """See whether the secure world answers; COMMUNICATION_FAILURE if not."""
+        self._caller.check()
+        return None
+
+    def capabilities(self) -> Capabilities:
+        return capabilities()
+
+    def stepped(self) -> TrustedServicesSteps | None:
+        if self._socket_path is None:
+            return None
+        link = ChannelLink(self._socket_path, CRYPTO, buffers=self._buffers, buffer_bytes=self._buffer_bytes)
+        return TrustedServicesSteps(link, capacity_bytes=self._buffer_bytes)
+
+    def plan(self, attributes: KeyAttributes) -> bytes:
+        return self._run(self._steps.plan(attributes))
+
+    def create(self, reference: bytes | None, attributes: KeyAttributes, material: Secret | None) -> Created:
+        if reference is None:
+            raise PsaError(PsaStatus.INVALID_ARGUMENT, "a key of this provider needs a planned place")
+        return self._run(self._steps.create(reference, attributes, material))
+
+    def destroy(self, reference: bytes) -> None:
+        self._run(self._steps.destroy(reference))
+
+    def exists(self, reference: bytes) -> bool:
+        return self._run(self._steps.exists(reference))
+
+    def load(self, reference: bytes, attributes: KeyAttributes) -> LoadedKey:
+        return self._steps.load(reference, attributes)
+
+    def export_key(self, key: LoadedKey) -> Secret:
+        return self._run(self._steps.export_key(key))
+
+    def export_public_key(self, key: LoadedKey) -> bytes:
+        return self._run(self._steps.export_public_key(key))
+
+    def sign_hash(self, key: LoadedKey, alg: Algorithm, hash_value: bytes) -> bytes:
+        return self._run(self._steps.sign_hash(key, alg, hash_value))
+
+    def verify_hash(self, key: LoadedKey, alg: Algorithm, hash_value: bytes, signature: bytes) -> None:
+        self._run(self._steps.verify_hash(key, alg, hash_value, signature))
+
+    def sign_message(self, key: LoadedKey, alg: Algorithm, message: bytes) -> bytes:
+        return self._run(self._steps.sign_message(key, alg, message))
+
+    def verify_message(self, key: LoadedKey, alg: Algorithm, message: bytes, signature: bytes) -> None:
+        self._run(self._steps.verify_message(key, alg, message, signature))
+
+    def asymmetric_encrypt(self, key: LoadedKey, alg: Algorithm, plaintext: bytes, salt: bytes) -> bytes:
+        return self._run(self._steps.asymmetric_encrypt(key, alg, plaintext, salt))
+
+    def asymmetric_decrypt(self, key: LoadedKey, alg: Algorithm, ciphertext: bytes, salt: bytes) -> Secret:
+        return self._run(self._steps.asymmetric_decrypt(key, alg, ciphertext, salt))
+
+    def aead_encrypt(
+        self, key: LoadedKey, alg: Algorithm, *, nonce: bytes, additional_data: bytes, plaintext: bytes
+    ) -> bytes:
+        return self._run(
+            self._steps.aead_encrypt(key, alg, nonce=nonce, additional_data=additional_data, plaintext=plaintext)
+        )
+
+    def aead_decrypt(
+        self, key: LoadedKey, alg: Algorithm, *, nonce: bytes, additional_data: bytes, ciphertext: bytes
+    ) -> Secret:
+        return self._run(
+            self._steps.aead_decrypt(key, alg, nonce=nonce, additional_data=additional_data, ciphertext=ciphertext)
+        )
+
+    def cipher_encrypt(self, key: LoadedKey, alg: Algorithm, plaintext: bytes) -> bytes:
+        return self._run(self._steps.cipher_encrypt(key, alg, plaintext))
+
+    def cipher_decrypt(self, key: LoadedKey, alg: Algorithm, ciphertext: bytes) -> Secret:
+        return self._run(self._steps.cipher_decrypt(key, alg, ciphertext))
+
+    def mac_compute(self, key: LoadedKey, alg: Algorithm, data: bytes) -> bytes:
+        return self._run(self._steps.mac_compute(key, alg, data))
+
+    def mac_verify(self, key: LoadedKey, alg: Algorithm, data: bytes, mac: bytes) -> None:
+        self._run(self._steps.mac_verify(key, alg, data, mac))
+
+    def hash_compute(self, alg: Hash, data: bytes) -> bytes:
+        return self._run(self._steps.hash_compute(alg, data))
+
+    def hash_compare(self, alg: Hash, data: bytes, hash_value: bytes) -> None:
+        self._run(self._steps.hash_compare(alg, data, hash_value))
+
+    def raw_key_agreement(self, key: LoadedKey, alg: Algorithm, peer_key: bytes) -> Secret:
+        return self._run(self._steps.raw_key_agreement(key, alg, peer_key))
+
+    def generate_random(self, size_bytes: int) -> Secret:
+        return self._run(self._steps.generate_random(size_bytes))
+
+    def _run(self, steps: Steps[_T]) -> _T:
+        """Drive the steps, waiting for each answer."""
+        answer: BackEndAnswer | None = None
+        while True:
+            try:
+                call: BackEndCall = next(steps) if answer is None else steps.send(answer)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return] # what a generator returns has no type at run time
+            answer = self._caller.call(call)
+
+
+class TrustedServicesProviderType(ProviderType):
+    """``provider_type = "TrustedService"``."""
+
+    provider_type: ClassVar[str] = "TrustedService"
+    default_name: ClassVar[str] = "trusted-service-provider"
+    settings: ClassVar[type[Any]] = TrustedServicesSettings
+
+    def open(self, settings: TrustedServicesSettings, *, store_path: Path) -> TrustedServicesProvider:
+        if settings.transport == "device":
+            from edgeroot.tee.transports.tstee import TsteeTransport
+
+            return TrustedServicesProvider(TsteeTransport, socket_path=None, processes=1)
+        path = settings.socket_path or usual_socket()
+        return TrustedServicesProvider(lambda: EmulatedTransport(path), socket_path=path, processes=cores())

@@ -1,0 +1,1 @@
+"""The partitions: each folder is one, put together by its ``partition.create``."""

@@ -1,0 +1,1 @@
+"""The storage partition: PSA internal trusted storage and protected storage."""

@@ -1,0 +1,57 @@
+"""What the partition manager hands to a partition as it starts: through a memory file that only the two can see.
+
+Everything that a partition has to know comes from here; it reads no environment, no configuration and no other file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+from edgeroot.psa import Secret
+
+_BYTES_FIELDS: Final = ("secret", "boot_seed", "event_log", "system_calls")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootInformation:
+    """``controls`` are the descriptors of the connections to the manager, one for each execution context.
+
+    ``secret`` is the partition's own, derived from the device secret; ``boot_seed`` and ``event_log`` are the boot
+    stage's. Folders are empty strings where the manifest asks for none; ``readable`` are the trees of code,
+    ``system_calls`` is the filter of system calls.
+    """
+
+    name: str
+    id: int
+    module: str
+    controls: tuple[int, ...]
+    slow_contexts: int
+    memory_slots: int
+    max_shared_bytes: int
+    queue_depth: int
+    secret: Secret
+    boot_seed: bytes = field(repr=False)
+    event_log: bytes = field(repr=False)
+    storage_folder: str = ""
+    counters_folder: str = ""
+    flash_folder: str = ""
+    readable: tuple[str, ...] = ()
+    system_calls: bytes = field(default=b"", repr=False)
+
+    def encode(self) -> bytes:
+        values = asdict(self)
+        for name in _BYTES_FIELDS:
+            values[name] = values[name].hex()
+        return json.dumps(values).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> BootInformation:
+        values = json.loads(data)
+        for name in _BYTES_FIELDS:
+            values[name] = bytes.fromhex(values[name])
+        values["secret"] = Secret(values["secret"])
+        values["controls"] = tuple(values["controls"])
+        values["readable"] = tuple(values["readable"])
+        return cls(**values)

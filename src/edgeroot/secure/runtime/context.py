@@ -1,0 +1,168 @@
+"""An execution context: the loop that serves the channels of one process of a partition.
+
+One request of each channel in turn. What waits beyond a channel's queue is answered with FFA_BUSY.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections import deque
+from typing import Final
+
+from edgeroot.abi.emulation import FRAME
+from edgeroot.abi.ffa import FfaError, FunctionId
+from edgeroot.abi.ts_rpc import Words
+from edgeroot.psa import PsaError
+from edgeroot.secure.runtime.api import Caller
+from edgeroot.secure.runtime.endpoint import Endpoint, Pending
+from edgeroot.secure.runtime.lanes import Lanes
+from edgeroot.secure.runtime.manager import ManagerConnection
+
+_REQUEST: Final = FunctionId.MSG_SEND_DIRECT_REQ_32
+_REQUEST_64: Final = FunctionId.MSG_SEND_DIRECT_REQ_64
+_RESPONSE: Final = FunctionId.MSG_SEND_DIRECT_RESP_32
+_RESPONSE_64: Final = FunctionId.MSG_SEND_DIRECT_RESP_64
+_ERROR: Final = FunctionId.ERROR
+_BAD_WIDTH: Final = -2 & 0xFFFFFFFF
+_MORE_BYTES: Final = FRAME.size + 1  # to notice a datagram that is too long
+
+
+class _Channel:
+    __slots__ = ("caller", "queue", "route", "slow", "socket")
+
+    def __init__(self, caller: Caller, sock: socket.socket, own_id: int) -> None:
+        self.caller = caller
+        self.socket = sock
+        self.route = caller.source_id << 16 | own_id
+        self.queue: deque[bytes] = deque()
+        self.slow = 0
+
+
+class Context:
+    """The loop. It ends when the manager has ended."""
+
+    def __init__(
+        self, manager: ManagerConnection, endpoint: Endpoint, lanes: Lanes, *, own_id: int, queue_depth: int
+    ) -> None:
+        self._manager = manager
+        self._endpoint = endpoint
+        self._lanes = lanes
+        self._own_id = own_id
+        self._queue_depth = queue_depth
+        self._channels: dict[int, _Channel] = {}
+        self._ready: deque[_Channel] = deque()
+        self._next_channel = 0
+        self._poll = select.epoll()
+        self._poll.register(manager.fileno(), select.EPOLLIN)
+        self._slow_descriptors = frozenset(lanes.descriptors())
+        for descriptor in self._slow_descriptors:
+            self._poll.register(descriptor, select.EPOLLIN)
+
+    def run(self) -> None:
+        """Serve; ManagerGoneError at the end."""
+        self._manager.ready()
+        while True:
+            self.turn()
+
+    def turn(self) -> None:
+        """Take in what has arrived, then serve one request of each channel that has any."""
+        for descriptor, _event in self._poll.poll(0 if self._ready else -1):
+            channel = self._channels.get(descriptor)
+            if channel is not None:
+                self._receive(channel)
+            elif descriptor in self._slow_descriptors:
+                self._lanes.hear(descriptor)
+            else:
+                self._connect()
+        for _ in range(len(self._ready)):
+            channel = self._ready.popleft()
+            if channel.queue:
+                self._serve(channel, channel.queue.popleft())
+            if channel.queue:
+                self._ready.append(channel)
+
+    def _connect(self) -> None:
+        for new in self._manager.new_channels():
+            self._next_channel += 1
+            channel = _Channel(Caller(new.source_id, self._next_channel), new.socket, self._own_id)
+            self._channels[new.socket.fileno()] = channel
+            self._poll.register(new.socket.fileno(), select.EPOLLIN)
+
+    def _receive(self, channel: _Channel) -> None:
+        try:
+            data = channel.socket.recv(_MORE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._close(channel)
+            return
+        if len(channel.queue) + channel.slow >= self._queue_depth:
+            self._send(channel, _frame_of(data), (_ERROR, 0, FfaError.BUSY & 0xFFFFFFFF, 0, 0, 0, 0, 0))
+            return
+        if not channel.queue:
+            self._ready.append(channel)
+        channel.queue.append(data)
+
+    def _serve(self, channel: _Channel, data: bytes) -> None:
+        if len(data) != FRAME.size:
+            self._send(channel, _frame_of(data), _refusal(FfaError.INVALID_PARAMETERS))
+            return
+        frame = FRAME.unpack(data)
+        function, route, framework = frame[:3]
+        if function not in (_REQUEST, _REQUEST_64):
+            self._send(channel, frame, _refusal(FfaError.NOT_SUPPORTED))
+        elif route != channel.route:
+            # Who the sender is has been settled when the manager made the channel; nobody else may be named here.
+            self._send(channel, frame, _refusal(FfaError.DENIED))
+        elif framework:
+            self._send(channel, frame, _refusal(FfaError.INVALID_PARAMETERS))
+        elif function == _REQUEST_64:
+            self._respond(channel, frame, _RESPONSE_64, (frame[3], _BAD_WIDTH, 0, 0, 0))
+        else:
+            words = self._endpoint.answer(channel.caller, frame[3:8])
+            if isinstance(words, Pending):
+                self._begin(channel, frame, words)
+            else:
+                self._respond(channel, frame, _RESPONSE, words)
+
+    def _begin(self, channel: _Channel, frame: tuple[int, ...], pending: Pending) -> None:
+        channel.slow += 1
+
+        def done(result: bytes | PsaError) -> None:
+            channel.slow -= 1
+            if channel.socket.fileno() >= 0:  # otherwise nobody waits, and nothing is left undone
+                self._respond(channel, frame, _RESPONSE, pending.finish(result))
+
+        self._lanes.submit(channel.caller.source_id, pending.service, pending.task, done)
+
+    def _respond(self, channel: _Channel, frame: tuple[int, ...], function: int, words: Words) -> None:
+        self._send(channel, frame, (function, (frame[1] & 0xFFFF) << 16 | frame[1] >> 16, 0, *words))
+
+    def _send(self, channel: _Channel, frame: tuple[int, ...], registers: tuple[int, ...]) -> None:
+        try:
+            channel.socket.send(FRAME.pack(*registers, frame[8]))
+        except OSError:
+            # The caller has ended, or reads none of the answers that it asked for.
+            self._close(channel)
+
+    def _close(self, channel: _Channel) -> None:
+        descriptor = channel.socket.fileno()
+        if descriptor < 0:
+            return
+        self._poll.unregister(descriptor)
+        del self._channels[descriptor]
+        channel.socket.close()
+        channel.queue.clear()
+        self._endpoint.channel_closed(channel.caller)
+
+
+def _refusal(code: FfaError) -> tuple[int, ...]:
+    return (_ERROR, 0, code & 0xFFFFFFFF, 0, 0, 0, 0, 0)
+
+
+def _frame_of(data: bytes) -> tuple[int, ...]:
+    """The frame at the start of a datagram, as far as there is one."""
+    return FRAME.unpack(data[: FRAME.size].ljust(FRAME.size, b"\0"))

@@ -1,0 +1,52 @@
+"""What a partition's code may use of its process."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from edgeroot.psa import Secret
+
+
+class PeerSession(Protocol):
+    """Calls from this partition to a service of another one."""
+
+    @property
+    def capacity_bytes(self) -> int: ...
+
+    def call(self, opcode: int, request: bytes) -> tuple[int, bytes]:
+        """The service's status (signed) and the response.
+
+        RpcError if the call did not reach the service; with TRANSPORT_LAYER nobody knows whether it did.
+        """
+
+
+class Connect(Protocol):
+    """Gives sessions; a session connects when it is first used, and again when the other partition was restarted."""
+
+    def __call__(self, service: UUID) -> PeerSession: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Given to a partition's ``create``, in each of its processes.
+
+    ``shared`` is memory that all processes of the partition see (as many zero bytes as its ``SHARED_BYTES`` says),
+    ``lock`` excludes the others and is free again when its holder dies. Folders are None where the manifest asks for
+    none.
+    """
+
+    name: str
+    id: int
+    secret: Secret
+    shared: memoryview
+    lock: AbstractContextManager[object]
+    session: Connect
+    boot_seed: bytes = field(repr=False, default=b"")
+    event_log: bytes = field(repr=False, default=b"")
+    storage_folder: Path | None = None
+    counters_folder: Path | None = None
+    flash_folder: Path | None = None

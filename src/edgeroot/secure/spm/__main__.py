@@ -1,0 +1,148 @@
+"""``python -m edgeroot.secure.spm``: an emulated secure world, in the foreground until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import pwd
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from edgeroot.confinement import process
+from edgeroot.secure.platform.device_secret import DeviceSecretError, FileDeviceSecret
+from edgeroot.secure.platform.files import FileLock, LockedError
+
+from edgeroot.secure.spm import sandbox
+from edgeroot.secure.spm.launch import Launcher
+from edgeroot.secure.spm.log import Log
+from edgeroot.secure.spm.manager import Manager
+from edgeroot.secure.spm.manifest import ManifestError, built_in_manifests
+from edgeroot.secure.spm.state import State, StateError
+from edgeroot.secure.spm.users import UserTableError
+
+_log: Final = logging.getLogger(__name__)
+_BOOT_SEED_BYTES: Final = 32
+
+
+class CannotStartError(Exception):
+    """The secure world does not start; the message says why and what to do."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run; the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s secure-world: %(message)s", stream=sys.stderr)
+    try:
+        return _run(options)
+    except (
+        CannotStartError,
+        StateError,
+        ManifestError,
+        UserTableError,
+        DeviceSecretError,
+        LockedError,
+    ) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m edgeroot.secure.spm", description=__doc__)
+    parser.add_argument("--state", type=Path, required=True, help="the folder of keys, secrets and counters")
+    parser.add_argument("--runtime", type=Path, required=True, help="the folder of the socket and the log")
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="USER", help="list this user, by name or number"
+    )
+    parser.add_argument("--strict", action="store_true", help="refuse to start without every measure of isolation")
+    parser.add_argument(
+        "--owner-fd", type=int, help="a socket: say there when all partitions run, and end when its other end is closed"
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    notify = os.environ.pop("NOTIFY_SOCKET", None)
+    missing = process.protect_process()
+    missing += [finding.sentence for finding in sandbox.probe() if not finding.in_force]
+    for sentence in missing:
+        _log.warning("%s", sentence)
+    if options.strict and missing:
+        raise CannotStartError("--strict was given, and not every measure of isolation is in force here")
+    process.name_process("edgeroot-spm")
+    state = State(options.state.absolute(), options.runtime.absolute())
+    state.prepare()
+    lock = FileLock.acquire(state.path / "lock")
+    users = state.users()
+    for name in options.allow:
+        users = users.allow(_user_id(name))
+    state.keep_users(users)
+    secret = FileDeviceSecret.open(state.device_secret)
+    launcher = Launcher(
+        state,
+        derive=secret.derive,
+        boot_seed=os.urandom(_BOOT_SEED_BYTES),
+        event_log=b"",
+        cores=len(os.sched_getaffinity(0)),
+    )
+
+    def when_ready() -> None:
+        _log.info("the secure world is ready at %s", state.socket)
+        if owner is not None:
+            owner.send(b"ready\n")
+        if notify is not None:
+            _notify(notify)
+
+    owner = None if options.owner_fd is None else socket.socket(fileno=options.owner_fd)
+    manager = Manager(
+        built_in_manifests(),
+        listener=_bind(state.socket),
+        launcher=launcher,
+        users=state.users,
+        log=Log(state.log),
+        measures=missing,
+        when_ready=when_ready,
+        owner=owner,
+    )
+    try:
+        return manager.run()
+    finally:
+        state.socket.unlink(missing_ok=True)
+        lock.release()
+
+
+def _bind(path: Path) -> socket.socket:
+    """The manager's socket, open to every user: who may do what is decided by the table of users."""
+    path.unlink(missing_ok=True)  # of a manager that was killed: the lock says that none runs
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(path))
+    path.chmod(0o666)
+    return listener
+
+
+def _user_id(name: str) -> int:
+    if name.isascii() and name.isdecimal():
+        return int(name)
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise CannotStartError(f"there is no user {name}: name another one, or a number") from None
+
+
+def _notify(address: str) -> None:
+    """READY=1 to the service manager (the protocol of sd_notify(3)); as it may be gone, without complaint."""
+    target = "\0" + address[1:] if address.startswith("@") else address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.sendto(b"READY=1", socket.MSG_DONTWAIT, target)
+        except OSError:
+            pass
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(main(sys.argv[1:]))

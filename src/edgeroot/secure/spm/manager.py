@@ -1,0 +1,365 @@
+"""The partition manager: starts the partitions, brokers channels and memory between those that may talk, restarts.
+
+One loop that never waits for anybody. It sees no message between endpoints and holds no partition's secret once it has
+handed it over, except the device secret from which those are derived.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import selectors
+import signal
+import socket
+import struct
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic, time
+from typing import Final
+
+from edgeroot.abi.emulation import CHANNEL_CONNECT, FRAME
+from edgeroot.abi.ffa import FfaError, FunctionId
+from edgeroot.secure.runtime.frames import receive_frame
+from edgeroot.secure.spm.launch import Launcher, Process
+from edgeroot.secure.spm.log import LineReader, Log
+from edgeroot.secure.spm.manifest import Manifest
+from edgeroot.secure.spm.monitor import Answer, Connection, Monitor, OpenChannel, channel_answer, refusal
+from edgeroot.secure.spm.users import UserTable
+
+_log: Final = logging.getLogger(__name__)
+_CREDENTIALS: Final = struct.Struct("3i")
+_CONNECTIONS_PER_USER: Final = 256
+_CHANNELS_PER_USER: Final = 256
+_BACKLOG: Final = 128
+_START_S: Final = 30.0
+_HEALTHY_S: Final = 30.0
+_FIRST_DELAY_S: Final = 0.1
+_LONGEST_DELAY_S: Final = 5.0
+_STOP_S: Final = 3.0
+
+
+@dataclass(slots=True, eq=False)
+class _Client:
+    """One connection, with its socket."""
+
+    socket: socket.socket
+    connection: Connection
+    partition: _Partition | None = None
+    user_id: int = -1
+    ready: bool = False
+    channels: int = 0  # that were given to this execution context
+
+
+@dataclass(slots=True, eq=False)
+class _Partition:
+    """One partition: its process, if it runs, and the connections of its execution contexts."""
+
+    manifest: Manifest
+    process: Process | None = None
+    contexts: list[_Client] = field(default_factory=list)
+    lines: LineReader = field(default_factory=LineReader)
+    started_s: float = 0.0
+    start_at_s: float | None = 0.0
+    delay_s: float = _FIRST_DELAY_S
+    restarts: int = 0
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self.contexts) and all(context.ready for context in self.contexts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A partition's request for a channel to another one that is still starting."""
+
+    client: _Client
+    tag: int
+    wanted: OpenChannel
+    until_s: float
+
+
+class Manager:
+    """Runs a secure world until it is told to stop."""
+
+    def __init__(
+        self,
+        manifests: Sequence[Manifest],
+        *,
+        listener: socket.socket,
+        launcher: Launcher,
+        users: Callable[[], UserTable],
+        log: Log,
+        measures: Sequence[str],
+        when_ready: Callable[[], None],
+        owner: socket.socket | None = None,
+    ) -> None:
+        """``owner`` is a connection whose end ends the secure world."""
+        self._listener = listener
+        self._launcher = launcher
+        self._users = users
+        self._log = log
+        self._measures = tuple(measures)
+        self._when_ready: Callable[[], None] | None = when_ready
+        self._began_s = time()
+        self._partitions = [_Partition(manifest) for manifest in manifests]
+        self._monitor = Monitor(tuple(manifests), self._launcher.contexts_of, self._status)
+        self._selector = selectors.DefaultSelector()
+        self._clients: set[_Client] = set()
+        self._waiting: list[_Waiting] = []
+        self._signals: set[int] = set()
+        self._woken, self._waker = socket.socketpair()
+        self._owner = owner
+
+    def run(self) -> int:
+        """Serve until a signal says stop; the exit code."""
+        self._catch_signals()
+        self._listener.listen(_BACKLOG)
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        if self._owner is not None:
+            self._selector.register(self._owner, selectors.EVENT_READ, lambda: self._signals.add(signal.SIGTERM))
+        try:
+            while not self._signals.intersection((signal.SIGTERM, signal.SIGINT)):
+                self._start_due()
+                self._turn(self._next_due_s())
+        finally:
+            self._stop()
+        return 0
+
+    def _turn(self, timeout_s: float | None) -> None:
+        for key, _ in self._selector.select(timeout_s):
+            key.data()
+        self._reap()
+        self._serve_waiting()
+
+    def _catch_signals(self) -> None:
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, lambda _number, _frame: None)
+        self._selector.register(self._woken, selectors.EVENT_READ, self._wake)
+
+    def _wake(self) -> None:
+        self._signals.update(self._woken.recv(4096))
+
+    # Partitions
+
+    def _start_due(self) -> None:
+        now = monotonic()
+        for partition in self._partitions:
+            if partition.start_at_s is not None and partition.start_at_s <= now:
+                self._start(partition)
+
+    def _next_due_s(self) -> float | None:
+        times = [one.start_at_s for one in self._partitions if one.start_at_s is not None]
+        times += [one.until_s for one in self._waiting]
+        return max(0.0, min(times) - monotonic()) if times else None
+
+    def _start(self, partition: _Partition) -> None:
+        partition.start_at_s = None
+        partition.started_s = monotonic()
+        partition.process = process = self._launcher.launch(partition.manifest)
+        for control in process.controls:
+            connection = Connection(partition.manifest.id, partition.manifest)
+            self._add(_Client(control, connection, partition))
+        partition.contexts = [client for client in self._clients if client.partition is partition]
+        self._selector.register(process.log, selectors.EVENT_READ, lambda: self._hear(partition, process))
+
+    def _hear(self, partition: _Partition, process: Process) -> None:
+        data = os.read(process.log, 65536)
+        for line in partition.lines.lines(data):
+            self._log.write(partition.manifest.name, line)
+        if not data:
+            self._selector.unregister(process.log)
+            os.close(process.log)
+
+    def _reap(self) -> None:
+        for partition in self._partitions:
+            process = partition.process
+            if process is None or (code := process.popen.poll()) is None:
+                continue
+            partition.process = None
+            for client in partition.contexts:
+                self._drop(client)
+            partition.contexts = []
+            now = monotonic()
+            if now - partition.started_s > _HEALTHY_S:
+                partition.delay_s = _FIRST_DELAY_S
+            # The first time at once: whoever waits for this partition waits no longer than it takes to start.
+            delay_s = 0.0 if partition.delay_s == _FIRST_DELAY_S else partition.delay_s
+            partition.delay_s = min(partition.delay_s * 2, _LONGEST_DELAY_S)
+            partition.start_at_s = now + delay_s
+            partition.restarts += 1
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+            self._say(f"partition {partition.manifest.name} {how}; starting it anew in {delay_s:.1f} s")
+
+    def _say(self, line: str) -> None:
+        _log.warning("%s", line)
+        self._log.write("manager", line)
+
+    # Connections
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        sock.setblocking(False)
+        _pid, uid, _gid = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        endpoint_id = self._users().ffa_id(uid)
+        is_administrator = uid in (0, os.geteuid())
+        too_many = sum(client.user_id == uid for client in self._clients) >= _CONNECTIONS_PER_USER
+        if too_many or (endpoint_id is None and not is_administrator):
+            code = FfaError.NO_MEMORY if too_many else FfaError.DENIED
+            _send(sock, refusal(code), 0)
+            sock.close()
+            if not too_many:
+                self._log.write("manager", f"user {uid} is not in the table of users and was refused")
+            return
+        self._add(_Client(sock, Connection(endpoint_id, is_administrator=is_administrator), user_id=uid))
+
+    def _add(self, client: _Client) -> None:
+        client.socket.setblocking(False)
+        self._clients.add(client)
+        self._selector.register(client.socket, selectors.EVENT_READ, lambda: self._read(client))
+
+    def _drop(self, client: _Client) -> None:
+        if client in self._clients:
+            self._clients.discard(client)
+            self._selector.unregister(client.socket)
+            client.socket.close()
+            self._monitor.forget(client.connection)
+            self._waiting = [one for one in self._waiting if one.client is not client]
+
+    def _read(self, client: _Client) -> None:
+        if client not in self._clients:  # dropped in this turn
+            return
+        try:
+            received = receive_frame(client.socket)
+        except BlockingIOError:
+            return
+        except OSError:
+            received = None
+        if received is None:
+            self._drop(client)
+            return
+        registers, payload, descriptors = received
+        if registers[0] == FunctionId.MSG_WAIT and client.partition is not None:
+            self._note_ready(client, client.partition)
+            return
+        answer = self._monitor.call(client.connection, registers[:8], payload, descriptors)
+        if isinstance(answer, OpenChannel):
+            self._open(client, registers[8], answer)
+        else:
+            self._answer(client, answer, registers[8])
+
+    def _answer(self, client: _Client, answer: Answer, tag: int) -> None:
+        if not _send(client.socket, answer, tag):
+            self._drop(client)
+
+    def _note_ready(self, client: _Client, partition: _Partition) -> None:
+        client.ready = True
+        if partition.is_ready:
+            took_ms = 1000 * (monotonic() - partition.started_s)
+            self._log.write("manager", f"partition {partition.manifest.name} is ready after {took_ms:.0f} ms")
+        if self._when_ready is not None and all(one.is_ready for one in self._partitions):
+            self._when_ready()
+            self._when_ready = None
+
+    # Channels
+
+    def _open(self, client: _Client, tag: int, wanted: OpenChannel) -> None:
+        target = next(one for one in self._partitions if one.manifest.id == wanted.target.id)
+        if not target.is_ready:
+            # A partition waits for one that boots before it; a user is told to come again.
+            if client.partition is not None:
+                self._waiting.append(_Waiting(client, tag, wanted, monotonic() + _START_S))
+            else:
+                self._answer(client, refusal(FfaError.RETRY), tag)
+            return
+        if client.partition is None and client.channels >= _CHANNELS_PER_USER:
+            self._answer(client, refusal(FfaError.NO_MEMORY), tag)
+            return
+        context = min(target.contexts, key=lambda one: one.channels)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            registers = (CHANNEL_CONNECT, wanted.source_id << 16 | wanted.target.id, 0, 0, 0, 0, 0, 0)
+            connect = Answer(registers, descriptor=ours.detach())
+            if not _send(context.socket, connect, 0):
+                self._answer(client, refusal(FfaError.RETRY), tag)
+                return
+            context.channels += 1
+            client.channels += 1
+            self._answer(client, channel_answer(theirs.detach()), tag)
+
+    def _serve_waiting(self) -> None:
+        if not self._waiting:
+            return
+        now = monotonic()
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if one.until_s < now:
+                self._answer(one.client, refusal(FfaError.RETRY), one.tag)
+            else:
+                self._open(one.client, one.tag, one.wanted)
+
+    # Status and end
+
+    def _status(self) -> bytes:
+        partitions = [
+            {
+                "name": one.manifest.name,
+                "id": one.manifest.id,
+                "services": [str(service) for service in one.manifest.services],
+                "callers": sorted(one.manifest.callers),
+                "state": "ready" if one.is_ready else "starting" if one.process is not None else "down",
+                "pid": None if one.process is None else one.process.popen.pid,
+                "user": None if one.process is None else one.process.user_id,
+                "execution_contexts": len(one.contexts),
+                "slow_contexts": one.manifest.slow_contexts,
+                "channels": sum(context.channels for context in one.contexts),
+                "restarts": one.restarts,
+                "shared_regions": self._monitor.shares.held_for(one.manifest.id),
+            }
+            for one in self._partitions
+        ]
+        users = [{"uid": uid, "id": ffa_id} for uid, ffa_id in sorted(self._users().ids.items())]
+        status = {
+            "emulated": True,
+            "manager": {"pid": os.getpid(), "uptime_s": round(time() - self._began_s, 1)},
+            "partitions": partitions,
+            "users": users,
+            "not_in_force": list(self._measures),
+        }
+        return json.dumps(status).encode()
+
+    def _stop(self) -> None:
+        self._listener.close()
+        running = [one.process for one in self._partitions if one.process is not None]
+        for process in running:
+            process.popen.terminate()
+        until_s = monotonic() + _STOP_S
+        for process in running:
+            try:
+                process.popen.wait(max(0.0, until_s - monotonic()))
+            except subprocess.TimeoutExpired:
+                process.popen.kill()
+        self._log.write("manager", "stopped")
+        self._log.close()
+
+
+def _send(sock: socket.socket, answer: Answer, tag: int) -> bool:
+    """Send an answer and close its descriptor. False if the other end takes nothing: it is gone, or does not read."""
+    descriptors = [] if answer.descriptor is None else [answer.descriptor]
+    try:
+        socket.send_fds(sock, [FRAME.pack(*answer.registers, tag) + answer.payload], descriptors)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)

@@ -1,0 +1,162 @@
+"""``edgeroot secure-world``: run the emulated secure world, and look at it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from edgeroot.cli.errors import CommandError
+from edgeroot.cli.frame import command
+from edgeroot.cli.output import emit, is_terminal, listing, note
+from edgeroot.tee.places import WorldPlaces, choose_world, world_socket
+
+SECTION = "Run the service"
+_MANAGER: Final = "edgeroot.secure.spm"
+_NO_PLACE: Final = "XDG_RUNTIME_DIR is not set: say with --runtime where the socket is to be"
+_socket = click.option(
+    "--world-socket",
+    "socket_path",
+    type=click.Path(path_type=Path),
+    help="The manager's socket. Default: EDGEROOT_SECURE_WORLD, else the usual place.",
+)
+
+
+@click.group("secure-world", short_help="Run the emulated secure world, and look at it.")
+def secure_world() -> None:
+    """The emulated secure world: Trusted Services in isolated processes.
+
+    On Arm hardware the real one is in the firmware, and none of this is needed.
+    """
+
+
+@command(
+    "run",
+    examples=["sudo edgeroot secure-world run --allow parsec", "edgeroot secure-world run --strict"],
+)
+@click.option("--state", "state_path", type=click.Path(path_type=Path), help="The folder of secrets and objects.")
+@click.option("--runtime", "runtime_path", type=click.Path(path_type=Path), help="The folder of the socket and log.")
+@click.option(
+    "--allow", multiple=True, metavar="USER", help="List a user, by name or number, who may call from now on."
+)
+@click.option("--strict", is_flag=True, help="Refuse to start if any measure of isolation is not in force.")
+def run(state_path: Path | None, runtime_path: Path | None, allow: tuple[str, ...], *, strict: bool) -> None:
+    """Run the secure world in the foreground, until SIGTERM or SIGINT.
+
+    As root each partition has a user of its own. Without root they are processes of yours, and only users that you list
+    (by default you yourself) may call them.
+    """
+    places = _places(state_path, runtime_path)
+    users = allow or (() if os.geteuid() == 0 else (str(os.geteuid()),))
+    arguments = [sys.executable, "-I", "-m", _MANAGER, "--state", str(places.state), "--runtime", str(places.runtime)]
+    arguments += [part for user in users for part in ("--allow", user)]
+    if strict:
+        arguments.append("--strict")
+    os.execv(sys.executable, arguments)  # noqa: S606 - an argument list, and no shell
+
+
+@command("status", examples=["edgeroot secure-world status", "edgeroot secure-world status --json"])
+@_socket
+def status(socket_path: Path | None) -> None:
+    """How the secure world is: its partitions, its users, and what of the isolation is not in force."""
+    found = _status(socket_path)
+    lines = [f"emulated secure world, up {timedelta(seconds=round(found['manager']['uptime_s']))}"]
+    lines += [
+        f"{partition['name']}: {partition['state']}, restarted {partition['restarts']} times"
+        for partition in found["partitions"]
+    ]
+    users = ", ".join(f"{user['uid']} (FF-A id {user['id']})" for user in found["users"])
+    lines.append(f"users: {users or 'none; list one with `edgeroot secure-world run --allow USER`'}")
+    lines += [f"not in force: {measure}" for measure in found["not_in_force"]]
+    emit(found, "\n".join(lines))
+
+
+@command("partitions", examples=["edgeroot secure-world partitions"])
+@_socket
+def partitions(socket_path: Path | None) -> None:
+    """The partitions: FF-A id, state, process, user, execution contexts, services."""
+    found = _status(socket_path)["partitions"]
+    columns = ("partition", "id", "state", "process", "user", "contexts", "restarts", "services")
+    rows = [_row(partition) for partition in found]
+    listing({"partitions": found}, columns, rows, [" ".join(row) for row in rows])
+
+
+@command("log", examples=["edgeroot secure-world log", "edgeroot secure-world log --lines 100"])
+@click.option("--runtime", "runtime_path", type=click.Path(path_type=Path), help="The folder of the socket and log.")
+@click.option("--lines", type=click.IntRange(min=1), default=50, show_default=True, help="How many lines.")
+def log(runtime_path: Path | None, lines: int) -> None:
+    """What the manager and the partitions have said lately."""
+    path = _places(Path("/"), runtime_path).log
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise CommandError(f"cannot read {path}: {error.strerror}. Does a secure world run there?") from error
+    last = text.splitlines()[-lines:]
+    emit({"log": str(path), "lines": last}, "\n".join(last))
+
+
+@command("bridge", examples=["edgeroot secure-world bridge --build libteebridge.so"])
+@click.option(
+    "--build", "target", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Compile to here."
+)
+def bridge(target: Path) -> None:
+    """Compile the library that shows the emulated world to programs written for Linux's TSTEE driver.
+
+    Preload it (LD_PRELOAD) into an unmodified program: what the program opens as /dev/tee0 and so on are then the
+    partitions of the emulated world that EDGEROOT_SECURE_WORLD names.
+    """
+    from edgeroot.tee.bridge import BridgeError, build_bridge
+
+    try:
+        built = build_bridge(target)
+    except BridgeError as error:
+        raise CommandError(str(error)) from error
+    emit({"library": str(built)}, str(built))
+    if is_terminal():
+        note(f"LD_PRELOAD={built.absolute()} program...")
+
+
+for _command in (run, status, partitions, log, bridge):
+    secure_world.add_command(_command)
+
+
+def _places(state_path: Path | None, runtime_path: Path | None) -> WorldPlaces:
+    chosen = choose_world(os.environ, is_root=os.geteuid() == 0)
+    if chosen is None:
+        if runtime_path is None:
+            raise CommandError(_NO_PLACE)
+        chosen = WorldPlaces(Path("edgeroot-secure-world"), runtime_path)
+    return WorldPlaces((state_path or chosen.state).absolute(), (runtime_path or chosen.runtime).absolute())
+
+
+def _status(socket_path: Path | None) -> Any:  # noqa: ANN401 - what JSON gives
+    from edgeroot.tee.api import TeeError
+    from edgeroot.tee.transports.emulated import ManagerConnection
+
+    path = socket_path or world_socket(os.environ, is_root=os.geteuid() == 0)
+    try:
+        connection = ManagerConnection(path)
+        try:
+            return json.loads(connection.status())
+        finally:
+            connection.close()
+    except TeeError as error:
+        raise CommandError(f"{error}. Start one: edgeroot secure-world run") from error
+
+
+def _row(partition: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        partition["name"],
+        f"{partition['id']:#06x}",
+        partition["state"],
+        str(partition["pid"] or "-"),
+        "-" if partition["user"] is None else str(partition["user"]),
+        str(partition["execution_contexts"]),
+        str(partition["restarts"]),
+        ",".join(partition["services"]),
+    )

@@ -1,0 +1,1 @@
+"""How messages reach the secure world: the emulated one's channels, and Linux's TSTEE driver."""
