@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ def test_trusted_services_provider(world: World, tmp_path: Path) -> None:
         settings = TrustedServicesSettings(socket_path=world.socket)
         provider = TrustedServicesProviderType().open(settings, store_path=tmp_path / "keys.sqlite3")
         provider.start(None)
+        closing.callback(provider.close)
         return provider
 
-    check_provider(open_provider, algorithms_per_row=4)
+    with ExitStack() as closing:
+        check_provider(open_provider, algorithms_per_row=4)

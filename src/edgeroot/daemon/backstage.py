@@ -111,6 +111,8 @@ class Backstage:
             for number in doers.abandoned():
                 self._resume(number, _ABANDONED)
         for link, known in self._links.items():
+            for number, failure in link.flush():
+                self._resume(number, failure)
             if known != (link.fileno(), link.connections):
                 self._watch_link(link, known[0])
         for channel in self._channels:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 _SERVICE_USERS: Final = ("edgeroot", "parsec")
-_DYNAMIC_USERS: Final = range(61184, 65520)  # systemd's range for users without an account ("Users, Groups, UIDs")
+_DYNAMIC_USERS: Final = range(61184, 65000)  # systemd's range for users without an account ("Users, Groups, UIDs")
 
 
 class PlaceError(Exception):

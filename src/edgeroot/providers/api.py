@@ -301,7 +301,14 @@ class Link(ABC):
 
     @abstractmethod
     def submit(self, number: int, user: object, call: BackEndCall) -> BackEndAnswer | None:
-        """Send a call, or queue it in turn by user. Each is answered once, under its number: here, if it failed."""
+        """Take a call, to be sent at the next flush or in turn by user. Each is answered once, under its number.
+
+        The answer is given here if the call failed already.
+        """
+
+    @abstractmethod
+    def flush(self) -> list[tuple[int, BackEndAnswer]]:
+        """Send what was taken, all at once; those that failed on the way."""
 
     @abstractmethod
     def forget(self, number: int) -> None:

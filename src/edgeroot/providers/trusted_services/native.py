@@ -14,7 +14,7 @@ from time import monotonic, sleep
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from edgeroot.abi.ts_rpc import Call, call_request
+from edgeroot.abi.ts_rpc import Call, Words, call_request
 from edgeroot.providers.api import BackEndAnswer, BackEndCall, Link
 from edgeroot.providers.trusted_services.errors import failed
 from edgeroot.psa import PsaError, PsaStatus
@@ -46,6 +46,9 @@ class _NoLink(Link):
 
     def submit(self, number: int, user: object, call: BackEndCall) -> BackEndAnswer | None:
         raise NotImplementedError
+
+    def flush(self) -> list[tuple[int, BackEndAnswer]]:
+        return []
 
     def forget(self, number: int) -> None:
         raise NotImplementedError
@@ -134,6 +137,7 @@ class ChannelLink(Link):
         self._interface = 0
         self._free: list[SharedBuffer] = []
         self._busy: dict[int, tuple[BackEndCall, SharedBuffer]] = {}
+        self._outgoing: list[tuple[int, Words]] = []  # of those that are busy
         self._slow = 0
         self._waiting: OrderedDict[object, deque[_Queued]] = OrderedDict()
         self._slow_waiting: OrderedDict[object, deque[_Queued]] = OrderedDict()
@@ -180,8 +184,6 @@ class ChannelLink(Link):
         return answers + self._dispatch()
 
     def _send(self, number: int, call: BackEndCall) -> BackEndAnswer | None:
-        channel = self._channel
-        assert channel is not None
         request = call.request
         buffer = self._free.pop()
         size_bytes = len(request)
@@ -189,14 +191,26 @@ class ChannelLink(Link):
             self._free.append(buffer)
             return BackEndAnswer(error=PsaError(PsaStatus.INSUFFICIENT_MEMORY, "the request is longer than the buffer"))
         buffer.map[:size_bytes] = request
-        try:
-            channel.post(number, call_request(Call(self._interface, call.opcode, buffer.handle, size_bytes)))
-        except TeeError as error:
-            self._free.append(buffer)
-            return failed(error)
+        self._outgoing.append((number, call_request(Call(self._interface, call.opcode, buffer.handle, size_bytes))))
         self._busy[number] = call, buffer
         self._slow += call.slow
         return None
+
+    def flush(self) -> list[tuple[int, BackEndAnswer]]:
+        channel = self._channel
+        if channel is None or not self._outgoing:
+            return []
+        outgoing, self._outgoing = self._outgoing, []
+        failures = []
+        for number, words in outgoing:
+            try:
+                channel.post(number, words)
+            except TeeError as error:
+                call, buffer = self._busy.pop(number)
+                self._slow -= call.slow
+                self._free.append(buffer)
+                failures.append((number, failed(error)))
+        return failures
 
     def _dispatch(self) -> list[tuple[int, BackEndAnswer]]:
         """Send what waits, as far as there are buffers."""
@@ -254,6 +268,7 @@ class ChannelLink(Link):
         for buffer in self._free:
             buffer.close()
         self._busy.clear()
+        self._outgoing.clear()
         self._free.clear()
         self._slow = 0
         kept = [(number, answer) for number, answer in failures if number not in self._forgotten]

@@ -173,6 +173,10 @@ class TrustedServicesProvider(Provider):
     def generate_random(self, size_bytes: int) -> Secret:
         return self._run(self._steps.generate_random(size_bytes))
 
+    def close(self) -> None:
+        """Disconnect; the next call connects again."""
+        self._caller.close()
+
     def _run(self, steps: Steps[_T]) -> _T:
         """Drive the steps, waiting for each answer."""
         answer: BackEndAnswer | None = None

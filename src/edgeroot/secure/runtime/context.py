@@ -1,6 +1,7 @@
 """An execution context: the loop that serves the channels of one process of a partition.
 
-One request of each channel in turn. What waits beyond a channel's queue is answered with FFA_BUSY.
+A few requests of each channel in turn; their answers leave together, because to wake a caller costs as much as a
+signature. What waits beyond a channel's queue is answered with FFA_BUSY.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 from collections import deque
+from time import perf_counter_ns
 from typing import Final
 
 from edgeroot.abi.emulation import FRAME
@@ -25,6 +27,9 @@ _RESPONSE: Final = FunctionId.MSG_SEND_DIRECT_RESP_32
 _RESPONSE_64: Final = FunctionId.MSG_SEND_DIRECT_RESP_64
 _ERROR: Final = FunctionId.ERROR
 _BAD_WIDTH: Final = -2 & 0xFFFFFFFF
+_REQUESTS_IN_TURN: Final = 4
+_DATAGRAMS_AT_ONCE: Final = 8
+_LONGEST_HOLD_NS: Final = 150_000  # an answer waits no longer than this for others to leave with it
 _MORE_BYTES: Final = FRAME.size + 1  # to notice a datagram that is too long
 
 
@@ -53,6 +58,8 @@ class Context:
         self._channels: dict[int, _Channel] = {}
         self._ready: deque[_Channel] = deque()
         self._next_channel = 0
+        self._answers: list[tuple[_Channel, bytes]] = []
+        self._answer_by_ns = 0
         self._poll = select.epoll()
         self._poll.register(manager.fileno(), select.EPOLLIN)
         self._slow_descriptors = frozenset(lanes.descriptors())
@@ -66,7 +73,7 @@ class Context:
             self.turn()
 
     def turn(self) -> None:
-        """Take in what has arrived, then serve one request of each channel that has any."""
+        """Take in what has arrived, then serve a few requests of each channel that has any."""
         for descriptor, _event in self._poll.poll(0 if self._ready else -1):
             channel = self._channels.get(descriptor)
             if channel is not None:
@@ -77,10 +84,13 @@ class Context:
                 self._connect()
         for _ in range(len(self._ready)):
             channel = self._ready.popleft()
-            if channel.queue:
+            for _ in range(min(_REQUESTS_IN_TURN, len(channel.queue))):
                 self._serve(channel, channel.queue.popleft())
+                if perf_counter_ns() > self._answer_by_ns:
+                    self._send_answers()
             if channel.queue:
                 self._ready.append(channel)
+        self._send_answers()
 
     def _connect(self) -> None:
         for new in self._manager.new_channels():
@@ -90,15 +100,20 @@ class Context:
             self._poll.register(new.socket.fileno(), select.EPOLLIN)
 
     def _receive(self, channel: _Channel) -> None:
+        receive = channel.socket.recv
         try:
-            data = channel.socket.recv(_MORE_BYTES)
+            for _ in range(_DATAGRAMS_AT_ONCE):
+                data = receive(_MORE_BYTES)
+                if not data:
+                    self._close(channel)
+                    return
+                self._take(channel, data)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        if not data:
             self._close(channel)
-            return
+
+    def _take(self, channel: _Channel, data: bytes) -> None:
         if len(channel.queue) + channel.slow >= self._queue_depth:
             self._send(channel, _frame_of(data), (_ERROR, 0, FfaError.BUSY & 0xFFFFFFFF, 0, 0, 0, 0, 0))
             return
@@ -142,11 +157,18 @@ class Context:
         self._send(channel, frame, (function, (frame[1] & 0xFFFF) << 16 | frame[1] >> 16, 0, *words))
 
     def _send(self, channel: _Channel, frame: tuple[int, ...], registers: tuple[int, ...]) -> None:
-        try:
-            channel.socket.send(FRAME.pack(*registers, frame[8]))
-        except OSError:
-            # The caller has ended, or reads none of the answers that it asked for.
-            self._close(channel)
+        if not self._answers:
+            self._answer_by_ns = perf_counter_ns() + _LONGEST_HOLD_NS
+        self._answers.append((channel, FRAME.pack(*registers, frame[8])))
+
+    def _send_answers(self) -> None:
+        answers, self._answers = self._answers, []
+        for channel, answer in answers:
+            try:
+                channel.socket.send(answer)
+            except OSError:
+                # The caller has ended, or reads none of the answers that it asked for.
+                self._close(channel)
 
     def _close(self, channel: _Channel) -> None:
         descriptor = channel.socket.fileno()

@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, time
@@ -49,7 +50,8 @@ class _Client:
     partition: _Partition | None = None
     user_id: int = -1
     ready: bool = False
-    channels: int = 0  # that were given to this execution context
+    channels: int = 0  # that were given to this execution context, or this user
+    sources: Counter[int] = field(default_factory=Counter)  # whose channels these are
 
 
 @dataclass(slots=True, eq=False)
@@ -283,7 +285,7 @@ class Manager:
         if client.partition is None and client.channels >= _CHANNELS_PER_USER:
             self._answer(client, refusal(FfaError.NO_MEMORY), tag)
             return
-        context = min(target.contexts, key=lambda one: one.channels)
+        context = _context_for(wanted.source_id, target.contexts)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             registers = (CHANNEL_CONNECT, wanted.source_id << 16 | wanted.target.id, 0, 0, 0, 0, 0, 0)
@@ -292,6 +294,7 @@ class Manager:
                 self._answer(client, refusal(FfaError.RETRY), tag)
                 return
             context.channels += 1
+            context.sources[wanted.source_id] += 1
             client.channels += 1
             self._answer(client, channel_answer(theirs.detach()), tag)
 
@@ -349,6 +352,19 @@ class Manager:
                 process.popen.kill()
         self._log.write("manager", "stopped")
         self._log.close()
+
+
+def _context_for(source_id: int, contexts: Sequence[_Client]) -> _Client:
+    """The execution context for one more channel of a source.
+
+    A source has half of the contexts at most, since its own processes need cores as well: spread over all of them, each
+    signature wakes a sleeping process, and costs twice as much (measured on two cores).
+    """
+    serving = [one for one in contexts if one.sources[source_id]]
+    free = [one for one in contexts if not one.sources[source_id]]
+    if free and len(serving) < (len(contexts) + 1) // 2:
+        return min(free, key=lambda one: one.channels)
+    return min(serving, key=lambda one: one.sources[source_id])
 
 
 def _send(sock: socket.socket, answer: Answer, tag: int) -> bool:

@@ -24,7 +24,8 @@ from edgeroot.secure.platform.files import replace_file
 from edgeroot.secure.spm.manifest import Manifest
 from edgeroot.secure.spm.users import UserTable, decode_users
 
-_PARTITION_USERS: Final = range(61184, 65520)  # systemd's range for users without an account ("Users, Groups, UIDs")
+# The end of systemd's range for users without an account ("Users, Groups, UIDs"); `edgeroot up` takes from its beginning.
+_PARTITION_USERS: Final = range(65000, 65520)
 
 
 class StateError(Exception):
@@ -102,4 +103,5 @@ class State:
             return owner
         taken = {entry.pw_uid for entry in pwd.getpwall()}
         taken |= {one.stat().st_uid for one in folder.parent.iterdir()}
+        taken |= set(self.users().ids)
         return next(uid for uid in _PARTITION_USERS if uid not in taken)
