@@ -50,8 +50,14 @@ ROOMS: Final[Mapping[str, Room]] = {
     "auth": _room(outside="jwt cryptography"),
     "service": _room("wire psa providers keystore auth"),
     "confinement": _room(outside="pyseccomp", io=True),
-    "daemon": _room("service wire psa providers keystore auth sealing tee confinement", outside="prometheus_client", io=True),
-    "secure": _room("psa abi engine evidence sealing confinement", outside="cryptography", io=("platform", "spm", "runtime")),
+    "daemon": _room(
+        "service wire psa providers keystore auth sealing tee confinement", outside="prometheus_client", io=True
+    ),
+    "secure": _room(
+        "psa abi engine evidence sealing confinement",
+        outside="cryptography",
+        io=("platform", "spm", "runtime", "bridge"),
+    ),
     "update": _room("tee evidence", outside="cryptography", io=True),
     "verifier": _room("evidence psa", outside="cryptography", io=("server", "store")),
     "client": _room("wire psa", outside="cryptography", io=True),

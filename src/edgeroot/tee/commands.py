@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +18,9 @@ from edgeroot.cli.output import emit, is_terminal, listing, note
 from edgeroot.tee.places import WorldPlaces, choose_world, world_socket
 
 SECTION = "Run the service"
+# The secure world is started as a process, and imported by nobody.
 _MANAGER: Final = "edgeroot.secure.spm"
+_BRIDGE: Final = "edgeroot.secure.bridge"
 _NO_PLACE: Final = "XDG_RUNTIME_DIR is not set: say with --runtime where the socket is to be"
 _socket = click.option(
     "--world-socket",
@@ -110,15 +113,15 @@ def bridge(target: Path) -> None:
     Preload it (LD_PRELOAD) into an unmodified program: what the program opens as /dev/tee0 and so on are then the
     partitions of the emulated world that EDGEROOT_SECURE_WORLD names.
     """
-    from edgeroot.tee.bridge import BridgeError, build_bridge
-
-    try:
-        built = build_bridge(target)
-    except BridgeError as error:
-        raise CommandError(str(error)) from error
-    emit({"library": str(built)}, str(built))
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", _BRIDGE, str(target)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise CommandError(done.stderr.strip())
+    built = done.stdout.strip()
+    emit({"library": built}, built)
     if is_terminal():
-        note(f"LD_PRELOAD={built.absolute()} program...")
+        note(f"LD_PRELOAD={built} program...")
 
 
 for _command in (run, status, partitions, log, bridge):

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Final
 
 from edgeroot.secure.platform.files import replace_file
-
 from edgeroot.secure.spm.manifest import Manifest
 from edgeroot.secure.spm.users import UserTable, decode_users
 
-# The end of systemd's range for users without an account ("Users, Groups, UIDs"); `edgeroot up` takes from its beginning.
+# The end of systemd's range for users without an account; `edgeroot up` takes from its beginning.
 _PARTITION_USERS: Final = range(65000, 65520)
 
 

@@ -25,7 +25,7 @@ def test_smallest_manifest_has_the_defaults() -> None:
     parsed = parse_manifest(GOOD, "echo.toml")
     assert (parsed.name, parsed.id, parsed.services) == ("echo", 0x8010, (services.TEST_RUNNER,))
     assert (parsed.execution_contexts, parsed.memory_slots, parsed.queue_depth) == (1, 16, 32)
-    assert not (parsed.storage or parsed.counters or parsed.flash)
+    assert (parsed.storage, parsed.counters, parsed.flash) == (False, False, False)
 
 
 @pytest.mark.parametrize(
