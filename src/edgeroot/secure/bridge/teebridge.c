@@ -183,7 +183,7 @@ static int make_device(unsigned number, struct device **made)
 static int open_device(unsigned number, int flags)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    struct device *device;
+    struct device *device = NULL;
     pthread_once(&once, watch_forks);
     int error = make_device(number, &device);
     if (error)
@@ -206,12 +206,6 @@ static int open_device(unsigned number, int flags)
 }
 
 /* -- The ioctls: a result, or minus an errno -- */
-
-static int do_version(const struct device *device, struct tee_ioctl_version_data *data)
-{
-    *data = (struct tee_ioctl_version_data){IMPL_ID_TSTEE, device->channel.endpoint, 0};
-    return 0;
-}
 
 /* Share a memory file with the endpoint and have it retrieve it; 0 or an errno. */
 static int share(struct device *device, struct memory *memory, int descriptor)
@@ -400,24 +394,42 @@ static int do_invoke(struct device *device, const struct tee_ioctl_buf_data *buf
 
 static int do_ioctl(struct device *device, uint32_t request, void *argument)
 {
+    union {
+        struct tee_ioctl_version_data version;
+        struct tee_ioctl_shm_alloc_data shm_alloc;
+        struct tee_ioctl_buf_data buffer;
+        struct tee_ioctl_close_session_arg close_session;
+        struct tee_ioctl_shm_register_data shm_register;
+    } data;
+    size_t size = _IOC_SIZE(request);
+    int result;
+    if (_IOC_TYPE(request) != TEE_IOC_MAGIC || size > sizeof data)
+        return -EINVAL;
     if (argument == NULL)
         return -EFAULT;
+    memcpy(&data, argument, size); /* the kernel takes it from any address as well, aligned or not */
     switch (request) {
     case (uint32_t)TEE_IOC_VERSION:
-        return do_version(device, argument);
+        data.version = (struct tee_ioctl_version_data){IMPL_ID_TSTEE, device->channel.endpoint, 0};
+        result = 0;
+        break;
     case (uint32_t)TEE_IOC_SHM_ALLOC:
-        return do_shm_alloc(device, argument);
+        result = do_shm_alloc(device, &data.shm_alloc);
+        break;
     case (uint32_t)TEE_IOC_OPEN_SESSION:
-        return do_open_session(device, argument);
+        return do_open_session(device, &data.buffer);
     case (uint32_t)TEE_IOC_INVOKE:
-        return do_invoke(device, argument);
+        return do_invoke(device, &data.buffer);
     case (uint32_t)TEE_IOC_CLOSE_SESSION:
-        return interface_of(device, *(uint32_t *)argument, true) < 0 ? -EINVAL : 0;
+        return interface_of(device, data.close_session.session, true) < 0 ? -EINVAL : 0;
     case (uint32_t)TEE_IOC_SHM_REGISTER:
-        return ((struct tee_ioctl_shm_register_data *)argument)->flags ? -EINVAL : -KERNEL_ENOTSUPP;
+        return data.shm_register.flags ? -EINVAL : -KERNEL_ENOTSUPP;
     default: /* TEE_IOC_CANCEL too */
         return -EINVAL;
     }
+    if (result >= 0)
+        memcpy(argument, &data, size);
+    return result;
 }
 
 /* The number in /dev/teeN, -1 for other paths. */
