@@ -29,12 +29,29 @@ class FrameCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples as they are, and where the hidden common options are explained."""
-        if self.examples:
-            with formatter.section("Examples"):
-                for example in self.examples:
-                    formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+        write_examples(formatter, self.examples)
         formatter.write_paragraph()
         formatter.write_text("Options of every command, such as --provider and --timeout: edgeroot --help")
+
+
+class FrameGroup(click.Group):
+    """A sub-command with sub-commands of its own, and examples at the end of its help."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:  # noqa: ANN401 - click's own
+        super().__init__(*args, **{"context_settings": _CONTEXT, **kwargs})
+        self.examples = tuple(examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples as they are."""
+        write_examples(formatter, self.examples)
+
+
+def write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
+    """Whole command lines, as they are."""
+    if examples:
+        with formatter.section("Examples"):
+            for example in examples:
+                formatter.write(f"{'':{formatter.current_indent}}{example}\n")
 
 
 def command(name: str, *, examples: Sequence[str] = ()) -> Callable[[Callable[..., Any]], FrameCommand]:

@@ -32,7 +32,8 @@ _FILE_RIGHTS: Final = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 _NETWORK_ABI: Final = 4
 _NETWORK_RIGHTS: Final = 0b11  # TCP: bind and connect
 _SCOPE_ABI: Final = 6
-_SCOPES: Final = 0b11  # abstract Unix sockets and signals outside
+_SCOPE_SOCKETS: Final = 0b01  # abstract Unix sockets outside
+_SCOPE_SIGNALS: Final = 0b10  # signals to processes outside
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -47,7 +48,8 @@ def restrict(
 ) -> list[str]:
     """From now on and for ever, this process and its children may use these trees only. Returns what was refused.
 
-    ``write`` trees may also be read. ``execute`` lets programs in ``read`` trees be run; ``network`` leaves TCP alone.
+    ``write`` trees may also be read. ``execute`` lets programs in ``read`` trees be run; ``network`` leaves TCP and
+    abstract Unix sockets alone.
     Needs PR_SET_NO_NEW_PRIVS. Paths that do not exist are left out.
     """
     version = abi()
@@ -55,7 +57,9 @@ def restrict(
         return ["every file that this user can reach stays within reach (the kernel has no Landlock)"]
     rights = (1 << _FILE_RIGHTS.get(version, 16)) - 1
     handled_network = _NETWORK_RIGHTS if version >= _NETWORK_ABI and not network else 0
-    scopes = _SCOPES if version >= _SCOPE_ABI else 0
+    scopes = 0
+    if version >= _SCOPE_ABI:
+        scopes = _SCOPE_SIGNALS if network else _SCOPE_SIGNALS | _SCOPE_SOCKETS
     attributes = _RULESET.pack(rights, handled_network, scopes)
     # A kernel refuses a structure that is longer than it knows, unless the rest is zero.
     ruleset = _libc.syscall(_CREATE_RULESET, attributes, len(attributes) if version >= _SCOPE_ABI else 16, 0)

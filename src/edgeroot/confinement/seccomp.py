@@ -8,7 +8,7 @@ import importlib
 import os
 import tempfile
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Final
 
 # What no process of ours has a use for, and whoever takes one over has: other processes' memory, new name spaces,
 # kernel interfaces with a history of holes. To try one of these is an attack, and ends the process that tries.
@@ -61,27 +61,23 @@ def is_available() -> bool:
     return True
 
 
-def refuse_hostile() -> list[str]:
-    """Give up what is :data:`HOSTILE`. Returns what was refused, in words."""
-    return install(compile_filter("ALLOW", ()))
+def compile_filter(allowed: Iterable[str] | None) -> bytes:
+    """A filter for :func:`install`, empty if there is no libseccomp. Hostile calls end the process.
 
-
-def compile_filter(default: Literal["ALLOW", "EPERM"], allowed: Iterable[str]) -> bytes:
-    """A filter for :func:`install`, empty if there is no libseccomp: what is not allowed, or has EPERM for its default.
-
-    Hostile calls end the process whatever the default is. EPERM and not an end for others, because libraries probe for
-    what they can do without.
+    Others than the ``allowed`` ones fail with EPERM, because libraries probe for what they can do without; None allows
+    everything that is not hostile.
     """
     if not is_available():
         return b""
     seccomp = importlib.import_module("pyseccomp")
-    rules = seccomp.SyscallFilter(seccomp.ALLOW if default == "ALLOW" else seccomp.ERRNO(errno.EPERM))
-    for action, names in ((seccomp.KILL_PROCESS, HOSTILE), (seccomp.ALLOW, allowed)):
+    rules = seccomp.SyscallFilter(seccomp.ALLOW if allowed is None else seccomp.ERRNO(errno.EPERM))
+    for action, names in ((seccomp.KILL_PROCESS, HOSTILE), (seccomp.ALLOW, allowed or ())):
         for name in names:
             if seccomp.resolve_syscall(seccomp.Arch.NATIVE, name) >= 0:  # others are not of this architecture
                 rules.add_rule(action, name)
-    for request in (_FIONBIO, _FIOCLEX):
-        rules.add_rule(seccomp.ALLOW, "ioctl", seccomp.Arg(1, seccomp.EQ, request))
+    if allowed is not None:
+        for request in (_FIONBIO, _FIOCLEX):
+            rules.add_rule(seccomp.ALLOW, "ioctl", seccomp.Arg(1, seccomp.EQ, request))
     with tempfile.TemporaryFile() as file:
         rules.export_bpf(file)
         file.seek(0)

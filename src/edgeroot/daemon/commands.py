@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ def serve(config_path: Path, *, check: bool) -> None:
     def load(types: dict[str, ProviderType]) -> ServiceConfig:
         return load_config(config_path, types)
 
-    _run(load, check=check)
+    _run(load, check=check, config_folders=[config_path.absolute().parent])
 
 
 @click.command()
@@ -145,11 +145,12 @@ def _run(
     *,
     check: bool = False,
     prepare: Callable[[], None] = lambda: None,
+    config_folders: Iterable[Path] = (),
 ) -> None:
     from edgeroot.daemon.run import CannotStartError, run_service
 
     try:
-        code = run_service(load, check=check, prepare=prepare)
+        code = run_service(load, check=check, prepare=prepare, config_folders=config_folders)
     except CannotStartError as error:
         raise click.ClickException(str(error)) from error
     raise SystemExit(code)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final
 
 from edgeroot.confinement import process as hardening
+from edgeroot.confinement.service import confine_service
 from edgeroot.daemon.activation import ActivationError, inherited_sockets, match_listeners
 from edgeroot.daemon.assembly import StartError, provider_types
 from edgeroot.daemon.config import ConfigError, ServiceConfig
@@ -30,11 +32,13 @@ def run_service(
     *,
     check: bool = False,
     prepare: Callable[[], None] = lambda: None,
+    config_folders: Iterable[Path] = (),
 ) -> int:
     """Run until told to stop and return the exit code; with ``check``, only look whether the configuration is good.
 
     ``prepare`` is called when everything is imported and before anything is read or opened: there a service that was
-    started by root becomes a user who may not be able to read the program's own files.
+    started by root becomes a user who may not be able to read the program's own files. ``config_folders`` are read
+    again at a reload.
     """
     standard_error()
     types = provider_types()
@@ -73,9 +77,22 @@ def run_service(
             inherited=listeners,
             notifier=Notifier.from_environment(os.environ),
         )
+        if supervisor.has_neighbour:
+            for refused in confine_service(read=config_folders, write=_own_folders(config)):
+                _log.warning(refused)
     except (ConfigError, KeyStoreError, StartError, ListenError, ActivationError) as error:
         raise CannotStartError(str(error)) from error
     return supervisor.run()
+
+
+def _own_folders(config: ServiceConfig) -> set[Path]:
+    """Where the service writes. A reload may name new places only below these, once it is confined."""
+    folders = {manager.path if manager.path.is_dir() else manager.path.parent for manager in config.key_managers}
+    folders |= {manager.path.parent for manager in config.key_managers}
+    folders |= {listener.socket_path.parent for listener in config.listeners}
+    if config.metrics is not None and isinstance(config.metrics.listen, Path):
+        folders.add(config.metrics.listen.parent)
+    return folders
 
 
 def _set_up_logging(config: ServiceConfig) -> None:

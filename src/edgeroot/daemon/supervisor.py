@@ -94,6 +94,11 @@ class Supervisor:
         self._metrics = MetricsKeeper(self._selector, self._look)
         self._crew = self._assemble(config, ())
 
+    @property
+    def has_neighbour(self) -> bool:
+        """Whether a back end's own processes are this user's."""
+        return any(mounted.provider.is_neighbour() for mounted in self._crew.service.providers)
+
     # Life
 
     def run(self) -> int:

@@ -166,6 +166,10 @@ class Provider(ABC):
         """
         return None
 
+    def is_neighbour(self) -> bool:
+        """Whether keys are kept by processes of this very user, which the service has to shut itself out of."""
+        return False
+
     def is_slow(self, function: Function, attributes: KeyAttributes | None, input_bytes: int) -> bool:
         """Whether this call may take more than 2 ms, so that it must not run in a worker's loop."""
         return False

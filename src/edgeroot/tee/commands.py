@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from edgeroot.cli.errors import CommandError
-from edgeroot.cli.frame import command
+from edgeroot.cli.frame import FrameGroup, command
 from edgeroot.cli.output import emit, is_terminal, listing, note
 from edgeroot.tee.places import WorldPlaces, choose_world, world_socket
 
@@ -30,7 +30,12 @@ _socket = click.option(
 )
 
 
-@click.group("secure-world", short_help="Run the emulated secure world, and look at it.")
+@click.group(
+    "secure-world",
+    cls=FrameGroup,
+    short_help="Run the emulated secure world, and look at it.",
+    examples=["edgeroot secure-world run", "edgeroot secure-world status"],
+)
 def secure_world() -> None:
     """The emulated secure world: Trusted Services in isolated processes.
 

@@ -33,6 +33,11 @@ def usual_socket() -> Path:
     return world_socket(os.environ, is_root=os.geteuid() == 0)
 
 
+def is_own(path: Path) -> bool:
+    """Whether the secure world behind this socket runs as this process's user, who is not root."""
+    return os.geteuid() != 0 and path.stat().st_uid == os.geteuid()
+
+
 def cores() -> int:
     """How many cores this process may use, and so how many processes share the slots of its user."""
     return len(os.sched_getaffinity(0))

@@ -25,7 +25,7 @@ from edgeroot.providers.api import (
     Steps,
 )
 from edgeroot.providers.trusted_services.capabilities import capabilities
-from edgeroot.providers.trusted_services.native import NO_LINK, ChannelLink, SessionCaller, cores, usual_socket
+from edgeroot.providers.trusted_services.native import NO_LINK, ChannelLink, SessionCaller, cores, is_own, usual_socket
 from edgeroot.providers.trusted_services.steps import TrustedServicesSteps
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, PsaError, PsaStatus, Secret
 from edgeroot.tee.api import Transport
@@ -84,6 +84,9 @@ class TrustedServicesProvider(Provider):
         """See whether the secure world answers; COMMUNICATION_FAILURE if not."""
         self._caller.check()
         return None
+
+    def is_neighbour(self) -> bool:
+        return self._socket_path is not None and is_own(self._socket_path)
 
     def capabilities(self) -> Capabilities:
         return capabilities()

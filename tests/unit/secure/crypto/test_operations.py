@@ -365,7 +365,7 @@ class TestDerivation:
     def test_a_slow_agreement(self, context: Context) -> None:
         asked = attributes(DH, 2048, usage=DERIVING, alg=FFDH_HKDF)
         ones, others = (context.ok(GENERATE, asked) for _ in range(2))
-        outputs = []
+        outputs: list[bytes] = []
         for mine, yours in ((ones, others), (others, ones)):
             public = context.ok(EXPORT_PUBLIC, yours)[4:]
             handle = context.ok(0x0401, u32(FFDH_HKDF))

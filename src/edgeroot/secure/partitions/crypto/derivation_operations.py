@@ -73,16 +73,17 @@ class DerivationOperations:
         self, caller: Caller, request: m.KeyAgreementRequest, _capacity_bytes: int
     ) -> m.EmptyResponse | Deferred:
         derivation = self.contexts.get(caller, request.op_handle)
+        if not derivation.algorithm.is_key_agreement:
+            raise PsaError(PsaStatus.INVALID_ARGUMENT, "the algorithm has no key agreement")
         key = self._keys.find(caller.source_id, request.private_key_id)
         policy.require(key, policy.DERIVE, derivation.algorithm)
         agreement = derivation.algorithm.raw_key_agreement
-        if not derivation.algorithm.is_key_agreement:
-            raise PsaError(PsaStatus.INVALID_ARGUMENT, "the algorithm has no key agreement")
         if not key.private_is_slow:
             derivation.operation.input_secret(request.step, key.engine.raw_key_agreement(agreement, request.peer_key))
             return EMPTY
 
         def finish(shared: bytes) -> m.EmptyResponse:
+            derivation = self.contexts.get(caller, request.op_handle)  # which may be gone by now
             derivation.operation.input_secret(request.step, Secret(shared))
             return EMPTY
 
