@@ -16,31 +16,37 @@ import pytest
 
 from peers import PeersRoot, run_parsec_tool
 from tests.support.service import Service, running_service
+from tests.support.world import running_world, with_world
 
 SERIAL = "EZ4U2CIXL"
 CSR = ("--cn", "parallaxsecond.com", "--l", "Cambridge", "--c", "GB", "--serialNumber", SERIAL)
 
 
+SOFTWARE, TRUSTED_SERVICES = "1", "4"
+
+
 @pytest.fixture(scope="module")
 def script_service(peers_root: PeersRoot) -> Iterator[Service]:
+    """With the software provider, and with Trusted Services over an emulated secure world."""
     del peers_root
-    with running_service() as service:
+    with running_world() as world, running_service(extra=with_world(world)) as service:
         yield service
 
 
 class Steps:
     """The tool, told the provider's number as the script does, and OpenSSL in a folder of its own."""
 
-    def __init__(self, service: Service, folder: Path, *, genuine: bool) -> None:
+    def __init__(self, service: Service, folder: Path, *, genuine: bool, provider: str) -> None:
         self.service = service
+        self.provider = provider
         self.folder = folder
         self.genuine = genuine
 
     def tool(self, *arguments: str) -> str:
         if self.genuine:
-            result = run_parsec_tool(self.service.socket_path, "-p", "1", *arguments)
+            result = run_parsec_tool(self.service.socket_path, "-p", self.provider, *arguments)
         else:
-            command = [sys.executable, "-m", "edgeroot", "-p", "1", *arguments]
+            command = [sys.executable, "-m", "edgeroot", "-p", self.provider, *arguments]
             environment = {**os.environ, "PARSEC_SERVICE_ENDPOINT": self.service.endpoint}
             result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
         assert result.returncode == 0, result.stderr
@@ -62,15 +68,21 @@ class Steps:
         assert key_name not in self.tool("list-keys")
 
 
+@pytest.fixture(params=[SOFTWARE, TRUSTED_SERVICES], ids=["software", "trusted-services"])
+def provider(request: pytest.FixtureRequest) -> str:
+    value: str = request.param
+    return value
+
+
 @pytest.fixture(params=[True, False], ids=["parsec-tool", "edgeroot"])
-def steps(script_service: Service, tmp_path: Path, request: pytest.FixtureRequest) -> Steps:
-    return Steps(script_service, tmp_path, genuine=request.param)
+def steps(script_service: Service, tmp_path: Path, provider: str, request: pytest.FixtureRequest) -> Steps:
+    return Steps(script_service, tmp_path, genuine=request.param, provider=provider)
 
 
 def test_service_and_providers(steps: Steps) -> None:
     assert steps.tool("ping").strip() == "1.0"
     listed = re.findall("^ID: 0x0([0-9])", steps.tool("list-providers"), re.MULTILINE)
-    assert listed == ["1", "0"]
+    assert listed == ["1", "4", "0"]
 
 
 def test_random(steps: Steps) -> None:

@@ -104,6 +104,11 @@ class World:
         return EmulatedTransport(self.socket)
 
 
+def with_world(world: World) -> str:
+    """What a service's configuration needs to have keys in this world, as provider 4."""
+    return f'[[provider]]\nprovider_type = "TrustedService"\nkey_info_manager = "kim"\nsocket_path = "{world.socket}"\n'
+
+
 def descendants(pid: int) -> list[int]:
     """A process and all below it, parents first."""
     found = [pid]

@@ -7,7 +7,7 @@ and :class:`edgeroot.tee.transports.tstee.TsteeTransport` (Linux's ``/dev/teeN``
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Final
+from typing import Final, Self
 from uuid import UUID
 
 DEFAULT_BUFFER_BYTES: Final = 8192
@@ -53,7 +53,7 @@ class Session(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -73,7 +73,7 @@ class Transport(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
-    def __enter__(self) -> Transport:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:

@@ -32,6 +32,7 @@ from edgeroot.secure.spm.users import UserTable
 _log: Final = logging.getLogger(__name__)
 _CREDENTIALS: Final = struct.Struct("3i")
 _CONNECTIONS_PER_USER: Final = 256
+_CONNECTIONS_OF_A_STRANGER: Final = 4
 _CHANNELS_PER_USER: Final = 256
 _BACKLOG: Final = 128
 _START_S: Final = 30.0
@@ -213,13 +214,13 @@ class Manager:
         _pid, uid, _gid = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
         endpoint_id = self._users().ffa_id(uid)
         is_administrator = uid in (0, os.geteuid())
-        too_many = sum(client.user_id == uid for client in self._clients) >= _CONNECTIONS_PER_USER
-        if too_many or (endpoint_id is None and not is_administrator):
-            code = FfaError.NO_MEMORY if too_many else FfaError.DENIED
-            _send(sock, refusal(code), 0)
+        is_known = endpoint_id is not None or is_administrator
+        if not is_known:
+            # He is let in to be told so: whatever he asks for is denied.
+            self._log.write("manager", f"user {uid} is not in the table of users and is refused")
+        limit = _CONNECTIONS_PER_USER if is_known else _CONNECTIONS_OF_A_STRANGER
+        if sum(client.user_id == uid for client in self._clients) >= limit:
             sock.close()
-            if not too_many:
-                self._log.write("manager", f"user {uid} is not in the table of users and was refused")
             return
         self._add(_Client(sock, Connection(endpoint_id, is_administrator=is_administrator), user_id=uid))
 

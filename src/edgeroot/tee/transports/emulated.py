@@ -95,7 +95,10 @@ class ManagerConnection:
 
     def hello(self) -> int:
         """FFA_VERSION and FFA_ID_GET: this user's id. TeeError if the user is not in the table of users."""
-        version = self._call(FunctionId.VERSION, VERSION_1_1)[0][0]
+        registers = self._call(FunctionId.VERSION, VERSION_1_1)[0]
+        if registers[0] == FunctionId.ERROR:
+            raise _error_of(registers)
+        version = registers[0]
         if version >> 16 != VERSION_1_1 >> 16:
             raise TeeError(f"the secure world speaks FF-A {version >> 16}.{version & 0xFFFF}, not 1.1")
         return self._success(self._call(FunctionId.ID_GET))[0][2] & 0xFFFF

@@ -258,7 +258,7 @@ class TestAead:
     def test_ccm_with_lengths(self, context: Context) -> None:
         asked = attributes(AES, 0, usage=ENCRYPTING, alg=CCM)
         key_id = context.ok(IMPORT, asked + tlv(1, AES_KEY))
-        outputs = []
+        outputs: list[bytes] = []
         for setup, text in ((0x0601, b"hello"), (0x0602, None)):
             handle = context.ok(setup, key_id + u32(CCM))
             context.ok(0x0605, handle + u32(2, 5))
