@@ -22,10 +22,13 @@ from edgeroot.client.errors import (
     ServiceError,
     TransportError,
 )
+from edgeroot.wire.status import ResponseStatus
 from tests.support.clients import DIGEST, ECDSA, clients_of_every_worker
 from tests.support.service import Service
 
 _CONTENDED = 3
+# After these nobody knows whether the back end has acted.
+UNCERTAIN = (ResponseStatus.PSA_ERROR_COMMUNICATION_FAILURE, ResponseStatus.CONNECTION_ERROR)
 _AFTER_NO_SERVICE_S = 0.005
 
 
@@ -131,6 +134,10 @@ class Churn:
         except TransportError:
             self._ledger.names[name] = Told.GONE
             raise
+        except ServiceError as error:
+            if error.status in UNCERTAIN:
+                self._ledger.names[name] = Told.UNKNOWN
+            raise
         self._ledger.names[name] = Told.LIVE
 
     def _destroy(self, client: Client, name: str) -> None:
@@ -138,6 +145,10 @@ class Churn:
             client.destroy_key(name)
         except OutcomeUnknownError:
             self._ledger.names[name] = Told.UNKNOWN
+            raise
+        except ServiceError as error:
+            if error.status in UNCERTAIN:
+                self._ledger.names[name] = Told.UNKNOWN
             raise
         self._ledger.names[name] = Told.GONE
 
@@ -152,6 +163,9 @@ class Churn:
             except OutcomeUnknownError:
                 contention.perhaps_destroyed += 1
                 raise
+            except ServiceError as error:
+                contention.perhaps_destroyed += error.status in UNCERTAIN
+                raise
             return
         try:
             client.generate_key(name, templates.ecdsa_p256())
@@ -160,6 +174,9 @@ class Churn:
             pass
         except OutcomeUnknownError:
             contention.perhaps_created += 1
+            raise
+        except ServiceError as error:
+            contention.perhaps_created += error.status in UNCERTAIN
             raise
 
 

@@ -32,10 +32,13 @@ log_level = "info"
 name = "kim"
 manager_type = "SQLite"
 sqlite_db_path = "{folder}/store/kim.sqlite3"
+{provider}
+{extra}
+"""
+SOFTWARE_PROVIDER = """\
 [[provider]]
 provider_type = "MbedCrypto"
 key_info_manager = "kim"
-{extra}
 """
 LISTENER = """\
 [listener]
@@ -164,6 +167,7 @@ def running_service(
     core: str = "",
     listener: str = "",
     authenticator: str = UNIX,
+    provider: str = SOFTWARE_PROVIDER,
     extra: str = "",
     timeout_ms: int = 1000,
     start: bool = True,
@@ -176,7 +180,9 @@ def running_service(
     service = Service(folder)
     table = LISTENER.format(folder=folder, listener=listener, timeout_ms=timeout_ms)
     service.config_path.write_text(
-        CONFIG.format(core=core, listener=table, authenticator=authenticator, folder=folder, extra=extra)
+        CONFIG.format(
+            core=core, listener=table, authenticator=authenticator, folder=folder, provider=provider, extra=extra
+        )
     )
     try:
         if start:

@@ -134,6 +134,10 @@ class ObjectLog:
         """How many objects an owner has, and how many bytes they may have together."""
         return self._usage.get(owner, (0, 0))
 
+    def count(self, source_id: int) -> int:
+        """How many objects a source has, in all services."""
+        return sum(count for owner, (count, _) in self._usage.items() if owner.source_id == source_id)
+
     # Writing
 
     def _append(self, kind: int, slot: Slot, content: bytes, *, flags: int, capacity_bytes: int) -> None:

@@ -1,0 +1,102 @@
+"""``kill -9`` in the secure world and of the service at random moments under load: what was acknowledged stays true."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from edgeroot.abi.services import ATTESTATION
+from edgeroot.secure.partitions.storage.store import ObjectLog
+from edgeroot.secure.platform.counters import FileCounter
+from edgeroot.secure.platform.device_secret import FileDeviceSecret
+from edgeroot.secure.platform.log_file import LogFile
+from tests.fault.test_kills import churn
+from tests.support.clients import wait_until
+from tests.support.ledger import Ledger, check
+from tests.support.requirements import require_root
+from tests.support.service import Service, running_service
+from tests.support.world import World, descendants, running_world, with_world
+
+CRYPTO_PARTITION = 0x8002
+
+
+def strike_partition(world: World, name: str, rng: random.Random) -> None:
+    """Kill one process of a partition: all of them, and its sandbox, end with it."""
+    inside = descendants(world.partition(name)["pid"])[1:]
+    os.kill(rng.choice(inside), signal.SIGKILL)
+
+
+def all_ready(world: World) -> bool:
+    return all(one["state"] == "ready" for one in world.status()["partitions"])
+
+
+def stored_keys(world: World) -> int:
+    """How many keys the crypto partition has stored. The world must have stopped."""
+    secret = FileDeviceSecret.open(world.state / "device-secret").derive(b"partition storage")
+    log = LogFile(world.state / "partitions" / "storage")
+    counter = FileCounter(world.state / "counters" / "storage" / "storage", create=False)
+    try:
+        objects = ObjectLog(log, counter, secret)
+        assert objects.fault is None
+        return objects.count(CRYPTO_PARTITION)
+    finally:
+        log.close()
+        counter.close()
+
+
+def restart(service: Service) -> None:
+    """What a crash of the secure world left half done is finished when the service starts."""
+    service.end()
+    service.start()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("victim", ["crypto", "storage", "manager", "service"])
+def test_nothing_acknowledged_is_lost_and_nothing_else_remains(victim: str, rounds: int, rng: random.Random) -> None:
+    require_root("read what the partitions have stored")
+    ledger = Ledger()
+    with running_world() as world, running_service(provider=with_world(world)) as service:
+        strikes: dict[str, Callable[[], None]] = {
+            "crypto": lambda: strike_partition(world, "crypto", rng),
+            "storage": lambda: strike_partition(world, "storage", rng),
+            "manager": world.kill,
+            "service": service.kill,
+        }
+        for number in range(max(3, rounds // 4)):
+            fresh = churn(service, number, rng, strikes[victim])
+            ledger.merge([fresh])
+            if victim == "manager":
+                world.stop()
+                world.start()
+            wait_until(lambda: all_ready(world), "all partitions run")
+            if victim == "service":
+                service.start()
+            else:
+                restart(service)
+            check(service, ledger, fresh, unused_name=f"unused-{number}")
+        with service.client() as client:
+            listed = len(client.list_keys())
+        assert len(ledger.names) > 10
+        service.end()
+        world.stop()
+        assert stored_keys(world) == listed
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_partition_comes_back_and_serves(rng: random.Random) -> None:
+    require_root("kill processes of other users")
+    with running_world() as world:
+        for name in ("storage", "crypto", "attestation", "firmware-update"):
+            before = world.partition(name)
+            strike_partition(world, name, rng)
+            wait_until(lambda name=name, before=before: world.partition(name)["pid"] != before["pid"], "a new process")
+            wait_until(lambda: all_ready(world), "all partitions run")
+            assert world.partition(name)["restarts"] == before["restarts"] + 1
+        with world.transport() as transport, transport.open_session(ATTESTATION) as session:
+            status, token = session.call(0x0101, b"\0\1\0\x20" + bytes(32))  # which needs crypto, which needs storage
+            assert status == 0
+            assert len(token) > 200
