@@ -38,18 +38,18 @@ $(bench): $(dev)
 	@touch $@
 
 demo: $(dev) ## from nothing to a running service and a short story with it; leaves nothing running
-	@scripts/debian_packages.sh openssl
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2
 	@$(bin)/python examples/demo.py
 
 peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks run against (root)
 	@$(bin)/python -m peers
 
 test: peers ## every test, with few rounds of those that repeat
-	@scripts/debian_packages.sh openssl
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2
 	$(bin)/python -m pytest $(PYTEST_ARGS)
 
 soak: peers ## the tests that repeat, with ROUNDS=200 rounds
-	@scripts/debian_packages.sh openssl
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2
 	$(bin)/python -m pytest -m rounds --rounds $(ROUNDS) --timeout 3600 -o faulthandler_timeout=3900 $(PYTEST_ARGS)
 
 lint: $(dev) ## style, types, and generated code against its source
@@ -63,6 +63,7 @@ format: $(dev) ## put the sources into the formatter's shape
 	$(bin)/ruff format $(sources) hatch_build.py
 
 bench: $(bench) peers ## compare with upstream's service on this machine
+	@scripts/debian_packages.sh bubblewrap libseccomp2
 	@$(bin)/python -m bench
 
 docs: $(dev) ## check the documentation's links and run its marked examples

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
+from bench import world
 from bench.generator import Load
 from bench.measure import (
     Bench,
@@ -26,6 +27,7 @@ from bench.measure import (
 Need = Literal["edgeroot", "upstream", "root"]
 _OURS: Final = frozenset[Need]({"edgeroot"})
 _BOTH: Final = frozenset[Need]({"edgeroot", "upstream"})
+_WORLD: Final = frozenset[Need]({"edgeroot", "upstream", "root"})
 _USERS: Final = frozenset[Need]({"edgeroot", "root"})
 
 
@@ -78,5 +80,27 @@ ROWS: Final = (
     Row("idle-ping", "p99 of ping beside idle and dribbling connections", "µs", 3, False, _USERS, _idle(_PING)),
     Row("idle-sign", "p99 of sign beside idle and dribbling connections", "µs", 3, False, _USERS, _idle(_SIGN)),
     Row("rsa-gen", "p99 of sign while another user generates RSA-4096", "µs", 3, False, _USERS, beside_key_generation),
+    Row(
+        "world-sign",
+        "sign P-256 in the secure world, against software keys",
+        "/s",
+        0.6,
+        True,
+        _USERS,
+        world.signing_against_software,
+    ),
+    Row("world-upstream", "sign P-256 in the secure world", "/s", 3, True, _WORLD, world.signing_against_upstream),
+    Row("world-crossing", "a crossing's share of a lone client's signature", "µs", 1, False, _USERS, world.crossing),
+    Row("world-storage", "durable set and get of 64 bytes", "µs", 1, False, _USERS, world.storage),
+    Row("world-start", "start of the secure world to its first answer", "ms", 1, False, _USERS, world.start),
+    Row(
+        "world-rsa-gen",
+        "p99 of sign there while another source makes RSA-4096",
+        "µs",
+        3,
+        False,
+        _USERS,
+        world.beside_key_generation,
+    ),
     Row("memory", "resident memory of a worker, idle", "MB", 1, False, _OURS, memory),
 )

@@ -24,6 +24,9 @@ _PING: Final = struct.pack("<IHBBHBQBBBIHIHBB", 0x5EC0A710, 30, 1, 0, 0, 0, 0, 0
 _START_TIMEOUT_S: Final = 60.0
 _STOP_TIMEOUT_S: Final = 15.0
 _POLL_S: Final = 0.001
+_WORLD_PROVIDER: Final = (
+    '[[provider]]\nprovider_type = "TrustedService"\nkey_info_manager = "sqlite"\nsocket_path = "{}"\n'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +102,14 @@ class Edgeroot:
     def __init__(self, command: list[str], *, folder: Path, uid: int) -> None:
         self._command = command
         self._folder = folder
-        self._uid = uid
+        self.uid = uid
         self._as_user = ["setpriv", "--pdeathsig", "KILL", "--"]
         self.notes: list[str] = []
         if os.geteuid() == 0:
             self._as_user = self._change_of_user()
 
     def _change_of_user(self) -> list[str]:
-        user = ["setpriv", "--reuid", str(self._uid), "--regid", str(self._uid), "--clear-groups"]
+        user = ["setpriv", "--reuid", str(self.uid), "--regid", str(self.uid), "--clear-groups"]
         end = ["--pdeathsig", "KILL", "--"]
         reading = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
         complaint = ""
@@ -115,24 +118,25 @@ class Edgeroot:
             if tried.returncode == 0:
                 if extra:
                     self.notes.append(
-                        f"user {self._uid} can't read the Python that runs edgeroot, so the service has the one "
+                        f"user {self.uid} can't read the Python that runs edgeroot, so the service has the one "
                         "capability to read it (dac_read_search)"
                     )
                 return [*user, *extra, *end]
             complaint = tried.stderr.decode(errors="replace").strip()
-        raise BenchError(f"user {self._uid} can't run {' '.join(self._command)}: {complaint}")
+        raise BenchError(f"user {self.uid} can't run {' '.join(self._command)}: {complaint}")
 
-    def _store(self, name: str) -> Path:
+    def _store(self, name: str, world_socket: Path | None) -> Path:
         place = self._folder / name
         if not place.exists():
             place.mkdir(mode=0o755)
             if os.geteuid() == 0:
-                os.chown(place, self._uid, self._uid)
+                os.chown(place, self.uid, self.uid)
             (place / "config.toml").write_text(
                 '[core_settings]\n[listener]\nlistener_type = "DomainSocket"\ntimeout = 200\n'
                 f'socket_path = "{place}/parsec.sock"\n[authenticator]\nauth_type = "UnixPeerCredentials"\n'
                 f'[[key_manager]]\nname = "sqlite"\nmanager_type = "SQLite"\nsqlite_db_path = "{place}/keys.sqlite3"\n'
                 '[[provider]]\nprovider_type = "MbedCrypto"\nkey_info_manager = "sqlite"\n'
+                + ("" if world_socket is None else _WORLD_PROVIDER.format(world_socket))
             )
         return place
 
@@ -141,9 +145,12 @@ class Edgeroot:
         shutil.rmtree(self._folder / store, ignore_errors=True)
 
     @contextmanager
-    def __call__(self, store: str = "main") -> Iterator[Running]:
-        """The service on this store, made empty if it is new. Raises BenchError if it does not get to answer."""
-        place = self._store(store)
+    def __call__(self, store: str = "main", *, world_socket: Path | None = None) -> Iterator[Running]:
+        """The service on this store, made empty if it is new. Raises BenchError if it does not get to answer.
+
+        With ``world_socket`` a new store has keys in that secure world as well.
+        """
+        place = self._store(store, world_socket)
         socket_path = place / "parsec.sock"
         socket_path.unlink(missing_ok=True)
         with (place / "log").open("ab") as log:

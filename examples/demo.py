@@ -197,7 +197,8 @@ class Service:
 
     def world_status(self) -> dict[str, Any]:
         """What the partition manager says of the secure world."""
-        command = [EDGEROOT, "secure-world", "status", "--json", "--world-socket", self._world_run / "spm.sock"]
+        socket_path = str(self._world_run / "spm.sock")
+        command = [str(EDGEROOT), "secure-world", "status", "--json", "--world-socket", socket_path]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise UnexpectedError(f"the secure world does not answer: {done.stderr}")

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -32,6 +33,10 @@ def strike_partition(world: World, name: str, rng: random.Random) -> None:
 
 def all_ready(world: World) -> bool:
     return all(one["state"] == "ready" for one in world.status()["partitions"])
+
+
+def is_another_process(world: World, name: str, pid: int) -> bool:
+    return bool(world.partition(name)["pid"] != pid)
 
 
 def stored_keys(world: World) -> int:
@@ -93,7 +98,7 @@ def test_a_killed_partition_comes_back_and_serves(rng: random.Random) -> None:
         for name in ("storage", "crypto", "attestation", "firmware-update"):
             before = world.partition(name)
             strike_partition(world, name, rng)
-            wait_until(lambda name=name, before=before: world.partition(name)["pid"] != before["pid"], "a new process")
+            wait_until(partial(is_another_process, world, name, before["pid"]), "a new process")
             wait_until(lambda: all_ready(world), "all partitions run")
             assert world.partition(name)["restarts"] == before["restarts"] + 1
         with world.transport() as transport, transport.open_session(ATTESTATION) as session:

@@ -172,6 +172,7 @@ def unprivileged() -> Iterator[tuple[list[int], int]]:
         folder = Path(name)
         folder.chmod(0o755)
         command = [sys.executable, "-m", "edgeroot", "up", "--socket", f"{folder}/run/s", "--state", f"{folder}/state"]
+        command += ["--world-state", f"{folder}/world", "--world-runtime", f"{folder}/world-run"]
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )

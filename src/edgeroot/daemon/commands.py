@@ -93,13 +93,14 @@ def up(
         chosen = places.choose(socket_path, state_path)
     except places.PlaceError as error:
         raise click.ClickException(str(error)) from error
-    usual = choose_world(os.environ, is_root=os.geteuid() == 0)
-    if not software_only and usual is None and (world_state is None or world_runtime is None):
-        raise click.ClickException("XDG_RUNTIME_DIR is not set: say with --world-state and --world-runtime where to be")
     world = None
     if not software_only:
-        world = WorldPlaces(world_state or usual.state, world_runtime or usual.runtime)  # type: ignore[union-attr] # checked above
-        world = WorldPlaces(world.state.absolute(), world.runtime.absolute())
+        if world_state is None or world_runtime is None:
+            usual = choose_world(os.environ, is_root=os.geteuid() == 0)
+            if usual is None:
+                raise click.ClickException("XDG_RUNTIME_DIR is not set: say with --world-runtime where to be")
+            world_state, world_runtime = world_state or usual.state, world_runtime or usual.runtime
+        world = WorldPlaces(world_state.absolute(), world_runtime.absolute())
 
     def prepare() -> None:
         try:

@@ -41,6 +41,7 @@ def keep_world(places: WorldPlaces, *, users: Sequence[int], strict: bool) -> so
     if os.fork() == 0:
         ours.close()
         try:
+            hardening.protect_process()
             hardening.name_process("edgeroot-keeper")
             _keep(arguments, theirs)
         finally:

@@ -48,7 +48,8 @@ def carry_out(steps: Steps[_T]) -> StepsTo[_T]:
         try:
             call = next(steps) if answer is None else steps.send(answer)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return] # what a generator returns has no type at run time
+            result: _T = end.value
+            return result
         outcome = yield call
         assert isinstance(outcome, BackEndAnswer)
         answer = outcome

@@ -27,6 +27,7 @@ from edgeroot.daemon.config import (
 from edgeroot.daemon.config_values import Findings, TableReader
 from edgeroot.providers.api import Provider, ProviderType
 from edgeroot.providers.software import SoftwareProviderType
+from edgeroot.providers.trusted_services import TrustedServicesProviderType
 from edgeroot.psa import Secret
 
 ROOT = Path(__file__).parents[3]
@@ -447,10 +448,13 @@ def test_the_reference_describes_exactly_the_keys_there_are() -> None:
         "listener": {"listener_type": "DomainSocket", "timeout": 1},
         "authenticator": {"auth_type": "Direct"},
         "key_manager": [{"name": name, "manager_type": name} for name in ("SQLite", "OnDisk")],
-        "provider": [{"provider_type": "MbedCrypto", "key_info_manager": "SQLite"}],
+        "provider": [
+            {"provider_type": kind, "key_info_manager": "SQLite"} for kind in ("MbedCrypto", "TrustedService")
+        ],
         "metrics": {"listen": "unix:/m"},
     }
-    config = read_document(TableReader(sample, "", findings), {"MbedCrypto": SoftwareProviderType()}, HOST)
+    types = {"MbedCrypto": SoftwareProviderType(), "TrustedService": TrustedServicesProviderType()}
+    config = read_document(TableReader(sample, "", findings), types, HOST)
     findings.raise_if_any()
     known = {section: keys for section, keys in findings.known.items() if section}
     assert set(documented) == findings.known[""] == set(known)

@@ -187,7 +187,8 @@ class TrustedServicesProvider(Provider):
             try:
                 call: BackEndCall = next(steps) if answer is None else steps.send(answer)
             except StopIteration as end:
-                return end.value  # type: ignore[no-any-return] # what a generator returns has no type at run time
+                result: _T = end.value
+                return result
             answer = self._caller.call(call)
 
 

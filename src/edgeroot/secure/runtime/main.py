@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -102,14 +103,8 @@ def main(arguments: Sequence[str]) -> int:
     pairs = [
         [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(boot.slow_contexts)] for _ in controls
     ]
-    children = [
-        _fork(lambda index=index: _run_lane(partition, controls, pairs, index))  # type: ignore[misc] # bound now, not when it is called
-        for index in range(boot.slow_contexts)
-    ]
-    children += [
-        _fork(lambda index=index: _run_context(partition, controls, pairs, index))  # type: ignore[misc] # bound now, not when it is called
-        for index in range(len(controls))
-    ]
+    children = [_fork(partial(_run_lane, partition, controls, pairs, index)) for index in range(boot.slow_contexts)]
+    children += [_fork(partial(_run_context, partition, controls, pairs, index)) for index in range(len(controls))]
     for pair in (pair for row in pairs for pair in row):
         pair[0].close()
         pair[1].close()

@@ -180,6 +180,8 @@ class Manager:
             os.close(process.log)
 
     def _reap(self) -> None:
+        if self._signals.intersection((signal.SIGTERM, signal.SIGINT)):
+            return  # everybody ends
         for partition in self._partitions:
             process = partition.process
             if process is None or (code := process.popen.poll()) is None:

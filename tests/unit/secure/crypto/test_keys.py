@@ -381,8 +381,10 @@ class TestStorageFaults:
         assert after.ok(EXPORT, u32(7)) == tlv(1, b"x" * 700)
 
     @pytest.mark.parametrize("status", [-142, -146, -144])
-    def test_the_storages_statuses_are_passed_on(self, world: World, status: int) -> None:
-        world.storage.call = lambda opcode, request: (status, b"")  # type: ignore[method-assign] # a service that refuses
+    def test_the_storages_statuses_are_passed_on(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, status: int
+    ) -> None:
+        monkeypatch.setattr(world.storage, "call", lambda opcode, request: (status, b""))
         assert world.context().call(GENERATE, p256(7))[0] == status
         assert world.context().call(GET_ATTRIBUTES, u32(7))[0] == status
 
@@ -401,9 +403,9 @@ class TestStorageFaults:
         after.ok(DESTROY, u32(7))
         after.ok(GENERATE, p256(7))
 
-    def test_storage_that_finds_corruption(self, world: World) -> None:
+    def test_storage_that_finds_corruption(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         context = world.context()
-        world.storage.call = lambda opcode, request: (CORRUPT, b"")  # type: ignore[method-assign] # a service that refuses
+        monkeypatch.setattr(world.storage, "call", lambda opcode, request: (CORRUPT, b""))
         assert context.call(GET_ATTRIBUTES, u32(7))[0] == CORRUPT
         assert context.call(GENERATE, p256(7))[0] == EXISTS
 
