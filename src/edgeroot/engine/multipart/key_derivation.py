@@ -141,6 +141,10 @@ class KeyDerivationOperation:
             material = self.output_bytes(size_bytes)
             if key_type == KeyType.DES:
                 material = with_parity(material)
+            elif key_type.is_ecc:
+                # The surplus bits are cut, and one is added, so that 0 to n - 2 become 1 to n - 1.
+                scalar = int.from_bytes(material) & (1 << attributes.key_bits) - 1
+                material = Secret((scalar + 1).to_bytes(size_bytes + 1)[1:])
             try:
                 # A scalar is drawn again until it is one of the curve's; of other types, whatever has the size will do.
                 return keys.import_material(attributes, material)[1]

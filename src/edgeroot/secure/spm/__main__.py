@@ -16,7 +16,6 @@ from typing import Final
 from edgeroot.confinement import process
 from edgeroot.secure.platform.device_secret import DeviceSecretError, FileDeviceSecret
 from edgeroot.secure.platform.files import FileLock, LockedError
-
 from edgeroot.secure.spm import sandbox
 from edgeroot.secure.spm.launch import Launcher
 from edgeroot.secure.spm.log import Log

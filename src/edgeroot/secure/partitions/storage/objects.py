@@ -13,7 +13,8 @@ from edgeroot.psa import PsaError, PsaStatus, Secret
 from edgeroot.secure.partitions.storage.record import Head
 from edgeroot.secure.partitions.storage.store import ObjectLog, Owner, Slot
 
-_ALL_FLAGS: Final = CreateFlags.WRITE_ONCE | CreateFlags.NO_CONFIDENTIALITY | CreateFlags.NO_REPLAY_PROTECTION
+# As a number: of a flag, ~ gives the other known flags and forgets the unknown ones.
+_ALL_FLAGS: Final = int(CreateFlags.WRITE_ONCE | CreateFlags.NO_CONFIDENTIALITY | CreateFlags.NO_REPLAY_PROTECTION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
