@@ -131,12 +131,15 @@ class KeyDerivationOperation:
     def output_key(self, attributes: KeyAttributes) -> Secret:
         """Material for a key of this type and size (PSA Crypto API 1.2, psa_key_derivation_output_key).
 
-        NOT_SUPPORTED for types that cannot be derived.
+        NOT_SUPPORTED for types that cannot be derived, INVALID_ARGUMENT for a size that no key of the type has.
         """
         key_type = attributes.key_type
         if key_type.is_asymmetric and not (key_type.is_ecc and key_type.is_key_pair):
             raise not_supported(f"deriving a key of type {key_type!r}")
         size_bytes = (attributes.key_bits + 7) // 8
+        if key_type.is_ecc and size_bytes:
+            # Every curve has the scalar 1. Where there is no such curve, drawing scalars would find none for ever.
+            keys.import_material(attributes, Secret((1).to_bytes(size_bytes)))
         while True:
             material = self.output_bytes(size_bytes)
             if key_type == KeyType.DES:

@@ -333,6 +333,13 @@ class TestKeyDerivation:
             with refused(PsaStatus.NOT_SUPPORTED):
                 self.ready().output_key(KeyAttributes(key_type, 256, UsageFlags.NONE, Algorithm.NONE))
 
+    def test_no_scalar_is_searched_for_where_there_is_no_curve(self) -> None:
+        operation = self.ready()
+        with refused(PsaStatus.INVALID_ARGUMENT):
+            key_type = KeyType.ecc_key_pair(EccFamily.SECP_R1)
+            operation.output_key(KeyAttributes(key_type, 255, UsageFlags.NONE, Algorithm.NONE))
+        assert operation.get_capacity() == 8160
+
     def ready(self) -> engine.KeyDerivationOperation:
         operation = engine.key_derivation_setup(Algorithm.hkdf(Hash.SHA_256))
         operation.input_bytes(0x0101, b"secret")

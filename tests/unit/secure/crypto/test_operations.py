@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from edgeroot.secure.runtime.api import Caller, SlowWork
@@ -18,7 +19,8 @@ GENERATE, DESTROY, EXPORT, EXPORT_PUBLIC, IMPORT, GET_ATTRIBUTES = 0x0101, 0x010
 SHA256, HMAC_SHA256, CTR, CBC_PKCS7, GCM, CCM = 0x02000009, 0x03800009, 0x04C01000, 0x04404100, 0x05500200, 0x05500100
 HKDF_SHA256, ECDH_HKDF, FFDH_HKDF, ECDSA_SHA256 = 0x08000109, 0x09020109, 0x09010109, 0x06000609
 RAW, HMAC, DERIVE, AES, P256, DH = 0x1001, 0x1100, 0x1200, 0x2400, 0x7112, 0x7203
-SALT, SECRET, INFO = 0x0202, 0x0101, 0x0203
+SALT, SECRET, INFO, SEED, LABEL = 0x0202, 0x0101, 0x0203, 0x0204, 0x0201
+PRF_SHA256 = 0x08000209
 ENCRYPTING, MACS, DERIVING = 0x0300, 0x3C00, 0x4000
 NOT_PERMITTED, NOT_SUPPORTED, INVALID_ARGUMENT, INVALID_HANDLE, BAD_STATE = -133, -134, -135, -136, -137
 TOO_SMALL, INSUFFICIENT_DATA, INVALID_SIGNATURE = -138, -143, -149
@@ -258,20 +260,18 @@ class TestAead:
     def test_ccm_with_lengths(self, context: Context) -> None:
         asked = attributes(AES, 0, usage=ENCRYPTING, alg=CCM)
         key_id = context.ok(IMPORT, asked + tlv(1, AES_KEY))
-        outputs: list[bytes] = []
-        for setup, text in ((0x0601, b"hello"), (0x0602, None)):
+        sealed = AESCCM(AES_KEY, 16).encrypt(bytes(12), b"hello", b"ad")
+        for setup, text, result in ((0x0601, b"hello", sealed[:5]), (0x0602, sealed[:5], b"hello")):
             handle = context.ok(setup, key_id + u32(CCM))
+            assert context.call(0x0604, handle + tlv(1, bytes(12)))[0] == BAD_STATE
             context.ok(0x0605, handle + u32(2, 5))
             context.ok(0x0604, handle + tlv(1, bytes(12)))
             context.ok(0x0606, handle + tlv(1, b"ad"))
-            outputs.append(context.ok(0x0607, handle + tlv(1, text or outputs[0]))[4:])
-            if text:
-                tail, tag = context.ok(0x0608, handle)[4:-20], context.ok
-                del tag
-                outputs[0] += tail
+            assert context.ok(0x0607, handle + tlv(1, text)) == tlv(1, result)
+            if setup == 0x0601:
+                assert context.ok(0x0608, handle) == tlv(1, b"") + tlv(2, sealed[5:])
             else:
-                context.call(0x060A, handle)
-        assert len(outputs[0]) == 5
+                assert context.ok(0x0609, handle + tlv(1, sealed[5:])) == tlv(1, b"")
 
     def test_statuses(self, context: Context) -> None:
         assert context.call(0x0601, u32(99, GCM))[0] == INVALID_HANDLE
@@ -335,6 +335,24 @@ class TestDerivation:
             (attributes(AES, 256, usage=0, alg=0, key_id=4), -139),
         ):
             assert context.call(0x0407, handle + asked)[0] == status
+
+    def test_a_curve_key_is_one_of_its_curve(self, context: Context) -> None:
+        asked = attributes(P256, 256, usage=0x3000, alg=ECDSA_SHA256)
+        ones, others = (context.ok(0x0407, self.begun(context) + asked) for _ in range(2))
+        assert context.ok(EXPORT_PUBLIC, ones) == context.ok(EXPORT_PUBLIC, others)
+
+    @pytest.mark.parametrize("bits", [0, 255, 0xFFF8])
+    def test_a_curve_that_does_not_exist_is_not_searched_for(self, context: Context, bits: int) -> None:
+        asked = attributes(DERIVE, 0, usage=DERIVING, alg=PRF_SHA256)
+        secret = context.ok(IMPORT, asked + tlv(1, b"secret"))
+        handle = context.ok(0x0401, u32(PRF_SHA256))
+        context.ok(0x0404, handle + u32(SEED) + tlv(1, b"seed"))
+        context.ok(0x0405, handle + u32(SECRET) + secret)
+        context.ok(0x0404, handle + u32(LABEL) + tlv(1, b"label"))
+        capacity = context.ok(0x0402, handle)  # 4 GiB of output, in which nothing would be found
+        assert capacity == u32(0xFFFFFFFF)
+        assert context.call(0x0407, handle + attributes(P256, bits, usage=0, alg=0))[0] == INVALID_ARGUMENT
+        assert context.ok(0x0402, handle) == capacity
 
     def test_keys_need_the_usage_and_the_algorithm(self, context: Context) -> None:
         for usage, alg in ((0x3000, HKDF_SHA256), (DERIVING, 0x0800010A)):

@@ -98,6 +98,8 @@ class DerivationOperations:
     def _output_key(self, caller: Caller, request: m.OutputKeyRequest, capacity_bytes: int) -> m.KeyIdResponse:
         derivation = self.contexts.get(caller, request.op_handle)
         asked = new_key(request.attributes)
+        if asked.attributes.key_bits == 0:
+            raise PsaError(PsaStatus.INVALID_ARGUMENT, "a key to be derived needs a size")
         check_capacity(capacity_bytes)
         if not derivation.may_make_keys:
             raise PsaError(PsaStatus.NOT_PERMITTED, "a key comes of a key: the secret was no key of this partition")
