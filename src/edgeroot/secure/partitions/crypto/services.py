@@ -78,7 +78,6 @@ def _rows(operations: Mapping[int, Operation], handlers: Handlers) -> dict[int, 
     return {
         opcode: _Row(operation.request.decode, handlers[opcode], operation.response.encode)
         for opcode, operation in operations.items()
-        if opcode in handlers
     }
 
 
