@@ -10,9 +10,13 @@ import os
 from pathlib import Path
 from typing import Final
 
-from edgeroot.secure.platform.files import FileLock, replace_file
+from edgeroot.secure.platform.files import FileLock, sync_folder, write_all
 
 _STEP_BYTES: Final = 1 << 20
+
+
+class ReplacementUncertainError(OSError):
+    """The new content is in use, but after a loss of power the old one may be back."""
 
 
 class LogFile:
@@ -23,8 +27,13 @@ class LogFile:
         self._lock = FileLock.acquire(folder / "lock")
         self._descriptor = -1
         self._size_bytes = 0
-        if self._path.exists():
-            self._open()
+        try:
+            if self._path.exists():
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                self._size_bytes = os.fstat(self._descriptor).st_size
+        except OSError:
+            self._lock.release()
+            raise
 
     @property
     def exists(self) -> bool:
@@ -39,21 +48,40 @@ class LogFile:
         """As many bytes as there are."""
         return os.pread(self._descriptor, size_bytes, offset)
 
-    def write(self, offset: int, data: bytes) -> None:
-        """Write durably. OSError, and then perhaps some of it was written."""
-        while offset + len(data) > self._size_bytes:
+    def reserve(self, size_bytes: int) -> None:
+        """Have so many bytes allocated in all. OSError, and then it is as it was."""
+        while size_bytes > self._size_bytes:
             self._grow()
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write to what is reserved, durably. OSError, and then perhaps some of it was written."""
         written = os.pwrite(self._descriptor, data, offset)
         if written != len(data):
             raise OSError(f"only {written} of {len(data)} bytes were written")
         os.fdatasync(self._descriptor)
 
     def replace(self, data: bytes) -> None:
-        """Have this content from now on, in one step."""
-        replace_file(self._path, data, mode=0o600)
+        """Have this content from now on, in one step. OSError, and then it is as it was; ReplacementUncertainError."""
+        new = self._path.with_name(self._path.name + ".new")
+        new.unlink(missing_ok=True)  # of a process that died on the way
+        descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+            new.replace(self._path)
+        except BaseException:
+            os.close(descriptor)
+            new.unlink(missing_ok=True)
+            raise
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        self._open()
+        self._descriptor, self._size_bytes = descriptor, len(data)
+        try:
+            sync_folder(self._path.parent)
+        except OSError as error:
+            raise ReplacementUncertainError(
+                error.errno, f"a new log cannot be made durable: {error.strerror}"
+            ) from error
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -61,15 +89,12 @@ class LogFile:
             self._descriptor = -1
         self._lock.release()
 
-    def _open(self) -> None:
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        self._size_bytes = os.fstat(self._descriptor).st_size
-
     def _grow(self) -> None:
         """Zeros, really written: extents that are only reserved would have to be converted at each record."""
-        written = os.pwrite(self._descriptor, bytes(_STEP_BYTES), self._size_bytes)
-        if written != _STEP_BYTES:
+        try:
+            write_all(self._descriptor, bytes(_STEP_BYTES), offset=self._size_bytes)
+            os.fsync(self._descriptor)
+        except OSError:
             os.ftruncate(self._descriptor, self._size_bytes)
-            raise OSError("the disk is full")
-        os.fsync(self._descriptor)
+            raise
         self._size_bytes += _STEP_BYTES

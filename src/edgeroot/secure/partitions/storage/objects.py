@@ -10,7 +10,7 @@ from typing import Final
 
 from edgeroot.abi.storage import CreateFlags, SupportFlags
 from edgeroot.psa import PsaError, PsaStatus, Secret
-from edgeroot.secure.partitions.storage.record import Head
+from edgeroot.secure.partitions.storage.record import LOST, Head
 from edgeroot.secure.partitions.storage.store import ObjectLog, Owner, Slot
 
 # As a number: of a flag, ~ gives the other known flags and forgets the unknown ones.
@@ -67,8 +67,8 @@ class Objects:
     def remove(self, source_id: int, uid: int) -> None:
         """NOT_PERMITTED for a write-once object."""
         slot = self._slot(source_id, uid)
-        if self._existing(slot).flags & CreateFlags.WRITE_ONCE:
-            raise PsaError(PsaStatus.NOT_PERMITTED, "the object is write-once")
+        if self._replaceable(slot) is None:
+            raise PsaError(PsaStatus.DOES_NOT_EXIST)
         self._log.remove(slot)
 
     def create(self, source_id: int, uid: int, capacity_bytes: int, flags: int) -> None:
@@ -107,6 +107,8 @@ class Objects:
         head = self._log.find(slot)
         if head is None:
             raise PsaError(PsaStatus.DOES_NOT_EXIST)
+        if head.kind == LOST:
+            raise PsaError(PsaStatus.DATA_CORRUPT, "the object was changed outside of this service")
         return head
 
     def _replaceable(self, slot: Slot) -> Head | None:

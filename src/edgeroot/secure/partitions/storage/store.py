@@ -4,28 +4,36 @@ Every change has a number, one more than the last one's. First its record is mad
 platform is advanced to that number; so a log that ends at the counter's value, or one further, is the newest there is
 (and in the second case the step is finished at start). A log that ends earlier is an old copy, or damaged: nothing of
 it is served, and nothing is overwritten.
+
+What is damaged inside the log concerns the objects whose records it hit. Only where so much is unreadable at one place
+that later records do not mention it all can nobody tell which objects those were; then every object that has no later
+record answers DATA_CORRUPT, and so does every name without one.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
 from edgeroot.psa import PsaError, PsaStatus, Secret
 from edgeroot.secure.partitions.storage.record import (
-    ALIGNMENT_BYTES,
     HEAD_BYTES,
     HEADER_BYTES,
+    LOST,
+    MENTIONS,
     REMOVE,
     SET,
     Head,
     LogHeader,
+    Mention,
     Sealer,
-    record_bytes,
 )
+from edgeroot.secure.partitions.storage.replay import Hole, Place, Replay
 from edgeroot.secure.platform.counters import Counter, CounterError
+from edgeroot.secure.platform.entropy import Entropy, SystemEntropy
+from edgeroot.secure.platform.log_file import ReplacementUncertainError
 
 _COMPACT_BYTES: Final = 1 << 20  # below this a log is not worth being written anew
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -41,6 +49,8 @@ class Log(Protocol):
     def size_bytes(self) -> int: ...
 
     def read(self, offset: int, size_bytes: int) -> bytes: ...
+
+    def reserve(self, size_bytes: int) -> None: ...
 
     def write(self, offset: int, data: bytes) -> None: ...
 
@@ -61,14 +71,6 @@ class Slot(NamedTuple):
     uid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an object's record is."""
-
-    offset: int
-    head: Head
-
-
 class RolledBackError(Exception):
     """The log is older than the counter, or so damaged that nobody can tell; the message says what was found."""
 
@@ -76,15 +78,16 @@ class RolledBackError(Exception):
 class ObjectLog:
     """The objects of a log, in memory their places only. Methods raise PsaError."""
 
-    def __init__(self, log: Log, counter: Counter, secret: Secret) -> None:
+    def __init__(self, log: Log, counter: Counter, secret: Secret, *, entropy: Entropy | None = None) -> None:
         self._log = log
         self._counter = counter
-        self._sealer = Sealer(secret)
+        self._sealer = Sealer(secret, entropy or SystemEntropy())
         self._header = LogHeader(b"", 0, 0)
         self._sequence = 0
         self._end = HEADER_BYTES
         self._places: dict[Slot, Place] = {}
         self._usage: dict[Owner, tuple[int, int]] = {}
+        self._recent: deque[Mention] = deque(maxlen=MENTIONS)  # of the last records, the newest first
         self._uncertain_before = 0  # objects of earlier records may have been changed by one that cannot be read
         self._fault: RolledBackError | None = None
         self._live_bytes = 0
@@ -99,25 +102,25 @@ class ObjectLog:
         return None if self._fault is None else str(self._fault)
 
     def find(self, slot: Slot) -> Head | None:
-        """What is known of an object; DATA_CORRUPT if its newest record cannot be told."""
+        """What is known of an object; DATA_CORRUPT if its newest record cannot be told.
+
+        Of an object whose record was damaged (kind LOST) nothing is known but its flags.
+        """
         self._check()
         place = self._places.get(slot)
-        if place is None:
-            if self._uncertain_before:
-                raise PsaError(PsaStatus.DATA_CORRUPT, "a damaged record may have been this object's")
-            return None
-        if place.head.sequence < self._uncertain_before:
+        if self._uncertain_before and (place is None or place.head.sequence < self._uncertain_before):
             raise PsaError(PsaStatus.DATA_CORRUPT, "a damaged record may have been this object's")
-        return place.head
+        return None if place is None else place.head
 
     def read(self, slot: Slot) -> Secret:
         """An object's content; DATA_CORRUPT if it was changed. The object must be there."""
         place = self._places[slot]
-        try:
-            body = self._log.read(place.offset + HEAD_BYTES, place.head.size_bytes)
-        except OSError as error:
-            raise PsaError(PsaStatus.STORAGE_FAILURE, "the log cannot be read") from error
-        content = self._sealer.read_body(place.head, body)
+        content = None
+        if place.head.kind == SET:
+            try:
+                content = self._sealer.read_body(place.head, self._body(place))
+            except OSError as error:
+                raise PsaError(PsaStatus.STORAGE_FAILURE, "the log cannot be read") from error
         if content is None:
             raise PsaError(PsaStatus.DATA_CORRUPT, "the object was changed outside of this service")
         return content
@@ -152,29 +155,46 @@ class ObjectLog:
             capacity_bytes=capacity_bytes,
             size_bytes=len(content),
         )
-        written, record = self._sealer.write_record(self._header.log_id, head, content)
-        offset = self._end
-        self._write(offset, record)
+        head, body = self._sealer.seal(head, content)
+        try:
+            self._reserve(head.record_bytes)
+            self._write(self._sealer.write_record(self._header.log_id, head, body, self._recent))
+        except OSError as error:
+            full = error.errno in _FULL or error.errno is None
+            status = PsaStatus.INSUFFICIENT_STORAGE if full else PsaStatus.STORAGE_FAILURE
+            raise PsaError(status, "the log cannot be written") from error
         # From here on the change is in the log: if the counter cannot follow, the next start finishes the step.
-        self._sequence += 1
-        self._end = offset + len(record)
-        self._note(slot, Place(offset, written))
+        place = Place(self._end, head)
+        self._sequence, self._end = head.sequence, place.end
+        self._note(place)
         self._advance()
         if self._end > _COMPACT_BYTES and self._end > 4 * (self._live_bytes + HEADER_BYTES):
             self._compact()
 
-    def _write(self, offset: int, record: bytes) -> None:
+    def _reserve(self, size_bytes: int) -> None:
+        """Have room for a record, if need be where outdated ones were. Nothing of it is written yet."""
         try:
-            self._log.write(offset, record)
-        except OSError as error:
-            try:
-                # What was perhaps written must not come to life at the next start.
-                self._log.write(offset, bytes(len(record)))
-            except OSError:
-                self._fault = RolledBackError("a record could be neither written nor taken back")
-            full = error.errno in _FULL or error.errno is None
-            status = PsaStatus.INSUFFICIENT_STORAGE if full else PsaStatus.STORAGE_FAILURE
-            raise PsaError(status, "the log cannot be written") from error
+            self._log.reserve(self._end + size_bytes)
+        except OSError:
+            if self._end < 2 * (self._live_bytes + HEADER_BYTES) or not self._compact():
+                raise
+            self._log.reserve(self._end + size_bytes)
+
+    def _write(self, record: bytes) -> None:
+        try:
+            self._log.write(self._end, record)
+        except OSError:
+            # What was perhaps written must not come to life at the next start: a new log is without it, and neither
+            # will a copy of it be taken for a part of that log.
+            if not self._compact():
+                self._erase(len(record))
+            raise
+
+    def _erase(self, size_bytes: int) -> None:
+        try:
+            self._log.write(self._end, bytes(size_bytes))
+        except OSError:
+            self._fault = RolledBackError("a record could be neither written nor taken back")
 
     def _advance(self) -> None:
         try:
@@ -183,40 +203,53 @@ class ObjectLog:
             self._fault = RolledBackError(f"the counter does not follow: {error}")
             raise PsaError(PsaStatus.STORAGE_FAILURE, "the counter does not follow") from error
 
-    def _note(self, slot: Slot, place: Place) -> None:
+    def _note(self, place: Place) -> None:
+        head = place.head
+        self._recent.appendleft(head.mention)
+        slot = Slot(Owner(head.service, head.source_id), head.uid)
         count, total_bytes = self.usage(slot.owner)
         before = self._places.pop(slot, None)
         if before is not None:
             self._live_bytes -= before.head.record_bytes
             count, total_bytes = count - 1, total_bytes - before.head.capacity_bytes
-        if place.head.kind == SET:
+        if head.kind != REMOVE:
             self._places[slot] = place
-            self._live_bytes += place.head.record_bytes
-            count, total_bytes = count + 1, total_bytes + place.head.capacity_bytes
+            self._live_bytes += head.record_bytes
+            count, total_bytes = count + 1, total_bytes + head.capacity_bytes
         self._usage[slot.owner] = count, total_bytes
 
-    def _compact(self) -> None:
-        """Write the live objects into a log of their own; the state is the same, and so is its number."""
-        if self._uncertain_before:
-            return  # what is damaged stays as it is, for whoever may repair it
-        header = LogHeader.fresh(base_sequence=self._sequence, count=len(self._places))
+    def _body(self, place: Place) -> bytes:
+        return self._log.read(place.offset + HEAD_BYTES, place.head.size_bytes)
+
+    def _compact(self) -> bool:
+        """Write the live objects into a log of their own; the state is the same, and so is its number.
+
+        Contents are moved as they lie there: one that was damaged stays so.
+        """
+        if self._uncertain_before or self._fault is not None:
+            return False  # what is damaged stays as it is, for whoever may repair it
+        header = self._sealer.new_header(base_sequence=self._sequence, count=len(self._places))
         parts = [self._sealer.write_header(header)]
         places: dict[Slot, Place] = {}
+        recent: deque[Mention] = deque(maxlen=MENTIONS)
         end = HEADER_BYTES
-        for slot, place in self._places.items():
-            try:
-                content = self.read(slot)
-            except PsaError:
-                return
-            head, record = self._sealer.write_record(header.log_id, _moved(place.head, self._sequence), content)
-            parts.append(record)
-            places[slot] = Place(end, head)
-            end += len(record)
         try:
+            for number, (slot, place) in enumerate(self._places.items()):
+                head = replace(place.head, sequence=header.first_sequence + number)
+                body = self._body(place) if head.size_bytes else b""
+                parts.append(self._sealer.write_record(header.log_id, head, body, recent))
+                recent.appendleft(head.mention)
+                places[slot] = Place(end, head)
+                end += head.record_bytes
             self._log.replace(b"".join(parts))
+        except ReplacementUncertainError as error:
+            self._fault = RolledBackError(f"nobody can tell which log there will be: {error}")
+            return False
         except OSError:
-            return  # there is no room for two logs: the one that is there goes on
-        self._header, self._places, self._end = header, places, end
+            return False  # there is no room for two logs: the one that is there goes on
+        self._header, self._places, self._recent, self._end = header, places, recent, end
+        self._live_bytes = end - HEADER_BYTES
+        return True
 
     # Starting
 
@@ -225,95 +258,43 @@ class ObjectLog:
         if not self._log.exists:
             if counter:
                 raise RolledBackError(f"the log is missing, and {counter} changes were made to it")
-            self._log.replace(self._sealer.write_header(LogHeader.fresh(base_sequence=0, count=0)))
+            self._log.replace(self._sealer.write_header(self._sealer.new_header(base_sequence=0, count=0)))
         header = self._sealer.read_header(self._log.read(0, HEADER_BYTES))
         if header is None:
             raise RolledBackError("the beginning of the log is damaged, or belongs to another device")
         self._header = header
-        self._sequence = header.base_sequence
-        self._end = HEADER_BYTES
-        seen = 0
-        for place in self._records():
-            head = place.head
-            seen += 1
-            if seen <= header.count:
-                if head.sequence != header.base_sequence:
-                    raise RolledBackError("the log's first records do not belong together")
+        data = self._log.read(0, self._log.size_bytes)
+        replay = Replay(self._sealer, header, data, acknowledged=counter)
+        for event in replay.events():
+            if isinstance(event, Hole):
+                self._note_hole(event)
             else:
-                self._sequence = head.sequence
-            self._end = place.offset + head.record_bytes
-            self._note(Slot(Owner(head.service, head.source_id), head.uid), place)
-        if (seen < header.count and not self._uncertain_before) or self._sequence not in (counter, counter + 1):
+                self._note(event)
+        self._sequence, self._end = replay.sequence, replay.end
+        if self._sequence not in (counter, counter + 1) or self._sequence < header.base_sequence:
             raise RolledBackError(f"the log ends at change {self._sequence}, and {counter} were made")
+        self._advance_at_start()
+        if replay.leaves_something():
+            self._compact()  # a record that does not count shall never be taken for one that does
+
+    def _note_hole(self, hole: Hole) -> None:
+        for sequence, mention in hole.mentions:
+            kind = REMOVE if mention.kind == REMOVE else LOST
+            self._note(Place(0, _head(mention._replace(kind=kind), sequence)))
+        if not hole.is_explained:
+            self._uncertain_before = hole.end_sequence
+
+    def _advance_at_start(self) -> None:
         try:
             self._counter.advance_to(self._sequence)
         except CounterError as error:
             raise RolledBackError(f"the counter does not follow: {error}") from error
-
-    def _records(self) -> Iterator[Place]:
-        """The records in order; what follows the last one is a torn one, or nothing."""
-        data = self._log.read(0, self._log.size_bytes)
-        offset = HEADER_BYTES
-        number = 0
-        while offset < len(data):
-            expected = self._header.base_sequence + max(0, number + 1 - self._header.count)
-            head = self._head_at(data, offset, expected)
-            if head is None:
-                found = self._resume(data, offset, expected if number >= self._header.count else expected - 1)
-                if found is None:
-                    return
-                offset, head, lost = found
-                number += lost
-            yield Place(offset, head)
-            offset += head.record_bytes
-            number += 1
-
-    def _head_at(self, data: bytes, offset: int, expected: int) -> Head | None:
-        """The head of the record at this place, from whichever end it can be read."""
-        head = self._sealer.read_head(self._header.log_id, data[offset : offset + HEAD_BYTES])
-        if head is None:
-            end = offset + record_bytes(0)
-            while end <= len(data):
-                head = self._sealer.read_head(self._header.log_id, data[end - HEAD_BYTES : end])
-                if head is not None:
-                    head = head if head.record_bytes == end - offset else None
-                    break
-                end += ALIGNMENT_BYTES
-        if head is None or head.sequence != expected or offset + head.record_bytes > len(data):
-            return None
-        if self._sealer.read_head(self._header.log_id, data[: offset + head.record_bytes][-HEAD_BYTES:]) is None:
-            front = self._sealer.read_head(self._header.log_id, data[offset : offset + HEAD_BYTES])
-            if front is None or not self._is_followed(data, offset + head.record_bytes, expected):
-                return None  # torn: the last record, of which the end is missing
-        return head
-
-    def _is_followed(self, data: bytes, offset: int, expected: int) -> bool:
-        """Whether a later record begins here, so that this one cannot be a torn one."""
-        head = self._sealer.read_head(self._header.log_id, data[offset : offset + HEAD_BYTES])
-        return (head is not None and head.sequence >= expected) or self._counter.read() >= expected
-
-    def _resume(self, data: bytes, offset: int, expected: int) -> tuple[int, Head, int] | None:
-        """Behind a record of which neither end can be read: the next later one, and how many are lost."""
-        for start in range(offset + ALIGNMENT_BYTES, len(data), ALIGNMENT_BYTES):
-            head = self._sealer.read_head(self._header.log_id, data[start : start + HEAD_BYTES])
-            if head is not None and head.sequence > expected:
-                self._uncertain_before = head.sequence
-                return start, head, head.sequence - expected
-        return None
 
     def _check(self) -> None:
         if self._fault is not None:
             raise PsaError(PsaStatus.CORRUPTION_DETECTED, str(self._fault)) from self._fault
 
 
-def _moved(head: Head, sequence: int) -> Head:
-    return Head(
-        kind=head.kind,
-        service=head.service,
-        flags=head.flags,
-        source_id=head.source_id,
-        uid=head.uid,
-        sequence=sequence,
-        capacity_bytes=head.capacity_bytes,
-        size_bytes=head.size_bytes,
-    )
+def _head(mention: Mention, sequence: int) -> Head:
+    """Of a record of which no more is known."""
+    return Head(**mention._asdict(), sequence=sequence, capacity_bytes=0, size_bytes=0, nonce=bytes(12), tag=bytes(16))
