@@ -54,10 +54,11 @@ class LogFile:
             self._grow()
 
     def write(self, offset: int, data: bytes) -> None:
-        """Write to what is reserved, durably. OSError, and then perhaps some of it was written."""
-        written = os.pwrite(self._descriptor, data, offset)
-        if written != len(data):
-            raise OSError(f"only {written} of {len(data)} bytes were written")
+        """Write to what is reserved; only ``sync`` makes it durable. OSError, and then perhaps some was written."""
+        write_all(self._descriptor, data, offset=offset)
+
+    def sync(self) -> None:
+        """Make durable what was written. OSError, and then nobody can tell what of it is."""
         os.fdatasync(self._descriptor)
 
     def replace(self, data: bytes) -> None:

@@ -5,6 +5,9 @@ platform is advanced to that number; so a log that ends at the counter's value, 
 (and in the second case the step is finished at start). A log that ends earlier is an old copy, or damaged: nothing of
 it is served, and nothing is overwritten.
 
+With a counter that keeps notes a short record is noted there, which makes both durable in one write; the log is made
+durable when the notes are about to be overwritten, and at start what the log lacks is copied from them.
+
 What is damaged inside the log concerns the objects whose records it hit. Only where so much is unreadable at one place
 that later records do not mention it all can nobody tell which objects those were; then every object that has no later
 record answers DATA_CORRUPT, and so does every name without one.
@@ -15,6 +18,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from dataclasses import replace
+from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
 from edgeroot.psa import PsaError, PsaStatus, Secret
@@ -31,11 +35,12 @@ from edgeroot.secure.partitions.storage.record import (
     Sealer,
 )
 from edgeroot.secure.partitions.storage.replay import Hole, Place, Replay
-from edgeroot.secure.platform.counters import Counter, CounterError
+from edgeroot.secure.platform.counters import Counter, CounterError, NotingCounter
 from edgeroot.secure.platform.entropy import Entropy, SystemEntropy
 from edgeroot.secure.platform.log_file import ReplacementUncertainError
 
 _COMPACT_BYTES: Final = 1 << 20  # below this a log is not worth being written anew
+_NOTE: Final = Struct("<QQ")  # the last change that was durable in the log, and the record's place
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -53,6 +58,8 @@ class Log(Protocol):
     def reserve(self, size_bytes: int) -> None: ...
 
     def write(self, offset: int, data: bytes) -> None: ...
+
+    def sync(self) -> None: ...
 
     def replace(self, data: bytes) -> None: ...
 
@@ -81,9 +88,11 @@ class ObjectLog:
     def __init__(self, log: Log, counter: Counter, secret: Secret, *, entropy: Entropy | None = None) -> None:
         self._log = log
         self._counter = counter
+        self._noting = counter if isinstance(counter, NotingCounter) else None
         self._sealer = Sealer(secret, entropy or SystemEntropy())
         self._header = LogHeader(b"", 0, 0)
         self._sequence = 0
+        self._durable = 0  # the last change that is durable in the log
         self._end = HEADER_BYTES
         self._places: dict[Slot, Place] = {}
         self._usage: dict[Owner, tuple[int, int]] = {}
@@ -95,6 +104,8 @@ class ObjectLog:
             self._open()
         except RolledBackError as error:
             self._fault = error
+        except (CounterError, OSError) as error:
+            self._fault = RolledBackError(f"nobody can tell whether the log is the newest: {error}")
 
     @property
     def fault(self) -> str | None:
@@ -158,16 +169,19 @@ class ObjectLog:
         head, body = self._sealer.seal(head, content)
         try:
             self._reserve(head.record_bytes)
-            self._write(self._sealer.write_record(self._header.log_id, head, body, self._recent))
+            record = self._sealer.write_record(self._header.log_id, head, body, self._recent)
+            is_noted = self._may_note(head)
+            self._write(record, later=is_noted)
         except OSError as error:
-            full = error.errno in _FULL or error.errno is None
+            full = error.errno in _FULL
             status = PsaStatus.INSUFFICIENT_STORAGE if full else PsaStatus.STORAGE_FAILURE
             raise PsaError(status, "the log cannot be written") from error
         # From here on the change is in the log: if the counter cannot follow, the next start finishes the step.
         place = Place(self._end, head)
+        note = _NOTE.pack(self._durable, self._end) + record if is_noted else b""
         self._sequence, self._end = head.sequence, place.end
         self._note(place)
-        self._advance()
+        self._advance(note)
         if self._end > _COMPACT_BYTES and self._end > 4 * (self._live_bytes + HEADER_BYTES):
             self._compact()
 
@@ -180,9 +194,21 @@ class ObjectLog:
                 raise
             self._log.reserve(self._end + size_bytes)
 
-    def _write(self, record: bytes) -> None:
+    def _may_note(self, head: Head) -> bool:
+        """Whether the record can be noted: none that is not durable in the log is lost to its note."""
+        return (
+            self._noting is not None
+            and _NOTE.size + head.record_bytes <= self._noting.note_bytes
+            and head.sequence - self._durable < self._noting.notes_kept
+        )
+
+    def _write(self, record: bytes, *, later: bool) -> None:
+        """Write a record behind the last one. ``later``: it need not be durable yet."""
         try:
             self._log.write(self._end, record)
+            if not later:
+                self._log.sync()
+                self._durable = self._sequence + 1
         except OSError:
             # What was perhaps written must not come to life at the next start: a new log is without it, and neither
             # will a copy of it be taken for a part of that log.
@@ -192,13 +218,19 @@ class ObjectLog:
 
     def _erase(self, size_bytes: int) -> None:
         try:
+            if self._durable < self._sequence:
+                raise OSError("earlier changes may not be durable")
             self._log.write(self._end, bytes(size_bytes))
+            self._log.sync()
         except OSError:
             self._fault = RolledBackError("a record could be neither written nor taken back")
 
-    def _advance(self) -> None:
+    def _advance(self, note: bytes) -> None:
         try:
-            self._counter.advance_to(self._sequence)
+            if self._noting is not None and note:
+                self._noting.advance_with(self._sequence, note)
+            else:
+                self._counter.advance_to(self._sequence)
         except (CounterError, ValueError) as error:
             self._fault = RolledBackError(f"the counter does not follow: {error}")
             raise PsaError(PsaStatus.STORAGE_FAILURE, "the counter does not follow") from error
@@ -249,6 +281,7 @@ class ObjectLog:
             return False  # there is no room for two logs: the one that is there goes on
         self._header, self._places, self._recent, self._end = header, places, recent, end
         self._live_bytes = end - HEADER_BYTES
+        self._durable = self._sequence
         return True
 
     # Starting
@@ -263,19 +296,56 @@ class ObjectLog:
         if header is None:
             raise RolledBackError("the beginning of the log is damaged, or belongs to another device")
         self._header = header
-        data = self._log.read(0, self._log.size_bytes)
-        replay = Replay(self._sealer, header, data, acknowledged=counter)
+        noted = self._noted(counter)
+        data = bytearray(self._log.read(0, self._log.size_bytes))
+        for place, record in noted:
+            data[place.offset : place.end] = record
+        first_noted = min((place.head.sequence for place, _ in noted), default=counter + 1)
+        replay = Replay(self._sealer, header, bytes(data), acknowledged=counter)
         for event in replay.events():
-            if isinstance(event, Hole):
+            if isinstance(event, Place):
+                self._note(event)
+            elif event.is_explained or event.end_sequence < first_noted:
                 self._note_hole(event)
             else:
-                self._note(event)
+                raise RolledBackError(f"the log ends at change {event.first_sequence - 1}, and {counter} were made")
         self._sequence, self._end = replay.sequence, replay.end
         if self._sequence not in (counter, counter + 1) or self._sequence < header.base_sequence:
             raise RolledBackError(f"the log ends at change {self._sequence}, and {counter} were made")
-        self._advance_at_start()
+        self._settle(noted, counter)
         if replay.leaves_something():
             self._compact()  # a record that does not count shall never be taken for one that does
+
+    def _noted(self, counter: int) -> list[tuple[Place, bytes]]:
+        """The records of this log that perhaps are in the counter's notes only."""
+        notes = {} if self._noting is None else self._noting.notes()
+        if counter not in notes:
+            return []
+        durable, _ = _NOTE.unpack_from(notes[counter])
+        found = []
+        for sequence in range(max(durable + 1, counter + 1 - len(notes)), counter + 1):
+            note = notes.get(sequence, bytes(_NOTE.size))
+            _, offset = _NOTE.unpack_from(note)
+            record = note[_NOTE.size :]
+            head = self._sealer.read_head(self._header.log_id, record)
+            if head is None or head.sequence != sequence or head.record_bytes != len(record):
+                continue
+            if HEADER_BYTES <= offset <= self._log.size_bytes - len(record):
+                found.append((Place(offset, head), record))
+        return found
+
+    def _settle(self, noted: list[tuple[Place, bytes]], counter: int) -> None:
+        """Make log and counter agree, durably."""
+        try:
+            for place, record in noted:
+                if self._log.read(place.offset, len(record)) != record:
+                    self._log.write(place.offset, record)
+            if noted or self._sequence > counter:
+                self._log.sync()
+            self._counter.advance_to(self._sequence)
+        except (OSError, CounterError) as error:
+            raise RolledBackError(f"log and counter cannot be brought together: {error}") from error
+        self._durable = self._sequence
 
     def _note_hole(self, hole: Hole) -> None:
         for sequence, mention in hole.mentions:
@@ -283,12 +353,6 @@ class ObjectLog:
             self._note(Place(0, _head(mention._replace(kind=kind), sequence)))
         if not hole.is_explained:
             self._uncertain_before = hole.end_sequence
-
-    def _advance_at_start(self) -> None:
-        try:
-            self._counter.advance_to(self._sequence)
-        except CounterError as error:
-            raise RolledBackError(f"the counter does not follow: {error}") from error
 
     def _check(self) -> None:
         if self._fault is not None:
