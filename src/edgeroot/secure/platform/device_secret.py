@@ -1,7 +1,7 @@
 """The device secret: 32 bytes from which every secret of this secure world is derived.
 
 In a file it is worth what the file's protection is worth: root, and whoever has the disk, can read it. A secret in
-hardware (a fused key, a TPM) is another :class:`DeviceSecret`.
+hardware (a fused key), or one that a TPM unseals, is another :class:`DeviceSecret`.
 
 File, version 1: the line ``edgeroot device secret v1``, then 32 secret bytes, nothing else; mode 0600.
 """
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from edgeroot.psa import Secret
+from edgeroot.secure.platform.entropy import Entropy, SystemEntropy
 from edgeroot.secure.platform.files import replace_file
 
 _HEADER: Final = b"edgeroot device secret v1\n"
@@ -44,7 +45,7 @@ class FileDeviceSecret:
         self._secret = secret
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, entropy: Entropy | None = None) -> Self:
         """The secret in this file, which is made the first time.
 
         DeviceSecretError if it is damaged, another user's or readable by others: it is never replaced, because
@@ -52,7 +53,7 @@ class FileDeviceSecret:
         """
         try:
             if not path.exists():
-                replace_file(path, _HEADER + os.urandom(_SECRET_BYTES), mode=0o600)
+                replace_file(path, _HEADER + (entropy or SystemEntropy()).random_bytes(_SECRET_BYTES), mode=0o600)
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             with open(descriptor, "rb") as file:
                 status = os.fstat(file.fileno())

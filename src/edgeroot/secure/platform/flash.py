@@ -36,14 +36,20 @@ class FileFlash:
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         self._check(offset, size_bytes)
-        return os.pread(self._descriptor, size_bytes, offset)
+        try:
+            return os.pread(self._descriptor, size_bytes, offset)
+        except OSError as error:
+            raise FlashError(f"the flash cannot be read: {error.strerror}") from error
 
     def erase(self, offset: int, size_bytes: int) -> None:
         """Whole blocks."""
         self._check(offset, size_bytes)
         if offset % BLOCK_BYTES or size_bytes % BLOCK_BYTES:
             raise FlashError("only whole blocks are erased")
-        self._fill(offset, size_bytes)
+        try:
+            self._fill(offset, size_bytes)
+        except OSError as error:
+            raise FlashError(f"the flash cannot be erased: {error.strerror}") from error
 
     def write(self, offset: int, data: bytes) -> None:
         """Onto erased bytes."""

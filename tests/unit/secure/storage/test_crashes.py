@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import random
 
 import pytest
 
 from edgeroot.psa import PsaStatus
 from edgeroot.secure.partitions.storage.objects import Objects
+from edgeroot.secure.platform.log_file import ReplacementUncertainError
 from edgeroot.testing.fake_platform import FakeDisk, PowerLoss
 from tests.support.stored_objects import (
     content_of,
@@ -179,3 +181,17 @@ def test_a_failed_sync_does_not_pass_for_a_later_one() -> None:
     assert [content_of(after, 1, uid) for uid in range(1, 4)] == [b"change %d" % uid for uid in range(1, 4)]
     with refused(PsaStatus.CORRUPTION_DETECTED):
         objects.get(1, 1, 0, 9)
+
+
+def test_nothing_is_changed_where_a_loss_of_power_may_bring_the_old_log_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FakeDisk()
+    objects = with_notes(disk, 3)
+
+    def uncertain(_data: bytes) -> None:
+        raise ReplacementUncertainError(errno.EIO, "broken")
+
+    monkeypatch.setattr(disk, "replace", uncertain)
+    assert not objects._log._compact()
+    with refused(PsaStatus.CORRUPTION_DETECTED):
+        objects.set(1, 1, b"", 0)
+    assert content_of(open_objects(disk, noting=True), 1, 3) == b"change 3"

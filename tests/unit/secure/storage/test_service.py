@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
-from edgeroot.psa import PsaError, PsaStatus, Secret
+from edgeroot.psa import PsaStatus, Secret
 from edgeroot.secure.partitions.storage import partition
+from edgeroot.secure.partitions.storage.objects import Objects
+from edgeroot.secure.partitions.storage.store import ObjectLog
+from edgeroot.secure.platform.counters import FileCounter
+from edgeroot.secure.platform.log_file import LogFile
 from edgeroot.secure.runtime.api import Caller, Reply, Service
 from edgeroot.secure.runtime.environment import Environment, PeerSession
 from tests.support.stored_objects import refused
@@ -23,13 +28,18 @@ SET = UID + LENGTH_5 + NO_FLAGS + b"hello"
 GET = UID + bytes(8) + (100).to_bytes(8, "little")
 
 
+def folders_in(tmp_path: Path) -> tuple[Path, Path]:
+    folders = tmp_path / "storage", tmp_path / "counters"
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    return folders
+
+
 def services(tmp_path: Path) -> tuple[Service, ...]:
     def session(service: UUID) -> PeerSession:
         raise AssertionError("storage calls nobody")
 
-    folders = [tmp_path / "storage", tmp_path / "counters"]
-    for folder in folders:
-        folder.mkdir(exist_ok=True)
+    storage, counters = folders_in(tmp_path)
     return partition.create(
         Environment(
             name="storage",
@@ -38,8 +48,8 @@ def services(tmp_path: Path) -> tuple[Service, ...]:
             shared=memoryview(bytearray(8)),
             lock=nullcontext(),
             session=session,
-            storage_folder=folders[0],
-            counters_folder=folders[1],
+            storage_folder=storage,
+            counters_folder=counters,
         )
     )
 
@@ -100,16 +110,20 @@ def test_services_and_sources_have_objects_of_their_own(tmp_path: Path) -> None:
             call(service, 0x101, GET, caller=caller)
 
 
-@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(bytes(9))], ids=["removed", "damaged"])
-def test_without_its_counter_nothing_is_served(tmp_path: Path, spoil: object, caplog: pytest.LogCaptureFixture) -> None:
+def damage(path: Path) -> None:
+    path.write_bytes(bytes(9))
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, damage])
+def test_without_its_counter_nothing_is_served(
+    tmp_path: Path, spoil: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
     """The partition runs, so that its callers are told."""
-    assert callable(spoil)
-    before = services(tmp_path)
-    call(before[0], 0x100, SET)
-    log = before[0]._objects._log._log  # type: ignore[attr-defined]  # the lock is the process's
-    log.close()
-    spoil(tmp_path / "counters" / "storage")
+    storage, counters = folders_in(tmp_path)
+    with closing(LogFile(storage)) as log, closing(FileCounter(counters / "storage", create=True)) as counter:
+        Objects(ObjectLog(log, counter, Secret(bytes(32))), 0).set(ALICE.source_id, 5, b"hello", 0)
+    spoil(counters / "storage")
     for service in services(tmp_path):
-        with pytest.raises(PsaError, check=lambda error: error.status is PsaStatus.CORRUPTION_DETECTED):
+        with refused(PsaStatus.CORRUPTION_DETECTED):
             call(service, 0x101, GET)
     assert "counter" in caplog.text
