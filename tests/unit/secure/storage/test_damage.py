@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -217,12 +218,60 @@ def test_notes_do_not_make_an_old_copy_the_newest(behind: int, expected: PsaStat
     assert (bytes(disk.content) == before) is (expected is PsaStatus.CORRUPTION_DETECTED)
 
 
-@pytest.mark.parametrize("offset", [0, 64, 1 << 62])
-def test_notes_that_were_changed_give_nobody_an_old_object(offset: int) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda note: note[:8] + bytes(8) + note[16:],
+        lambda note: note[:8] + (64).to_bytes(8, "little") + note[16:],
+        lambda note: note[:8] + (1 << 62).to_bytes(8, "little") + note[16:],
+        lambda note: bytes(8) + note[8:],
+        lambda note: b"\xff" * 8 + note[8:],
+        lambda note: note[:9],
+        lambda note: note[:-1],
+        lambda note: note[:16] + bytes(len(note) - 16),
+    ],
+    ids=["at 0", "at 64", "far away", "all needed", "none needed", "short", "cut", "no record"],
+)
+def test_notes_that_were_changed_give_nobody_an_old_object(change: Callable[[bytes], bytes]) -> None:
     disk = FakeDisk()
     objects = open_objects(disk, noting=True)
     for number in range(7):
         objects.set(1, 1, b"change %d" % number, 0)
-    disk.notes = {value: note[:8] + offset.to_bytes(8, "little") + note[16:] for value, note in disk.notes.items()}
+    disk.notes = {value: change(note) for value, note in disk.notes.items()}
     allowed = {b"change 6", PsaStatus.DATA_CORRUPT, PsaStatus.CORRUPTION_DETECTED}
     assert outcome(open_objects(disk, noting=True), 1) in allowed
+
+
+@pytest.mark.parametrize("noting", [False, True])
+def test_pieces_of_older_logs_bring_nothing_old_back(noting: bool, rounds: int) -> None:
+    """Whatever an attacker makes of the log's earlier states: an object is as it is now, or known to be damaged."""
+    for seed in range(10 * rounds):
+        rng = random.Random(seed)
+        disk = FakeDisk(rng=rng)
+        objects = open_objects(disk, noting=noting)
+        now: dict[int, bytes | PsaStatus] = dict.fromkeys(range(1, 5), PsaStatus.DOES_NOT_EXIST)
+        older: list[bytes] = []
+        for number in range(rng.randrange(2, 40)):
+            uid = rng.randrange(1, 5)
+            if rng.random() < 0.3 and now[uid] is not PsaStatus.DOES_NOT_EXIST:
+                objects.remove(1, uid)
+                now[uid] = PsaStatus.DOES_NOT_EXIST
+            else:
+                content = b"%d" % number + bytes(rng.randrange(300))
+                objects.set(1, uid, content, 0)
+                now[uid] = content
+            if rng.random() < 0.1:
+                objects._log._compact()
+            if rng.random() < 0.3:
+                older.append(bytes(disk.content))
+        for _ in range(rng.randrange(1, 4)):
+            source = rng.choice([*older, bytes(len(disk.content)), bytes(disk.content)])
+            size = rng.choice((64, 384, 1000, len(source)))
+            taken = source[(start := 64 * rng.randrange(len(source) // 64)) : start + size]
+            put = start if rng.random() < 0.7 else 64 * rng.randrange(len(disk.content) // 64)
+            taken = taken[: len(disk.content) - put]
+            disk.content[put : put + len(taken)] = taken
+        after = open_objects(disk, noting=noting)
+        for uid, expected in now.items():
+            found = outcome(after, uid)
+            assert found in (expected, PsaStatus.DATA_CORRUPT, PsaStatus.CORRUPTION_DETECTED), (seed, uid)

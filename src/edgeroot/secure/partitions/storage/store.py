@@ -319,12 +319,12 @@ class ObjectLog:
     def _noted(self, counter: int) -> list[tuple[Place, bytes]]:
         """The records of this log that perhaps are in the counter's notes only."""
         notes = {} if self._noting is None else self._noting.notes()
-        if counter not in notes:
+        if len(notes.get(counter, b"")) < _NOTE.size:
             return []
         durable, _ = _NOTE.unpack_from(notes[counter])
         found = []
         for sequence in range(max(durable + 1, counter + 1 - len(notes)), counter + 1):
-            note = notes.get(sequence, bytes(_NOTE.size))
+            note = notes.get(sequence, b"").ljust(_NOTE.size, b"\0")
             _, offset = _NOTE.unpack_from(note)
             record = note[_NOTE.size :]
             head = self._sealer.read_head(self._header.log_id, record)
