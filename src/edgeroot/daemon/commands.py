@@ -54,18 +54,20 @@ def serve(config_path: Path, *, check: bool) -> None:
     "--state",
     "state_path",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where keys are kept. Default: edgeroot in the user's state directory (/var/lib for root).",
+    help="Where keys are kept. Default: edgeroot in the user's state directory (/var/lib for root). The secure world "
+    "is beside it.",
 )
 @click.option("--user", help="Started by root: the user to run as. Default: edgeroot or parsec, else an unused number.")
 @click.option(
     "--world-state",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the secure world keeps its secrets. Default: edgeroot-secure-world beside the keys' usual place.",
+    help="Where the secure world keeps its secrets. Default: the keys' folder with -secure-world after its name.",
 )
 @click.option(
     "--world-runtime",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the secure world's socket is. Default: edgeroot-secure-world in the runtime directory.",
+    help="The place of its socket. Default: edgeroot-secure-world in the runtime directory, or with --state in "
+    "the secure world's folder.",
 )
 @click.option("--strict", is_flag=True, help="Refuse to start unless every measure of isolation is in force.")
 @click.option("--software-only", is_flag=True, help="Do without the secure world: keys lie in the service.")
@@ -87,20 +89,13 @@ def up(
     """
     from edgeroot.daemon import places
     from edgeroot.daemon.config import default_config
-    from edgeroot.tee.places import WorldPlaces, choose_world
 
     try:
         chosen = places.choose(socket_path, state_path)
     except places.PlaceError as error:
         raise click.ClickException(str(error)) from error
-    world = None
-    if not software_only:
-        if world_state is None or world_runtime is None:
-            usual = choose_world(os.environ, is_root=os.geteuid() == 0)
-            if usual is None:
-                raise click.ClickException("XDG_RUNTIME_DIR is not set: say with --world-runtime where to be")
-            world_state, world_runtime = world_state or usual.state, world_runtime or usual.runtime
-        world = WorldPlaces(world_state.absolute(), world_runtime.absolute())
+    keys = None if state_path is None else chosen.state
+    world = None if software_only else _world_places(keys, world_state, world_runtime)
 
     def prepare() -> None:
         try:
@@ -128,6 +123,18 @@ def up(
 
 
 _worlds: list[object] = []  # what ends with this process, and not before
+
+
+def _world_places(keys: Path | None, state: Path | None, runtime: Path | None) -> WorldPlaces:
+    """The given places, else those beside the folder of keys that was asked for, else the usual ones."""
+    from edgeroot.tee.places import WorldPlaces, choose_world, world_beside
+
+    usual = choose_world(os.environ, is_root=os.geteuid() == 0) if keys is None else world_beside(keys)
+    if usual is None:
+        if state is None or runtime is None:
+            raise click.ClickException("XDG_RUNTIME_DIR is not set: say with --world-runtime where to be")
+        usual = WorldPlaces(state, runtime)
+    return WorldPlaces((state or usual.state).absolute(), (runtime or usual.runtime).absolute())
 
 
 def _start_world(world: WorldPlaces | None, user_id: int, *, strict: bool) -> None:

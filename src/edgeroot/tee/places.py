@@ -28,6 +28,12 @@ class WorldPlaces:
         return self.runtime / "log"
 
 
+def world_beside(keys: Path) -> WorldPlaces:
+    """The places of the secure world that belongs to a folder of keys somewhere else than usual."""
+    state = keys.with_name(f"{keys.name}-secure-world")
+    return WorldPlaces(state, state / "run")
+
+
 def choose_world(environment: Mapping[str, str], *, is_root: bool) -> WorldPlaces | None:
     """The system's places for root, else those of the XDG base directories; None if XDG_RUNTIME_DIR is not set.
 
