@@ -13,7 +13,8 @@ from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, Usa
 from edgeroot.wire import operations as ops
 from edgeroot.wire.codec import encode_operation
 from edgeroot.wire.framing import encode_request
-from edgeroot.wire.opcodes import BY_OPERATION, Opcode
+from edgeroot.wire.header import FLAG_EXTENDED
+from edgeroot.wire.opcodes import BY_OPERATION, FIRST_EXTENSION, Opcode
 
 CORPUS: Final = Path(__file__).resolve().parent / "corpus/wire"
 ECDSA: Final = Algorithm.ecdsa(Hash.SHA_256)
@@ -62,12 +63,24 @@ OPERATIONS: Final[tuple[ops.Operation, ...]] = (
     ops.CanDoCrypto(ops.CheckType.GENERATE, ATTRIBUTES),
     ops.PrepareKeyAttestation("key", ""),
     ops.AttestKey("key", "", bytes(8), bytes(9)),
+    ops.StorageSet("object", b"secret", 1),
+    ops.StorageGet("object", 1, 2),
+    ops.StorageInfo("object"),
+    ops.StorageRemove("object"),
+    ops.StorageList(),
+    ops.AttestationToken(bytes(32)),
 )
 
 
 def request(opcode: int, body: bytes, *, flags: int = 0) -> bytes:
     """A request to provider 1 of application ``app``."""
     return encode_request(opcode=opcode, provider=1, body=body, auth_type=1, auth=b"app", flags=flags)
+
+
+def _request_for(operation: ops.Operation) -> bytes:
+    opcode = BY_OPERATION[type(operation)].opcode
+    flags = FLAG_EXTENDED if opcode >= FIRST_EXTENSION else 0
+    return request(opcode, encode_operation(operation), flags=flags)
 
 
 def patched(message: bytes, offset: int, replacement: bytes) -> bytes:
@@ -77,10 +90,7 @@ def patched(message: bytes, offset: int, replacement: bytes) -> bytes:
 
 def seeds() -> dict[str, bytes]:
     """Every seed by its file name."""
-    files = {
-        type(operation).__name__: request(BY_OPERATION[type(operation)].opcode, encode_operation(operation))
-        for operation in OPERATIONS
-    }
+    files = {type(operation).__name__: _request_for(operation) for operation in OPERATIONS}
     ping = request(Opcode.PING, b"")
     sign = files["PsaSignHash"]
     return files | {
@@ -99,6 +109,7 @@ def seeds() -> dict[str, bytes]:
         "content-type": patched(ping, 19, b"\x01"),
         "accept-type": patched(ping, 20, b"\x01"),
         "auth-type": patched(ping, 21, b"\x05"),
+        "extension-without-its-flag": request(Opcode.STORAGE_LIST, b""),
         "unknown-opcode": patched(ping, 28, b"\x1d"),
         "unknown-provider": patched(ping, 10, b"\x06"),
         "truncated-protobuf": request(Opcode.PSA_SIGN_HASH, b"\x0a\x7f"),

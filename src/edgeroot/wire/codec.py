@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 
 from edgeroot.wire.convert.core import CORE_BODIES
 from edgeroot.wire.convert.crypto import CRYPTO_BODIES
+from edgeroot.wire.convert.extensions import EXTENSION_BODIES
 from edgeroot.wire.convert.keys import KEY_BODIES
 from edgeroot.wire.opcodes import SPECS
 from edgeroot.wire.operations import Operation, Result
@@ -22,7 +23,7 @@ from edgeroot.wire.status import ResponseStatus, WireError
 
 _Decoder: TypeAlias = tuple[Callable[[bytes], Message], Callable[[Any], Any]]
 
-_BODIES: Final = {body.value: body for body in (*CORE_BODIES, *KEY_BODIES, *CRYPTO_BODIES)}
+_BODIES: Final = {body.value: body for body in (*CORE_BODIES, *KEY_BODIES, *CRYPTO_BODIES, *EXTENSION_BODIES)}
 _ENCODERS: Final[dict[type, Callable[[Any], Message]]] = {value: body.encode for value, body in _BODIES.items()}
 
 

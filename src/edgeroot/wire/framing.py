@@ -22,7 +22,7 @@ from edgeroot.wire.header import (
     REQUEST_STRUCT,
     VERSION,
 )
-from edgeroot.wire.opcodes import SPECS, Opcode
+from edgeroot.wire.opcodes import FIRST_EXTENSION, SPECS, Opcode
 from edgeroot.wire.operations import AuthType, ProviderId
 from edgeroot.wire.status import ResponseStatus, WireError
 
@@ -124,7 +124,7 @@ def check_request(request: Request) -> None:
     """What a complete request is refused for, in the protocol's order, before anybody is authenticated.
 
     CONTENT_TYPE_NOT_SUPPORTED, ACCEPT_TYPE_NOT_SUPPORTED, AUTHENTICATOR_DOES_NOT_EXIST, OPCODE_DOES_NOT_EXIST,
-    PROVIDER_DOES_NOT_EXIST. An extended request may name any provider id.
+    PROVIDER_DOES_NOT_EXIST. An extended request may name any provider id, and the opcodes of extensions.
     """
     flags, provider, _, content_type, accept_type, auth_type, opcode, _, _, _ = request
     if content_type != CONTENT_TYPE_PROTOBUF:
@@ -133,7 +133,7 @@ def check_request(request: Request) -> None:
         raise WireError(ResponseStatus.ACCEPT_TYPE_NOT_SUPPORTED, f"accept type {accept_type}")
     if auth_type > _AUTH_TYPE_MAX:
         raise WireError(ResponseStatus.AUTHENTICATOR_DOES_NOT_EXIST, f"auth type {auth_type}")
-    if opcode not in SPECS:
+    if opcode not in SPECS or (opcode >= FIRST_EXTENSION and not flags & FLAG_EXTENDED):
         raise WireError(ResponseStatus.OPCODE_DOES_NOT_EXIST, f"opcode {opcode:#x}")
     if provider > _PROVIDER_ID_MAX and not flags & FLAG_EXTENDED:
         raise WireError(ResponseStatus.PROVIDER_DOES_NOT_EXIST, f"provider id {provider}")

@@ -7,9 +7,12 @@ from typing import Final, NamedTuple
 
 from edgeroot.wire import operations as ops
 
+FIRST_EXTENSION: Final = 0x1000
+"""Opcodes from here on exist for extended requests only."""
+
 
 class Opcode(IntEnum):
-    """Operation numbers of the Parsec contract; 0x1D is unassigned, extensions start at 0x1000."""
+    """Operation numbers: the Parsec contract's (0x1D is unassigned), and from 0x1000 those of extensions."""
 
     PING = 0x01
     PSA_GENERATE_KEY = 0x02
@@ -42,6 +45,12 @@ class Opcode(IntEnum):
     ATTEST_KEY = 0x1E
     PREPARE_KEY_ATTESTATION = 0x1F
     CAN_DO_CRYPTO = 0x20
+    STORAGE_SET = 0x1001
+    STORAGE_GET = 0x1002
+    STORAGE_INFO = 0x1003
+    STORAGE_REMOVE = 0x1004
+    STORAGE_LIST = 0x1005
+    ATTESTATION_TOKEN = 0x1011
 
     @property
     def display_name(self) -> str:
@@ -99,6 +108,12 @@ _TABLE: Final = (
     OperationSpec(Opcode.CAN_DO_CRYPTO, ops.CanDoCrypto, ops.Empty),
     OperationSpec(Opcode.PREPARE_KEY_ATTESTATION, ops.PrepareKeyAttestation, ops.PrepareKeyAttestationResult),
     OperationSpec(Opcode.ATTEST_KEY, ops.AttestKey, ops.AttestKeyResult),
+    OperationSpec(Opcode.STORAGE_SET, ops.StorageSet, ops.Empty, listed_to_all=False),
+    OperationSpec(Opcode.STORAGE_GET, ops.StorageGet, ops.StorageGetResult, listed_to_all=False),
+    OperationSpec(Opcode.STORAGE_INFO, ops.StorageInfo, ops.StorageInfoResult, listed_to_all=False),
+    OperationSpec(Opcode.STORAGE_REMOVE, ops.StorageRemove, ops.Empty, listed_to_all=False),
+    OperationSpec(Opcode.STORAGE_LIST, ops.StorageList, ops.StorageListResult, core=True, listed_to_all=False),
+    OperationSpec(Opcode.ATTESTATION_TOKEN, ops.AttestationToken, ops.AttestationTokenResult, listed_to_all=False),
 )
 SPECS: Final[dict[int, OperationSpec]] = {spec.opcode: spec for spec in _TABLE}
 BY_OPERATION: Final[dict[type[ops.Operation], OperationSpec]] = {spec.operation: spec for spec in _TABLE}

@@ -371,3 +371,67 @@ class AttestKey(Operation):
 
 class AttestKeyResult(Result):
     credential: bytes = secret()
+
+
+# Beyond Parsec's contract: protected storage and initial attestation (PSA Secure Storage 1.0, PSA Attestation 2.0)
+
+
+class StorageSet(Operation):
+    """Make the object, or replace what is in it. ``create_flags`` is psa_storage_create_flags_t; 1 means write-once."""
+
+    object_name: str
+    data: bytes = secret()
+    create_flags: int = 0
+
+
+class StorageGet(Operation):
+    """At most ``data_size`` bytes from ``data_offset``; 0 stands for all that there are."""
+
+    object_name: str
+    data_offset: int = 0
+    data_size: int = 0
+
+
+class StorageGetResult(Result):
+    data: bytes = secret()
+
+
+class StorageInfo(Operation):
+    object_name: str
+
+
+class StorageInfoResult(Result):
+    """psa_storage_info_t, sizes in bytes."""
+
+    capacity: int
+    size: int
+    flags: int
+
+
+class StorageRemove(Operation):
+    object_name: str
+
+
+class StoredObject(Record):
+    provider_id: int
+    name: str
+
+
+class StorageList(Operation):
+    pass
+
+
+class StorageListResult(Result):
+    objects: tuple[StoredObject, ...]
+
+
+class AttestationToken(Operation):
+    """``challenge`` has 32, 48 or 64 bytes."""
+
+    challenge: bytes
+
+
+class AttestationTokenResult(Result):
+    """``token`` is a COSE_Sign1 with the claims of RFC 9783."""
+
+    token: bytes

@@ -125,6 +125,12 @@ OPERATIONS: list[tuple[int, Any, bytes]] = [
     ),
     (0x1F, ops.PrepareKeyAttestation("k", "by"), sub(1, sub(1, sub(1, "k"), sub(2, "by")))),
     (0x20, ops.CanDoCrypto(ops.CheckType.IMPORT, ATTRIBUTES), num(1, 3) + sub(2, ATTRIBUTES_WIRE)),
+    (0x1001, ops.StorageSet("o", b"data", 1), sub(1, "o") + sub(2, "data") + num(3, 1)),
+    (0x1002, ops.StorageGet("o", 2, 3), sub(1, "o") + num(2, 2) + num(3, 3)),
+    (0x1003, ops.StorageInfo("o"), sub(1, "o")),
+    (0x1004, ops.StorageRemove("o"), sub(1, "o")),
+    (0x1005, ops.StorageList(), b""),
+    (0x1011, ops.AttestationToken(b"challenge"), sub(1, "challenge")),
 ]
 RESULTS: list[tuple[int, Any, bytes]] = [
     (0x01, ops.PingResult(1, 0), b"\x08\x01"),
@@ -171,6 +177,10 @@ RESULTS: list[tuple[int, Any, bytes]] = [
         ops.PrepareKeyAttestationResult(b"name", b"public", b"pub"),
         sub(1, sub(1, sub(1, "name"), sub(2, "public"), sub(3, "pub"))),
     ),
+    (0x1002, ops.StorageGetResult(b"data"), sub(1, "data")),
+    (0x1003, ops.StorageInfoResult(9, 4, 1), num(1, 9) + num(2, 4) + num(3, 1)),
+    (0x1005, ops.StorageListResult((ops.StoredObject(4, "o"),)), sub(1, num(1, 4), sub(2, "o"))),
+    (0x1011, ops.AttestationTokenResult(b"token"), sub(1, "token")),
 ]
 
 
