@@ -56,7 +56,7 @@ class StoreReader:
 
 
 class Service:
-    """A pipeline with two instances of the software provider; everybody is admin, and keys of all kinds are there."""
+    """A pipeline with two software providers that store objects; everybody is admin, keys of all kinds are there."""
 
     def __init__(self, folder: Path) -> None:
         from edgeroot.auth import AUTHENTICATORS, Identity, PeerCredentials
@@ -70,8 +70,12 @@ class Service:
         from edgeroot.service.mounted import MountedProvider
         from edgeroot.service.pipeline import Pipeline, Rules
         from edgeroot.testing.keystore_kit import KeyStoreModel
+        from edgeroot.testing.objects_in_memory import ObjectsInMemory
 
-        provider = SoftwareProvider(folder / "key")
+        class StoringProvider(ObjectsInMemory, SoftwareProvider):
+            """The software provider, with objects."""
+
+        provider = self.provider = StoringProvider(folder / "key")
         provider.start(None)
         mounted = [
             MountedProvider(index=0, wire_id=1, name=PROVIDER, store=0, provider=provider),
@@ -115,6 +119,7 @@ class Service:
         """The store as it was at first."""
         self.generations.raise_all()
         self.reader.model = self._initial.copy()
+        self.provider.objects.clear()
 
     def serve(self, request: Request) -> bytes:
         """The whole response."""

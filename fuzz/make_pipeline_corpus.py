@@ -111,6 +111,22 @@ SEQUENCES: Final[dict[str, tuple[ops.Operation, ...]]] = {
     "can-do": tuple(
         ops.CanDoCrypto(check_type, attributes) for check_type in ops.CheckType for attributes in key_kinds().values()
     )[:32],
+    "objects": (
+        ops.StorageSet("object", b"secret"),
+        ops.StorageSet("object", b"another"),
+        ops.StorageGet("object"),
+        ops.StorageGet("object", 3, 2),
+        ops.StorageInfo("object"),
+        ops.StorageList(),
+        ops.StorageSet("fixed", b"once", 1),
+        ops.StorageSet("fixed", b"twice"),
+        ops.StorageRemove("fixed"),
+        ops.StorageRemove("object"),
+        ops.StorageGet("object"),
+        ops.AttestationToken(bytes(32)),
+        ops.AttestationToken(bytes(1)),
+        ops.DeleteClient(APPLICATION),
+    ),
     "raw": (ops.PsaExportKey("raw"), ops.PsaExportPublicKey("raw"), ops.PsaSignHash("raw", ES256, bytes(32))),
 }
 
@@ -132,6 +148,7 @@ def seeds() -> dict[str, bytes]:
     """Every seed by its file name."""
     files = {name: b"".join(map(frame, operations)) for name, operations in SEQUENCES.items()}
     life, core = SEQUENCES["life"], SEQUENCES["core"]
+    files["objects"] = b"".join(frame(one, flags=FLAG_KEEP | FLAG_EXTENDED) for one in SEQUENCES["objects"])
     files["life-of-a-user"] = b"".join(frame(operation, unix=True) for operation in life)
     files["life-elsewhere"] = b"".join(
         frame(operation, flags=FLAG_KEEP | FLAG_EXTENDED, provider=SECOND_PROVIDER) for operation in life

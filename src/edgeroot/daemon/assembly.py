@@ -32,7 +32,7 @@ from edgeroot.keystore.recovery import resolve_orphans
 from edgeroot.keystore.upstream import refuse_unadopted
 from edgeroot.keystore.writer import Writer
 from edgeroot.keystore.writes import MAX_ORPHANS, ClaimOrphans, Outcome, SetProviderState, Write
-from edgeroot.providers.api import ProviderType
+from edgeroot.providers.api import Function, ProviderType
 from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.service.call import Door
 from edgeroot.service.core import CoreProvider
@@ -104,7 +104,8 @@ def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], write: St
     for one in mounted:
         _start(one, stores[one.store], write)
     for index, path in enumerate(stores):
-        _recover(path, {one.name: one for one in mounted if one.store == index}, write)
+        here = [one for one in mounted if one.store == index]
+        _recover(path, {name: one for one in here for name in (one.name, one.objects_name)}, write)
     workers = config.core.thread_pool_size
     counters = None if config.metrics is None else CounterTable(workers)
     return Service(config, stores, tuple(mounted), UserTable(workers), WorkerLoads(workers), counters)
@@ -233,8 +234,12 @@ def worker_main(
 
 
 def _holder(service: Service, store: int) -> str:
-    """The lease of this process on a store; needed only where a back end keeps keys of its own."""
-    if any(mounted.provider.keeps_keys for mounted in service.providers if mounted.store == store):
+    """The lease of this process on a store; needed only where a back end keeps keys of its own, or objects."""
+    if any(
+        mounted.provider.keeps_keys or mounted.offers(Function.PS_SET)
+        for mounted in service.providers
+        if mounted.store == store
+    ):
         return Lease.acquire(leases_directory_for(service.stores[store])).holder
     return ""
 

@@ -426,6 +426,8 @@ def _read_providers(
         name = table.text("name", provider_type.default_name if provider_type else str(type_name))
         if name in names:
             table.problem("name", f'"{name}" is the name of another provider')
+        if "\0" in name:
+            table.problem("name", "must be without NUL: what is behind one tells stored objects from keys")
         names.add(name)
         if provider_type is None:
             if type_name is not None:

@@ -24,13 +24,13 @@ from edgeroot.keystore.writes import (
     Unmark,
     Write,
 )
-from edgeroot.psa import PsaError
+from edgeroot.psa import PsaError, PsaStatus
 
 
 class Resolution(NamedTuple):
     """``writes`` are to be sent to the writer; ``waiting`` are to be tried again when their back ends are there."""
 
-    writes: list[Finish | Release]
+    writes: list[Finish | Release | Unmark | Commit]
     waiting: list[StoredKey]
 
 
@@ -39,19 +39,26 @@ def resolve_orphans(orphans: Iterable[StoredKey], destroy: Callable[[str, bytes]
 
     Neither a creation nor a destruction that nobody answered leaves a key behind. ``destroy(provider, reference)`` is
     :meth:`edgeroot.providers.api.Provider.destroy` of the provider instance of that name; to destroy what is not there
-    is no error. While it raises PsaError (the back end is away, or not configured), the record keeps its name taken.
+    is no error. What may not be destroyed (NOT_PERMITTED: a write-once object) lives on under its name. While it raises
+    another PsaError (the back end is away, or not configured), the record keeps its name taken.
     """
-    writes: list[Finish | Release] = []
+    writes: list[Finish | Release | Unmark | Commit] = []
     waiting = []
     for orphan in orphans:
         identity = orphan.record.identity
+        holder = orphan.holder or ""
+        is_marked = orphan.state is KeyState.MARKED
         try:
             destroy(identity.provider, orphan.record.reference)
-        except PsaError:
-            waiting.append(orphan)
+        except PsaError as error:
+            if error.status is not PsaStatus.NOT_PERMITTED:
+                waiting.append(orphan)
+            elif is_marked:
+                writes.append(Unmark(identity, holder))
+            else:
+                writes.append(Commit(identity, holder, orphan.record.reference, orphan.record.attributes))
             continue
-        kind = Finish if orphan.state is KeyState.MARKED else Release
-        writes.append(kind(identity, orphan.holder or ""))
+        writes.append(Finish(identity, holder) if is_marked else Release(identity, holder))
     return Resolution(writes, waiting)
 
 

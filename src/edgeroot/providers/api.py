@@ -18,13 +18,13 @@ from collections.abc import Collection, Generator
 from dataclasses import dataclass, field, fields
 from enum import Flag, auto
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
-from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
+from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret, UsageFlags
 
 
 class Function(Flag):
-    """What a provider can be asked for; the names are those of the PSA Crypto API's functions."""
+    """What a provider can be asked for; the names are those of the functions of PSA's APIs."""
 
     GENERATE_KEY = auto()
     IMPORT_KEY = auto()
@@ -49,6 +49,11 @@ class Function(Flag):
     GENERATE_RANDOM = auto()
     PREPARE_KEY_ATTESTATION = auto()
     ATTEST_KEY = auto()
+    PS_SET = auto()
+    PS_GET = auto()
+    PS_GET_INFO = auto()
+    PS_REMOVE = auto()
+    INITIAL_ATTEST_GET_TOKEN = auto()
 
     # There is one object for each value; the enumeration's own hash is a Python call, and every request asks for it.
     __hash__ = object.__hash__
@@ -116,6 +121,18 @@ class Created:
 
     reference: bytes
     attributes: KeyAttributes
+
+
+OBJECT_ATTRIBUTES: Final = KeyAttributes(KeyType.RAW_DATA, 0, UsageFlags.NONE, Algorithm.NONE)
+"""What stands for the attributes of a stored object wherever a key has some."""
+
+
+class ObjectInfo(NamedTuple):
+    """``psa_storage_info_t``: sizes in bytes, and ``psa_storage_create_flags_t``."""
+
+    capacity: int
+    size: int
+    flags: int
 
 
 class LoadedKey:
@@ -270,6 +287,28 @@ class Provider(ABC):
         """The credential that TPM2_ActivateCredential gives back."""
         raise _not_supported()
 
+    # Protected storage (PSA Secure Storage 1.0). An object's reference, like a key's, is what `load`, `exists` and
+    # `destroy` take: they tell the two apart. To destroy a write-once object is NOT_PERMITTED.
+
+    def plan_object(self) -> bytes:
+        """The reference that an object made now would get."""
+        raise _not_supported()
+
+    def set_object(self, reference: bytes, data: Secret, flags: int) -> None:
+        """Make the object, or replace what is in it, in one step."""
+        raise _not_supported()
+
+    def get_object(self, key: LoadedKey, offset: int, size: int) -> Secret:
+        """At most so many bytes from there; size 0 stands for all that there are."""
+        raise _not_supported()
+
+    def get_object_info(self, key: LoadedKey) -> ObjectInfo:
+        raise _not_supported()
+
+    def attestation_token(self, challenge: bytes) -> bytes:
+        """A token with this challenge in it (PSA Attestation API, psa_initial_attest_get_token)."""
+        raise _not_supported()
+
 
 @dataclass(frozen=True, slots=True)
 class BackEndCall:
@@ -331,8 +370,8 @@ Steps = Generator[BackEndCall, BackEndAnswer, _T]
 class SteppedProvider(ABC):
     """The operations of a provider as steps, for callers with an event loop of their own.
 
-    Beside these it has every operation of :class:`Provider` from ``export_key`` to ``generate_random`` under the same
-    name and with the same parameters; each returns :data:`Steps` to the result.
+    Beside these it has every operation of :class:`Provider` from ``export_key`` on, under the same name and with the
+    same parameters; each returns :data:`Steps` to the result.
     """
 
     @abstractmethod
@@ -347,6 +386,12 @@ class SteppedProvider(ABC):
     @abstractmethod
     def load(self, reference: bytes, attributes: KeyAttributes) -> LoadedKey:
         """As :meth:`Provider.load`, without any call."""
+
+    def plan_object(self) -> Steps[bytes]:
+        raise _not_supported()
+
+    def set_object(self, reference: bytes, data: Secret, flags: int) -> Steps[None]:
+        raise _not_supported()
 
 
 class ProviderType(ABC):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from edgeroot._version import __version__
 from edgeroot.auth import Authenticator, Identity
 from edgeroot.keystore.reader import Reader
+from edgeroot.keystore.records import KeyIdentity
+from edgeroot.psa import KeyAttributes
 from edgeroot.service.call import Call
 from edgeroot.service.creation import KeyFactory
 from edgeroot.service.effects import PAUSE, BodySteps
@@ -29,7 +31,7 @@ _OPCODES_FOR_ALL: Final = (
     Opcode.LIST_AUTHENTICATORS,
     Opcode.LIST_KEYS,
 )
-_OPCODES_EXTENDED: Final = (*_OPCODES_FOR_ALL, Opcode.LIST_CLIENTS, Opcode.DELETE_CLIENT)
+_OPCODES_EXTENDED: Final = (*_OPCODES_FOR_ALL, Opcode.LIST_CLIENTS, Opcode.DELETE_CLIENT, Opcode.STORAGE_LIST)
 _PONG: Final = encode_result(ops.PingResult(1, 0))
 _KEYS_PER_SLICE: Final = 100  # about a millisecond of reading and encoding
 
@@ -64,6 +66,8 @@ class CoreProvider:
                 return self._list_authenticators()
             case ops.ListKeys():
                 return self._list_keys(call.require_identity(), extended=extended)
+            case ops.StorageList():
+                return self._list_objects(call.require_identity())
             case ops.ListClients():
                 return self._list_clients(call.require_identity())
             case ops.DeleteClient(client=client):
@@ -123,24 +127,38 @@ class CoreProvider:
         return encode_result(ops.ListAuthenticatorsResult(listed))
 
     def _list_keys(self, identity: Identity, *, extended: bool) -> BodySteps:
-        # A repeated field of one message may be encoded in pieces and joined (Protocol Buffers, "Message Structure"),
-        # so a long list is made in slices and other users' requests go in between.
         pieces: list[bytes] = []
         for mounted in self._providers:
-            if not extended and not mounted.listed_to_all:
-                continue
-            after: str | None = None
-            while True:
-                page = self._readers[mounted.store].list_page(
-                    *identity, mounted.name, after=after, limit=_KEYS_PER_SLICE
-                )
-                keys = tuple(ops.KeyInfo(mounted.wire_id, key_name, attributes) for key_name, attributes in page)
-                pieces.append(encode_result(ops.ListKeysResult(keys)))
-                if len(page) < _KEYS_PER_SLICE:
-                    break
-                after = page[-1][0]
-                yield PAUSE
+            if extended or mounted.listed_to_all:
+                for page in self._pages(identity, mounted, mounted.name):
+                    keys = tuple(ops.KeyInfo(mounted.wire_id, key_name, attributes) for key_name, attributes in page)
+                    pieces.append(encode_result(ops.ListKeysResult(keys)))
+                    if len(page) == _KEYS_PER_SLICE:
+                        yield PAUSE
         return b"".join(pieces)
+
+    def _list_objects(self, identity: Identity) -> BodySteps:
+        pieces: list[bytes] = []
+        for mounted in self._providers:
+            for page in self._pages(identity, mounted, mounted.objects_name):
+                objects = tuple(ops.StoredObject(mounted.wire_id, name) for name, _ in page)
+                pieces.append(encode_result(ops.StorageListResult(objects)))
+                if len(page) == _KEYS_PER_SLICE:
+                    yield PAUSE
+        return b"".join(pieces)
+
+    def _pages(
+        self, owner: Identity, mounted: MountedProvider, provider: str
+    ) -> Iterator[list[tuple[str, KeyAttributes]]]:
+        # A repeated field of one message may be encoded in pieces and joined (Protocol Buffers, "Message Structure"),
+        # so a long list is made in slices and other users' requests go in between.
+        after: str | None = None
+        while True:
+            page = self._readers[mounted.store].list_page(*owner, provider, after=after, limit=_KEYS_PER_SLICE)
+            yield page
+            if len(page) < _KEYS_PER_SLICE:
+                break
+            after = page[-1][0]
 
     def _list_clients(self, admin: Identity) -> bytes:
         # DeleteClient reaches the keys under the admin's own authenticator only, so only those are shown.
@@ -149,9 +167,12 @@ class CoreProvider:
 
     def _delete_client(self, client: Identity) -> BodySteps:
         for mounted in self._providers:
-            names: list[str] = []
+            kept = [mounted.objects_name]
             if mounted.provider.keeps_keys:
-                page = self._readers[mounted.store].list_page(*client, mounted.name, after=None, limit=-1)
-                names = [key_name for key_name, _ in page]
-            yield from self._factory.destroy_all(mounted, *client, names)
+                kept.append(mounted.name)
+            else:
+                yield from self._factory.remove_all(mounted, *client)
+            for owner in kept:
+                page = self._readers[mounted.store].list_page(*client, owner, after=None, limit=-1)
+                yield from self._factory.destroy_each(mounted, [KeyIdentity(*client, owner, name) for name, _ in page])
         return b""

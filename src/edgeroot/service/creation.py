@@ -8,8 +8,8 @@ between leaves a record that says what has to be cleaned up.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from edgeroot.keystore.records import KeyIdentity, KeyRecord
 from edgeroot.keystore.writes import (
@@ -27,10 +27,11 @@ from edgeroot.keystore.writes import (
     Write,
 )
 from edgeroot.providers.api import Created
-from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, Secret
-from edgeroot.service.effects import BodySteps, EffectOutcome, StepsTo, StoreWrite, carry_out
-from edgeroot.service.jobs import PLAN, Job, JobOutcome
+from edgeroot.psa import PsaError, PsaStatus
+from edgeroot.service.effects import BodySteps, EffectOutcome, StepsTo, StoreWrite, carry_out, expect
+from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.service.keys import KeyCache
+from edgeroot.service.making import NewKey, NewObject
 from edgeroot.service.mounted import MountedProvider
 from edgeroot.wire.codec import encode_operation
 from edgeroot.wire.opcodes import Opcode
@@ -49,19 +50,12 @@ _STATUS: Final = {
 _UNCERTAIN: Final = (
     ResponseStatus.PSA_ERROR_COMMUNICATION_FAILURE,
     ResponseStatus.PSA_ERROR_HARDWARE_FAILURE,
+    ResponseStatus.PSA_ERROR_STORAGE_FAILURE,
     ResponseStatus.PSA_ERROR_GENERIC_ERROR,
     ResponseStatus.PSA_ERROR_CORRUPTION_DETECTED,
     ResponseStatus.CONNECTION_ERROR,  # it did not answer in time
 )
 _PLACES_TO_TRY: Final = 3
-_OutcomeT = TypeVar("_OutcomeT", Outcome, JobOutcome)
-
-
-def expect(kind: type[_OutcomeT], outcome: EffectOutcome) -> _OutcomeT:
-    """The outcome of an effect, which has the type that belongs to the effect."""
-    if not isinstance(outcome, kind):
-        raise TypeError(f"an effect was answered with {type(outcome).__name__} instead of {kind.__name__}")
-    return outcome
 
 
 def write_done(outcome: EffectOutcome) -> Outcome:
@@ -92,19 +86,11 @@ class KeyFactory:
         self._holders = holders
         self._keys = keys
 
-    def create(
-        self,
-        mounted: MountedProvider,
-        identity: KeyIdentity,
-        attributes: KeyAttributes,
-        *,
-        material: Secret | None,
-        job: Job | None,
-    ) -> BodySteps:
-        """Steps that end with the empty body. ``job`` is the creation as a job, where it must not run here."""
+    def create(self, mounted: MountedProvider, identity: KeyIdentity, new: NewKey) -> BodySteps:
+        """Steps that end with the empty body."""
         if mounted.provider.keeps_keys:
-            return self._create_in_back_end(mounted, identity, attributes, material=material, job=job)
-        return self._create_blob(mounted, identity, attributes, material=material, job=job)
+            return self.create_in_back_end(mounted, identity, new)
+        return self._create_blob(mounted, identity, new)
 
     def destroy(self, mounted: MountedProvider, identity: KeyIdentity, find: Callable[[], bytes]) -> BodySteps:
         """Steps that end with the empty body; WireError PsaErrorDoesNotExist if there is no such key.
@@ -112,13 +98,14 @@ class KeyFactory:
         ``find`` gives the live key's reference, or raises that same error.
         """
         if mounted.provider.keeps_keys:
-            return self._destroy_kept(mounted, identity)
+            return self.destroy_kept(mounted, identity)
         return self._remove(mounted, identity, find)
 
-    def _destroy_kept(self, mounted: MountedProvider, identity: KeyIdentity) -> BodySteps:
+    def destroy_kept(self, mounted: MountedProvider, identity: KeyIdentity) -> BodySteps:
+        """Steps that end with the empty body, for a key or object that the back end keeps."""
         marked = write_done((yield StoreWrite(mounted.store, Mark(identity, self._holders[mounted.store]))))
         try:
-            yield from self._destroy_in_back_end(mounted, marked.stored[0].record.reference)
+            yield from self.destroy_in_back_end(mounted, marked.stored[0].record.reference)
         except (WireError, PsaError) as error:
             if not _is_uncertain(error):
                 write_done((yield StoreWrite(mounted.store, Unmark(identity, self._holders[mounted.store]))))
@@ -134,83 +121,67 @@ class KeyFactory:
                 return b""
             # Somebody made the name's next key, or moved this one, since it was looked up: look again.
 
-    def destroy_all(
-        self, mounted: MountedProvider, authenticator: int, application: str, key_names: list[str]
-    ) -> BodySteps:
-        """Steps that destroy an application's keys in one provider; one key's failure does not keep the others."""
-        if not mounted.provider.keeps_keys:
-            write_done((yield StoreWrite(mounted.store, RemoveClient(authenticator, application, mounted.name))))
-            return b""
-        for key_name in key_names:
-            try:
-                yield from self._destroy_kept(mounted, KeyIdentity(authenticator, application, mounted.name, key_name))
-            except (WireError, PsaError) as error:
-                _log.warning("a key of a deleted client could not be destroyed: %s", error)
+    def remove_all(self, mounted: MountedProvider, authenticator: int, application: str) -> BodySteps:
+        """Steps that destroy an application's keys in a provider that keeps none itself."""
+        write_done((yield StoreWrite(mounted.store, RemoveClient(authenticator, application, mounted.name))))
         return b""
 
-    def _create_blob(
-        self,
-        mounted: MountedProvider,
-        identity: KeyIdentity,
-        attributes: KeyAttributes,
-        *,
-        material: Secret | None,
-        job: Job | None,
-    ) -> BodySteps:
-        created = yield from _make(mounted, None, attributes, material=material, job=job)
+    def destroy_each(self, mounted: MountedProvider, identities: Iterable[KeyIdentity]) -> BodySteps:
+        """Steps that destroy what a back end keeps; one failure does not keep the others."""
+        for identity in identities:
+            try:
+                yield from self.destroy_kept(mounted, identity)
+            except (WireError, PsaError) as error:
+                _log.warning("a key or object of a deleted client could not be destroyed: %s", error)
+        return b""
+
+    def _create_blob(self, mounted: MountedProvider, identity: KeyIdentity, new: NewKey) -> BodySteps:
+        created = yield from new.make(mounted, None)
         record = KeyRecord(identity, created.reference, created.attributes)
         generation = self._keys.generation(identity)
         write_done((yield StoreWrite(mounted.store, Insert(record))))
         self._keys.note(record, generation)
         return b""
 
-    def _create_in_back_end(
-        self,
-        mounted: MountedProvider,
-        identity: KeyIdentity,
-        attributes: KeyAttributes,
-        *,
-        material: Secret | None,
-        job: Job | None,
-    ) -> BodySteps:
+    def create_in_back_end(self, mounted: MountedProvider, identity: KeyIdentity, new: NewKey | NewObject) -> BodySteps:
+        """Steps that end with the empty body, when the back end has it and the store says where."""
         for _ in range(_PLACES_TO_TRY - 1):
             try:
-                return (yield from self._create_at_a_place(mounted, identity, attributes, material=material, job=job))
+                return (yield from self._create_at_a_place(mounted, identity, new))
             except _PlaceTakenError:
                 continue
-        return (yield from self._create_at_a_place(mounted, identity, attributes, material=material, job=job))
+        return (yield from self._create_at_a_place(mounted, identity, new))
 
-    def _create_at_a_place(
-        self,
-        mounted: MountedProvider,
-        identity: KeyIdentity,
-        attributes: KeyAttributes,
-        *,
-        material: Secret | None,
-        job: Job | None,
-    ) -> BodySteps:
-        planned = yield from _plan(mounted, attributes)
-        record = KeyRecord(identity, planned, attributes)
-        write_done((yield StoreWrite(mounted.store, Reserve(record, self._holders[mounted.store]))))
+    def _create_at_a_place(self, mounted: MountedProvider, identity: KeyIdentity, new: NewKey | NewObject) -> BodySteps:
+        holder = self._holders[mounted.store]
+        planned = yield from new.plan(mounted)
+        record = KeyRecord(identity, planned, new.attributes)
+        write_done((yield StoreWrite(mounted.store, Reserve(record, holder))))
         try:
-            created = yield from _make(mounted, planned, attributes, material=material, job=job)
+            created = yield from new.make(mounted, planned)
         except (WireError, PsaError) as error:
-            if _is_uncertain(error):
-                yield from self._destroy_in_back_end(mounted, planned)
-            yield from self._tell(mounted, Release(identity, self._holders[mounted.store]))
-            if _wire_status(error) is ResponseStatus.PSA_ERROR_ALREADY_EXISTS:
-                raise _PlaceTakenError(
-                    PsaStatus.GENERIC_ERROR, "the back end has a key at the planned place"
-                ) from error
-            raise
-        write_done(
-            (
-                yield StoreWrite(
-                    mounted.store, Commit(identity, self._holders[mounted.store], created.reference, created.attributes)
-                )
-            )
-        )
+            made = _is_uncertain(error) and not (yield from self._undo(mounted, planned))
+            if not made:
+                yield from self._tell(mounted, Release(identity, holder))
+                if _wire_status(error) is ResponseStatus.PSA_ERROR_ALREADY_EXISTS:
+                    raise _PlaceTakenError(
+                        PsaStatus.GENERIC_ERROR, "the back end has a key at the planned place"
+                    ) from error
+                raise
+            created = Created(planned, new.attributes)
+        commit = Commit(identity, holder, created.reference, created.attributes)
+        write_done((yield StoreWrite(mounted.store, commit)))
         return b""
+
+    def _undo(self, mounted: MountedProvider, planned: bytes) -> StepsTo[bool]:
+        """Destroy what may have been made; False if it is there and cannot be destroyed (a write-once object)."""
+        try:
+            yield from self.destroy_in_back_end(mounted, planned)
+        except (WireError, PsaError) as error:
+            if _wire_status(error) is ResponseStatus.PSA_ERROR_NOT_PERMITTED:
+                return False
+            raise
+        return True
 
     def _tell(self, mounted: MountedProvider, write: Write) -> BodySteps:
         outcome = expect(Outcome, (yield StoreWrite(mounted.store, write)))
@@ -218,7 +189,8 @@ class KeyFactory:
             _log.warning("the store did not take back a reservation: %s", outcome.detail or outcome.result.name)
         return b""
 
-    def _destroy_in_back_end(self, mounted: MountedProvider, reference: bytes) -> BodySteps:
+    def destroy_in_back_end(self, mounted: MountedProvider, reference: bytes) -> BodySteps:
+        """Steps that end with the empty body, when the back end has no such key or object."""
         if mounted.stepped is not None:
             yield from carry_out(mounted.stepped.destroy(reference))
             return b""
@@ -229,34 +201,3 @@ class KeyFactory:
         job = Job(mounted.index, Opcode.PSA_DESTROY_KEY, body, reference)
         expect(JobOutcome, (yield job)).raise_for_status()
         return b""
-
-
-def _plan(mounted: MountedProvider, attributes: KeyAttributes) -> StepsTo[bytes]:
-    if mounted.stepped is not None:
-        return (yield from carry_out(mounted.stepped.plan(attributes)))
-    if mounted.remote:
-        outcome = expect(JobOutcome, (yield Job(mounted.index, PLAN, b"", attributes=bytes(attributes))))
-        outcome.raise_for_status()
-        planned: bytes | None = outcome.reference or None
-    else:
-        planned = mounted.provider.plan(attributes)
-    if planned is None:
-        raise PsaError(PsaStatus.GENERIC_ERROR, "a provider that keeps keys planned no place for one")
-    return planned
-
-
-def _make(
-    mounted: MountedProvider,
-    planned: bytes | None,
-    attributes: KeyAttributes,
-    *,
-    material: Secret | None,
-    job: Job | None,
-) -> StepsTo[Created]:
-    if mounted.stepped is not None and planned is not None:
-        return (yield from carry_out(mounted.stepped.create(planned, attributes, material)))
-    if job is None:
-        return mounted.provider.create(planned, attributes, material)
-    outcome = expect(JobOutcome, (yield job.at(planned or b"")))
-    outcome.raise_for_status()
-    return Created(outcome.reference, KeyAttributes.from_bytes(outcome.attributes))

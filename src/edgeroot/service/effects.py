@@ -38,7 +38,15 @@ PAUSE: Final = Pause()
 Effect = StoreWrite | Job | BackEndCall | Pause
 EffectOutcome = Outcome | JobOutcome | BackEndAnswer | None
 _T = TypeVar("_T")
+_OutcomeT = TypeVar("_OutcomeT", Outcome, JobOutcome)
 StepsTo = Generator[Effect, EffectOutcome, _T]
+
+
+def expect(kind: type[_OutcomeT], outcome: EffectOutcome) -> _OutcomeT:
+    """The outcome of an effect, which has the type that belongs to the effect."""
+    if not isinstance(outcome, kind):
+        raise TypeError(f"an effect was answered with {type(outcome).__name__} instead of {kind.__name__}")
+    return outcome
 
 
 def carry_out(steps: Steps[_T]) -> StepsTo[_T]:

@@ -23,7 +23,7 @@ _JOB: Final = Struct("<BIdII")  # provider, opcode, deadline; lengths of referen
 _OUTCOME: Final = Struct("<HIII")  # status; lengths of reference, attributes and replacement; the body is the rest
 _LOADED_KEYS: Final = 64
 PLAN: Final = 0
-"""The opcode of a job that is no operation of the protocol: plan a place for a key of these attributes."""
+"""The opcode of a job that is no operation of the protocol: plan a place, for an object if there are no attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,9 @@ class Executor:
     def _execute(self, job: Job) -> JobOutcome:
         provider = self._providers[job.provider]
         if job.opcode == PLAN:
-            planned = provider.plan(KeyAttributes.from_bytes(job.attributes))
+            planned = (
+                provider.plan(KeyAttributes.from_bytes(job.attributes)) if job.attributes else provider.plan_object()
+            )
             return JobOutcome(ResponseStatus.SUCCESS, reference=planned or b"")
         operation = decode_operation(job.opcode, job.body)
         match operation:
@@ -122,6 +124,9 @@ class Executor:
                 return self._create(provider, job, attributes, Secret(data))
             case ops.PsaDestroyKey():
                 provider.destroy(job.reference)
+                return JobOutcome(ResponseStatus.SUCCESS)
+            case ops.StorageSet(data=data, create_flags=flags):
+                provider.set_object(job.reference, Secret(data), flags)
                 return JobOutcome(ResponseStatus.SUCCESS)
         keyless = KEYLESS_USES.get(job.opcode)
         if keyless is not None:

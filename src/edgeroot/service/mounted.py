@@ -37,6 +37,11 @@ class MountedProvider:
         """Upstream's clients refuse a whole ListProviders answer with an id in it that they do not know."""
         return self.wire_id < FIRST_EXTENDED_PROVIDER_ID
 
+    @property
+    def objects_name(self) -> str:
+        """Under which the store has the names of stored objects; no provider is called so, for the NUL in it."""
+        return f"{self.name}\0objects"
+
     def opcodes(self, *, extended: bool) -> tuple[int, ...]:
         """What the provider answers to, in ascending order; to upstream's clients only what they know."""
         offered = [

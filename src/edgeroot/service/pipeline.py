@@ -19,10 +19,11 @@ from edgeroot.psa import Algorithm, KeyAttributes, PsaError, Secret, UsageFlags
 from edgeroot.psa.policy import compatible, is_deprecated
 from edgeroot.service.call import Call, Door
 from edgeroot.service.core import CoreProvider
-from edgeroot.service.creation import KeyFactory, expect
-from edgeroot.service.effects import BodySteps, ResponseSteps, StoreWrite, carry_out
+from edgeroot.service.creation import KeyFactory
+from edgeroot.service.effects import BodySteps, ResponseSteps, StoreWrite, carry_out, expect
 from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.service.keys import CachedKey, KeyCache
+from edgeroot.service.making import NewKey, NewObject
 from edgeroot.service.mounted import MountedProvider
 from edgeroot.service.statuses import raise_violation
 from edgeroot.service.uses import KEY_USES, KEYLESS_USES, KeylessUse, KeyUse
@@ -201,11 +202,9 @@ class Pipeline:
             raise WireError(ResponseStatus.AUTHENTICATION_ERROR, str(error)) from error
 
     def _use_key(self, call: Call, use: KeyUse, operation: ops.Operation) -> bytes | BodySteps:
-        mounted = call.require_provider()
-        key_name = (
-            operation.private_key_name if isinstance(operation, ops.PsaRawKeyAgreement) else operation.key_name  # type: ignore[attr-defined] # every other key use has one
-        )
-        key = self._find(call, mounted, key_name, use.function)
+        mounted = _offering(call, use.function)
+        owner = mounted.objects_name if use.of_object else mounted.name
+        key = self._keys.find(_identity_of(call, owner, use.named(operation)), mounted.store)
         if use.has_algorithm:
             key.require(use.usage, operation.alg)  # type: ignore[attr-defined] # has_algorithm says so
         elif use.usage and not (key.attributes.usage & use.usage or key.attributes.key_type.is_public_key):
@@ -223,11 +222,6 @@ class Pipeline:
         loaded = key.loaded(provider)
         body = encode_result(use.result(use.call(provider, loaded, operation)))
         return body if loaded.replacement is None else self._replace(mounted, key, loaded.replacement, body)
-
-    def _find(self, call: Call, mounted: MountedProvider, key_name: str, function: Function) -> CachedKey:
-        if not mounted.offers(function):
-            raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
-        return self._keys.find(_identity_of(call, mounted, key_name), mounted.store)
 
     def _use_in_steps(
         self, mounted: MountedProvider, use: KeyUse, *, key: CachedKey, operation: ops.Operation
@@ -260,9 +254,7 @@ class Pipeline:
         return body
 
     def _use_no_key(self, call: Call, use: KeylessUse, operation: ops.Operation) -> bytes | BodySteps:
-        mounted = call.require_provider()
-        if not mounted.offers(use.function):
-            raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
+        mounted = _offering(call, use.function)
         input_bytes = len(call.request.body)
         if isinstance(operation, ops.PsaGenerateRandom):
             if operation.size > self._rules.buffer_size_limit_bytes:
@@ -294,6 +286,11 @@ class Pipeline:
                 return self._create(call, key_name, attributes, Function.IMPORT_KEY, Secret(data))
             case ops.PsaDestroyKey(key_name=key_name):
                 return self._destroy(call, key_name)
+            case ops.StorageSet(object_name=name, data=data, create_flags=flags):
+                job = Job(call.require_provider().index, call.request.opcode, call.request.body)
+                return self._set_object(call, name, NewObject(Secret(data), flags, job))
+            case ops.StorageRemove(object_name=name):
+                return self._remove_object(call, name)
             case ops.CanDoCrypto(check_type=check_type, attributes=attributes):
                 _require_crypto(call.require_provider().provider.capabilities(), check_type, attributes)
                 return b""
@@ -302,27 +299,23 @@ class Pipeline:
     def _create(
         self, call: Call, key_name: str, attributes: KeyAttributes, function: Function, material: Secret | None
     ) -> BodySteps:
-        mounted = call.require_provider()
-        if not mounted.offers(function):
-            raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
-        identity = _identity_of(call, mounted, key_name)
+        mounted = _offering(call, function)
+        identity = _identity_of(call, mounted.name, key_name)
         elsewhere = mounted.stepped is None and (
             mounted.remote or mounted.provider.is_slow(function, attributes, len(call.request.body))
         )
         if not (elsewhere or mounted.provider.keeps_keys):
-            return self._create_here(mounted, identity, attributes, material)
+            return self._create_here(mounted, identity, NewKey(attributes, material, None))
         # A look before much work; the writer has the last word.
         if self._keys.exists(identity, mounted.store):
             raise WireError(ResponseStatus.PSA_ERROR_ALREADY_EXISTS)
         job = Job(mounted.index, call.request.opcode, call.request.body) if elsewhere else None
-        return self._factory.create(mounted, identity, attributes, material=material, job=job)
+        return self._factory.create(mounted, identity, NewKey(attributes, material, job))
 
-    def _create_here(
-        self, mounted: MountedProvider, identity: KeyIdentity, attributes: KeyAttributes, material: Secret | None
-    ) -> BodySteps:
+    def _create_here(self, mounted: MountedProvider, identity: KeyIdentity, new: NewKey) -> BodySteps:
         # To look first would cost more than to make the key; but a name that is taken comes before any other fault.
         try:
-            return (yield from self._factory.create(mounted, identity, attributes, material=material, job=None))
+            return (yield from self._factory.create(mounted, identity, new))
         except PsaError:
             if self._keys.exists(identity, mounted.store):
                 raise WireError(ResponseStatus.PSA_ERROR_ALREADY_EXISTS) from None
@@ -330,7 +323,7 @@ class Pipeline:
 
     def _destroy(self, call: Call, key_name: str) -> BodySteps:
         mounted = call.require_provider()
-        identity = _identity_of(call, mounted, key_name)
+        identity = _identity_of(call, mounted.name, key_name)
 
         def find() -> bytes:
             reference = self._keys.find(identity, mounted.store).reference
@@ -339,21 +332,53 @@ class Pipeline:
 
         return self._factory.destroy(mounted, identity, find)
 
+    def _set_object(self, call: Call, name: str, new: NewObject) -> BodySteps:
+        mounted = _offering(call, Function.PS_SET)
+        identity = _identity_of(call, mounted.objects_name, name)
+        while (before := self._object_reference(identity, mounted)) is not None:
+            yield from new.make(mounted, before)
+            if self._object_reference(identity, mounted) == before:
+                return b""
+            # It was removed in the meantime, and perhaps first: then this has made it anew, and nobody knows its place.
+            yield from self._factory.destroy_in_back_end(mounted, before)
+        return (yield from self._factory.create_in_back_end(mounted, identity, new))
+
+    def _remove_object(self, call: Call, name: str) -> BodySteps:
+        mounted = _offering(call, Function.PS_REMOVE)
+        identity = _identity_of(call, mounted.objects_name, name)
+        self._keys.forget(identity)
+        return self._factory.destroy_kept(mounted, identity)
+
+    def _object_reference(self, identity: KeyIdentity, mounted: MountedProvider) -> bytes | None:
+        try:
+            return self._keys.find(identity, mounted.store).reference
+        except WireError as error:
+            if error.status is ResponseStatus.PSA_ERROR_DOES_NOT_EXIST:
+                return None
+            raise
+
 
 def _is_timeless(call: Call) -> bool:
     """Whether whoever asks is found out without anything that may change."""
     return call.identity is None or call.door.authenticators[call.request.auth_type].is_timeless
 
 
-def _identity_of(call: Call, mounted: MountedProvider, key_name: str) -> KeyIdentity:
-    """The key that the caller means; from here on the call is about it, also in the audit log."""
+def _identity_of(call: Call, provider: str, key_name: str) -> KeyIdentity:
+    """The key or object that the caller means; from here on the call is about it, also in the audit log."""
     call.key_name = key_name
     application = call.require_identity()
-    return KeyIdentity(application.authenticator, application.application, mounted.name, key_name)
+    return KeyIdentity(application.authenticator, application.application, provider, key_name)
 
 
 def _shown(name: str) -> str:
     return repr(name if len(name) <= _MAX_SHOWN_CHARS else f"{name[:_MAX_SHOWN_CHARS]}…")
+
+
+def _offering(call: Call, function: Function) -> MountedProvider:
+    mounted = call.require_provider()
+    if not mounted.offers(function):
+        raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
+    return mounted
 
 
 class _WithheldError(Exception):

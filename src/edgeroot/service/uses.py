@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from edgeroot.providers.api import Function, LoadedKey
@@ -21,7 +22,8 @@ _Result = Callable[[Any], ops.Result]
 class KeyUse(NamedTuple):
     """``usage`` names alternatives: one of its flags is enough; NONE means that no flag is needed.
 
-    ``call`` has the provider act, ``result`` makes of the value that it gave what the client gets.
+    ``call`` has the provider act, ``result`` makes of the value that it gave what the client gets. ``named`` gives the
+    name of the key, or of the stored object where ``of_object`` is true.
     """
 
     function: Function
@@ -30,6 +32,8 @@ class KeyUse(NamedTuple):
     result: _Result
     check: _Check | None = None
     has_algorithm: bool = True
+    named: Callable[[Any], str] = attrgetter("key_name")
+    of_object: bool = False
 
 
 _EMPTY: Final = ops.Empty()
@@ -164,6 +168,7 @@ KEY_USES: Final[dict[int, KeyUse]] = {
         UsageFlags.DERIVE,
         lambda provider, key, op: provider.raw_key_agreement(key, op.alg, op.peer_key),
         ops.PsaRawKeyAgreementResult,
+        named=attrgetter("private_key_name"),
     ),
     Opcode.PSA_EXPORT_KEY: KeyUse(
         Function.EXPORT_KEY,
@@ -178,6 +183,24 @@ KEY_USES: Final[dict[int, KeyUse]] = {
         lambda provider, key, _op: provider.export_public_key(key),
         ops.PsaExportPublicKeyResult,
         has_algorithm=False,
+    ),
+    Opcode.STORAGE_GET: KeyUse(
+        Function.PS_GET,
+        UsageFlags.NONE,
+        lambda provider, key, op: provider.get_object(key, op.data_offset, op.data_size),
+        ops.StorageGetResult,
+        has_algorithm=False,
+        named=attrgetter("object_name"),
+        of_object=True,
+    ),
+    Opcode.STORAGE_INFO: KeyUse(
+        Function.PS_GET_INFO,
+        UsageFlags.NONE,
+        lambda provider, key, _op: provider.get_object_info(key),
+        lambda info: ops.StorageInfoResult(*info),
+        has_algorithm=False,
+        named=attrgetter("object_name"),
+        of_object=True,
     ),
 }
 
@@ -200,6 +223,11 @@ KEYLESS_USES: Final[dict[int, KeylessUse]] = {
     Opcode.PSA_GENERATE_RANDOM: KeylessUse(
         Function.GENERATE_RANDOM, lambda provider, op: provider.generate_random(op.size), ops.PsaGenerateRandomResult
     ),
+    Opcode.ATTESTATION_TOKEN: KeylessUse(
+        Function.INITIAL_ATTEST_GET_TOKEN,
+        lambda provider, op: provider.attestation_token(op.challenge),
+        ops.AttestationTokenResult,
+    ),
 }
 
 # Which function of a provider stands behind an opcode: from it ListOpcodes is answered.
@@ -207,6 +235,8 @@ FUNCTION_OF_OPCODE: Final[dict[int, Function]] = {
     Opcode.PSA_GENERATE_KEY: Function.GENERATE_KEY,
     Opcode.PSA_IMPORT_KEY: Function.IMPORT_KEY,
     Opcode.PSA_DESTROY_KEY: Function.DESTROY_KEY,
+    Opcode.STORAGE_SET: Function.PS_SET,
+    Opcode.STORAGE_REMOVE: Function.PS_REMOVE,
     **{opcode: use.function for opcode, use in KEY_USES.items()},
     **{opcode: keyless.function for opcode, keyless in KEYLESS_USES.items()},
 }

@@ -27,6 +27,8 @@ from edgeroot.psa import (
     Secret,
     UsageFlags,
 )
+from edgeroot.testing.object_kit import check_beyond_crypto
+from edgeroot.testing.refusals import refused
 
 _ALL_USAGE: Final = UsageFlags(sum(UsageFlags))
 _MESSAGE: Final = b"a message of no particular length"
@@ -66,6 +68,7 @@ def check_provider(
     _check_capabilities(first)
     _check_without_key(first)
     _check_refusals(first)
+    check_beyond_crypto(first, second)
     for row in first.capabilities().rows:
         if row.key_type == KeyType.NONE:
             continue
@@ -113,17 +116,6 @@ def _about(subject: str) -> Iterator[None]:
         raise AssertionError(f"{subject}: {error}") from error
 
 
-@contextmanager
-def _refused(*statuses: PsaStatus) -> Iterator[None]:
-    """Asserts that the block ends with one of these statuses and with no other exception."""
-    seen = PsaStatus.SUCCESS
-    try:
-        yield
-    except PsaError as error:
-        seen = error.status
-    assert seen in statuses, f"{seen.name} instead of {' or '.join(status.name for status in statuses)}"
-
-
 def _flipped(data: bytes, position: int = -1) -> bytes:
     changed = bytearray(data)
     changed[position] ^= 1
@@ -152,7 +144,7 @@ def _check_without_key(provider: Provider) -> None:
                     if Function.HASH_COMPARE in row.functions:
                         provider.hash_compare(alg, _MESSAGE, digest)
                         for wrong in (_flipped(digest), digest[:-1], b""):
-                            with _refused(PsaStatus.INVALID_SIGNATURE):
+                            with refused(PsaStatus.INVALID_SIGNATURE):
                                 provider.hash_compare(alg, _MESSAGE, wrong)
     if Function.GENERATE_RANDOM in provider.capabilities().offered:
         assert provider.generate_random(0) == b""
@@ -161,7 +153,7 @@ def _check_without_key(provider: Provider) -> None:
         assert once != again, "random bytes repeat"
     offered = {Hash(a) for row in provider.capabilities().rows for a in row.algorithms if a.is_hash}
     for missing in set(Hash) - offered:
-        with _about(repr(missing)), _refused(*_REFUSED):
+        with _about(repr(missing)), refused(*_REFUSED):
             provider.hash_compute(missing, b"")
 
 
@@ -173,14 +165,14 @@ def _check_refusals(provider: Provider) -> None:
     for key_type in _EVERY_TYPE:
         attributes = KeyAttributes(key_type, 256, _ALL_USAGE, Algorithm.NONE)
         if key_type not in offered:
-            with _about(f"generating {key_type!r}"), _refused(PsaStatus.NOT_SUPPORTED):
+            with _about(f"generating {key_type!r}"), refused(PsaStatus.NOT_SUPPORTED):
                 pair.create(attributes)
             continue
         for key_bits in (0, 1, 7, 1 << 20):
-            with _about(f"generating {key_type!r} of {key_bits} bits"), _refused(*_REFUSED):
+            with _about(f"generating {key_type!r} of {key_bits} bits"), refused(*_REFUSED):
                 pair.create(replace(attributes, key_bits=key_bits))
         if key_type.is_asymmetric:
-            with _about(f"generating the public key of {key_type!r}"), _refused(*_REFUSED):
+            with _about(f"generating the public key of {key_type!r}"), refused(*_REFUSED):
                 pair.create(replace(attributes, key_type=key_type.public_of_pair))
 
 
@@ -233,7 +225,7 @@ def _check_import(pair: _Pair, key: LoadedKey, _public: LoadedKey | None) -> Non
         if pair.making.capabilities().can_hold(Function.IMPORT_KEY, key_type, attributes.key_bits):
             for malformed in (b"", bytes(5000), b"\x30\x00"):
                 if len(malformed) * 8 != attributes.key_bits:
-                    with _refused(PsaStatus.INVALID_ARGUMENT):
+                    with refused(PsaStatus.INVALID_ARGUMENT):
                         pair.create(attributes, Secret(malformed))
 
 
@@ -244,19 +236,19 @@ def _check_sign_hash(pair: _Pair, key: LoadedKey, public: LoadedKey | None) -> N
     for verifying in (key, public) if public is not None else (key,):
         pair.using.verify_hash(verifying, alg, digest, signature)
         for wrong in (_flipped(signature), signature[:-1], b"", bytes(len(signature))):
-            with _refused(PsaStatus.INVALID_SIGNATURE):
+            with refused(PsaStatus.INVALID_SIGNATURE):
                 pair.using.verify_hash(verifying, alg, digest, wrong)
-        with _refused(PsaStatus.INVALID_SIGNATURE):
+        with refused(PsaStatus.INVALID_SIGNATURE):
             pair.using.verify_hash(verifying, alg, _flipped(digest, 0), signature)
     wrong_lengths = (b"", digest + b"\0") if alg.hash else (b"",)
     for wrong_length in () if alg == Algorithm.ECDSA_ANY else wrong_lengths:  # which takes a hash of any length
-        with _refused(PsaStatus.INVALID_ARGUMENT):
+        with refused(PsaStatus.INVALID_ARGUMENT):
             pair.using.sign_hash(key, alg, wrong_length)
     if public is not None:
-        with _refused(*_MISMATCHED):
+        with refused(*_MISMATCHED):
             pair.using.sign_hash(public, alg, digest)
     for other in (Algorithm.GCM, Algorithm.ECDH, Algorithm.hmac(Hash.SHA_256), Algorithm.NONE):
-        with _refused(*_MISMATCHED):
+        with refused(*_MISMATCHED):
             pair.using.sign_hash(key, other, digest)
 
 
@@ -266,7 +258,7 @@ def _check_sign_message(pair: _Pair, key: LoadedKey, public: LoadedKey | None) -
         signature = pair.using.sign_message(key, alg, message)
         for verifying in (key, public) if public is not None else (key,):
             pair.using.verify_message(verifying, alg, message, signature)
-            with _refused(PsaStatus.INVALID_SIGNATURE):
+            with refused(PsaStatus.INVALID_SIGNATURE):
                 pair.using.verify_message(verifying, alg, message + b"\0", signature)
             if alg.hash is not None and Algorithm.from_hash(alg.hash) in _hashes(pair.using):
                 pair.using.verify_hash(verifying, alg, pair.using.hash_compute(alg.hash, message), signature)
@@ -285,14 +277,14 @@ def _check_asymmetric_decrypt(pair: _Pair, key: LoadedKey, public: LoadedKey | N
             ciphertext = pair.using.asymmetric_encrypt(encrypting, alg, b"", salt)
             assert pair.using.asymmetric_decrypt(key, alg, ciphertext, salt) == b""
             if alg.is_rsa_oaep:
-                with _refused(PsaStatus.INVALID_PADDING):
+                with refused(PsaStatus.INVALID_PADDING):
                     pair.using.asymmetric_decrypt(key, alg, ciphertext, salt + b"other")
-            with _refused(PsaStatus.INVALID_ARGUMENT):
+            with refused(PsaStatus.INVALID_ARGUMENT):
                 pair.using.asymmetric_decrypt(key, alg, ciphertext[:-1], salt)
-    with _refused(PsaStatus.INVALID_ARGUMENT):
+    with refused(PsaStatus.INVALID_ARGUMENT):
         pair.using.asymmetric_encrypt(key, alg, bytes(key.attributes.key_bits // 8), b"")
     if not alg.is_rsa_oaep:
-        with _refused(PsaStatus.INVALID_ARGUMENT):
+        with refused(PsaStatus.INVALID_ARGUMENT):
             pair.using.asymmetric_encrypt(key, alg, b"plain", b"label")
 
 
@@ -307,19 +299,19 @@ def _check_aead(pair: _Pair, key: LoadedKey, _public: LoadedKey | None) -> None:
         assert len(sealed) == len(plaintext) + alg.tag_length_bytes
         assert decrypt(sealed) == plaintext
         for wrong in (_flipped(sealed), _flipped(sealed, 0)):
-            with _refused(PsaStatus.INVALID_SIGNATURE):
+            with refused(PsaStatus.INVALID_SIGNATURE):
                 decrypt(wrong)
-        with _refused(PsaStatus.INVALID_SIGNATURE):
+        with refused(PsaStatus.INVALID_SIGNATURE):
             decrypt(sealed, additional_data=b"")
-        with _refused(PsaStatus.INVALID_SIGNATURE):
+        with refused(PsaStatus.INVALID_SIGNATURE):
             decrypt(sealed, nonce=_flipped(_NONCE))
-        with _refused(PsaStatus.INVALID_ARGUMENT):
+        with refused(PsaStatus.INVALID_ARGUMENT):
             decrypt(sealed, nonce=b"")
-    with _refused(PsaStatus.INVALID_ARGUMENT):
+    with refused(PsaStatus.INVALID_ARGUMENT):
         decrypt(bytes(alg.tag_length_bytes - 1))
-    with _refused(PsaStatus.INVALID_ARGUMENT):
+    with refused(PsaStatus.INVALID_ARGUMENT):
         provider.aead_encrypt(key, alg, nonce=b"", additional_data=b"", plaintext=_MESSAGE)
-    with _refused(*_MISMATCHED):
+    with refused(*_MISMATCHED):
         provider.aead_encrypt(key, Algorithm.ECDH, nonce=_NONCE, additional_data=b"", plaintext=_MESSAGE)
 
 
@@ -330,13 +322,13 @@ def _check_cipher(pair: _Pair, key: LoadedKey, _public: LoadedKey | None) -> Non
     if len(ciphertext) > len(_BLOCKS):
         assert provider.cipher_encrypt(key, alg, _BLOCKS) != ciphertext, "an IV repeats"
     if alg in (Algorithm.ECB_NO_PADDING, Algorithm.CBC_NO_PADDING):
-        with _refused(PsaStatus.INVALID_ARGUMENT):
+        with refused(PsaStatus.INVALID_ARGUMENT):
             provider.cipher_encrypt(key, alg, _BLOCKS[:-1])
-        with _refused(PsaStatus.INVALID_ARGUMENT):
+        with refused(PsaStatus.INVALID_ARGUMENT):
             provider.cipher_decrypt(key, alg, ciphertext[:-1])
     elif alg != Algorithm.XTS:
         assert provider.cipher_decrypt(key, alg, provider.cipher_encrypt(key, alg, _BLOCKS[:5])) == _BLOCKS[:5]
-    with _refused(*_MISMATCHED):
+    with refused(*_MISMATCHED):
         provider.cipher_encrypt(key, Algorithm.ECDH, _BLOCKS)
 
 
@@ -347,9 +339,9 @@ def _check_mac(pair: _Pair, key: LoadedKey, _public: LoadedKey | None) -> None:
         assert alg.mac_length_bytes in (0, len(mac))
         provider.mac_verify(key, alg, data, mac)
         for wrong in (_flipped(mac), mac[:-1], mac + b"\0", b""):
-            with _refused(PsaStatus.INVALID_SIGNATURE):
+            with refused(PsaStatus.INVALID_SIGNATURE):
                 provider.mac_verify(key, alg, data, wrong)
-    with _refused(*_MISMATCHED):
+    with refused(*_MISMATCHED):
         provider.mac_compute(key, Algorithm.ECDH, _MESSAGE)
 
 
@@ -361,9 +353,9 @@ def _check_agreement(pair: _Pair, key: LoadedKey, _public: LoadedKey | None) -> 
     secret = provider.raw_key_agreement(key, alg, peer_public)
     assert secret == provider.raw_key_agreement(peer, alg, public), "the two sides do not agree"
     for wrong in (b"", peer_public[:-1], peer_public + b"\0", bytes(len(peer_public))):
-        with _refused(PsaStatus.INVALID_ARGUMENT):
+        with refused(PsaStatus.INVALID_ARGUMENT):
             provider.raw_key_agreement(key, alg, wrong)
-    with _refused(*_MISMATCHED):
+    with refused(*_MISMATCHED):
         provider.raw_key_agreement(key, Algorithm.GCM, peer_public)
     pair.destroy(other)
 

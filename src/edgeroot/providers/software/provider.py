@@ -143,7 +143,7 @@ class SoftwareProvider(Provider):
         """Always: the reference is the key."""
         return True
 
-    def load(self, reference: bytes, attributes: KeyAttributes) -> SoftwareKey:
+    def load(self, reference: bytes, attributes: KeyAttributes) -> LoadedKey:
         """DATA_CORRUPT if the reference was changed or was not made for these attributes."""
         return SoftwareKey(reference, attributes, engine.load(attributes, self._unseal(reference, attributes)))
 

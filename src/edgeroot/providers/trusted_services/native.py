@@ -43,8 +43,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-class _NoLink(Link):
-    """Where calls are driven by :class:`SessionCaller`, which looks at no link."""
+class NoLink(Link):
+    """Stands for a service where its calls are driven by a :class:`SessionCaller`."""
 
     def fileno(self) -> int:
         return -1
@@ -60,9 +60,6 @@ class _NoLink(Link):
 
     def collect(self) -> list[tuple[int, BackEndAnswer]]:
         return []
-
-
-NO_LINK: Final = _NoLink()
 
 
 class SessionCaller:

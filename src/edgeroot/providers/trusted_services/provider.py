@@ -12,21 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
-from edgeroot.abi.services import CRYPTO
+from edgeroot.abi.services import ATTESTATION, ATTESTATION_RFC9783, CRYPTO, PROTECTED_STORAGE
 from edgeroot.providers.api import (
     BackEndAnswer,
     BackEndCall,
     Capabilities,
     Created,
+    Link,
     LoadedKey,
+    ObjectInfo,
     Provider,
     ProviderIdentity,
     ProviderType,
     Steps,
 )
 from edgeroot.providers.trusted_services.capabilities import capabilities
-from edgeroot.providers.trusted_services.native import NO_LINK, ChannelLink, SessionCaller, cores, is_own, usual_socket
-from edgeroot.providers.trusted_services.steps import TrustedServicesSteps
+from edgeroot.providers.trusted_services.native import ChannelLink, NoLink, SessionCaller, cores, is_own, usual_socket
+from edgeroot.providers.trusted_services.objects import WorldSteps
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, PsaError, PsaStatus, Secret
 from edgeroot.tee.api import Transport
 from edgeroot.tee.transports.emulated import EmulatedTransport
@@ -58,7 +60,7 @@ class TrustedServicesSettings:
 
 
 class TrustedServicesProvider(Provider):
-    """Keys in the crypto partition."""
+    """Keys in the crypto partition, objects in protected storage, tokens of initial attestation."""
 
     identity = ProviderIdentity(
         provider_id=4,
@@ -77,12 +79,21 @@ class TrustedServicesProvider(Provider):
         self._socket_path = socket_path
         self._buffers = max(1, (_SLOTS - _SPARE_SLOTS) // processes)
         self._buffer_bytes = _DEVICE_BUFFER_BYTES if socket_path is None else _BUFFER_BYTES
-        self._caller = SessionCaller(open_transport, CRYPTO, buffer_bytes=self._buffer_bytes)
-        self._steps = TrustedServicesSteps(NO_LINK, capacity_bytes=self._buffer_bytes)
+        self._services = (
+            CRYPTO,
+            PROTECTED_STORAGE,
+            ATTESTATION if socket_path is None else ATTESTATION_RFC9783,  # which a device does not have
+        )
+        links = [NoLink() for _ in self._services]
+        self._steps = WorldSteps(*links, capacity_bytes=self._buffer_bytes)
+        self._callers: dict[Link, SessionCaller] = {
+            link: SessionCaller(open_transport, service, buffer_bytes=self._buffer_bytes)
+            for link, service in zip(links, self._services, strict=True)
+        }
 
     def start(self, state: bytes | None) -> bytes | None:
         """See whether the secure world answers; COMMUNICATION_FAILURE if not."""
-        self._caller.check()
+        next(iter(self._callers.values())).check()
         return None
 
     def is_neighbour(self) -> bool:
@@ -91,11 +102,15 @@ class TrustedServicesProvider(Provider):
     def capabilities(self) -> Capabilities:
         return capabilities()
 
-    def stepped(self) -> TrustedServicesSteps | None:
-        if self._socket_path is None:
+    def stepped(self) -> WorldSteps | None:
+        path = self._socket_path
+        if path is None:
             return None
-        link = ChannelLink(self._socket_path, CRYPTO, buffers=self._buffers, buffer_bytes=self._buffer_bytes)
-        return TrustedServicesSteps(link, capacity_bytes=self._buffer_bytes)
+        links = [
+            ChannelLink(path, service, buffers=self._buffers, buffer_bytes=self._buffer_bytes)
+            for service in self._services
+        ]
+        return WorldSteps(*links, capacity_bytes=self._buffer_bytes)
 
     def plan(self, attributes: KeyAttributes) -> bytes:
         return self._run(self._steps.plan(attributes))
@@ -176,9 +191,25 @@ class TrustedServicesProvider(Provider):
     def generate_random(self, size_bytes: int) -> Secret:
         return self._run(self._steps.generate_random(size_bytes))
 
+    def plan_object(self) -> bytes:
+        return self._run(self._steps.plan_object())
+
+    def set_object(self, reference: bytes, data: Secret, flags: int) -> None:
+        self._run(self._steps.set_object(reference, data, flags))
+
+    def get_object(self, key: LoadedKey, offset: int, size: int) -> Secret:
+        return self._run(self._steps.get_object(key, offset, size))
+
+    def get_object_info(self, key: LoadedKey) -> ObjectInfo:
+        return self._run(self._steps.get_object_info(key))
+
+    def attestation_token(self, challenge: bytes) -> bytes:
+        return self._run(self._steps.attestation_token(challenge))
+
     def close(self) -> None:
         """Disconnect; the next call connects again."""
-        self._caller.close()
+        for caller in self._callers.values():
+            caller.close()
 
     def _run(self, steps: Steps[_T]) -> _T:
         """Drive the steps, waiting for each answer."""
@@ -189,7 +220,7 @@ class TrustedServicesProvider(Provider):
             except StopIteration as end:
                 result: _T = end.value
                 return result
-            answer = self._caller.call(call)
+            answer = self._callers[call.link].call(call)
 
 
 class TrustedServicesProviderType(ProviderType):

@@ -6,23 +6,20 @@ Operations of several calls set up a context in the partition, which has few: wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeVar
+from collections.abc import Iterator
+from typing import Any, Final
 
 from edgeroot import engine
 from edgeroot.abi import crypto_messages as m
 from edgeroot.abi.crypto import OPERATIONS, CryptoOpcode
 from edgeroot.abi.key_attributes import LIFETIME_PERSISTENT, AbiKeyAttributes
-from edgeroot.abi.rpc_status import RpcError
 from edgeroot.providers.api import BackEndCall, Created, Link, LoadedKey, SteppedProvider, Steps
-from edgeroot.providers.trusted_services.errors import RefusedCallError
+from edgeroot.providers.trusted_services.errors import RefusedCallError, decoded, error_of
 from edgeroot.providers.trusted_services.reference import KeyReference
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 
-_T = TypeVar("_T")
 _MESSAGE_OVERHEAD_BYTES: Final = 16  # the struct and the record headers before the longest field of any message
 _MAX_RECORD_BYTES: Final = 0xFFFF
-_STATUSES: Final = {int(status): status for status in PsaStatus}
 _IDS_TO_TRY: Final = 8
 _KEY_ID_USER_MAX: Final = 0x3FFFFFFF  # PSA_KEY_ID_USER_MAX
 _ID_BYTES: Final = 4
@@ -95,7 +92,7 @@ class TrustedServicesSteps(SteppedProvider):
         found = yield from self._attributes_of(key.key_id)
         return found is not None and key.matches(found)
 
-    def load(self, reference: bytes, attributes: KeyAttributes) -> TsKey:
+    def load(self, reference: bytes, attributes: KeyAttributes) -> LoadedKey:
         return TsKey(reference, attributes)
 
     def export_key(self, key: LoadedKey) -> Steps[Secret]:
@@ -112,8 +109,8 @@ class TrustedServicesSteps(SteppedProvider):
         request = _SIGN_HASH.request.encode(m.SignRequest(key.key_id, alg, hash_value))
         answer = yield BackEndCall(self._link, CryptoOpcode.SIGN_HASH, request, key.is_slow)
         if answer.status or answer.error is not None:
-            raise answer.error or _error_of(answer.status)
-        signature: bytes = _decoded(_SIGN_HASH.response.decode, answer.response).data
+            raise answer.error or error_of(answer.status)
+        signature: bytes = decoded(_SIGN_HASH.response.decode, answer.response).data
         return signature
 
     def verify_hash(self, key: LoadedKey, alg: Algorithm, hash_value: bytes, signature: bytes) -> Steps[None]:
@@ -326,22 +323,8 @@ class TrustedServicesSteps(SteppedProvider):
         if answer.error is not None:
             raise answer.error
         if answer.status:
-            raise _error_of(answer.status)
-        return _decoded(layouts.response.decode, answer.response)
-
-
-def _decoded(decode: Callable[[bytes], _T], response: bytes) -> _T:
-    try:
-        return decode(response)
-    except RpcError as error:
-        raise PsaError(PsaStatus.COMMUNICATION_FAILURE, "the secure world's answer is malformed") from error
-
-
-def _error_of(status: int) -> PsaError:
-    """A service's status. Its INVALID_HANDLE means that there is no such key."""
-    if status == PsaStatus.INVALID_HANDLE:
-        return PsaError(PsaStatus.DOES_NOT_EXIST, "the secure world has no such key")
-    return PsaError(_STATUSES.get(status, PsaStatus.GENERIC_ERROR), "the secure world says so")
+            raise error_of(answer.status)
+        return decoded(layouts.response.decode, answer.response)
 
 
 def _hashed(alg: Algorithm, message: bytes) -> bytes:
