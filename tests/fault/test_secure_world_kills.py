@@ -11,14 +11,11 @@ from functools import partial
 import pytest
 
 from edgeroot.abi.services import ATTESTATION
-from edgeroot.secure.partitions.storage.store import ObjectLog
-from edgeroot.secure.platform.counters import FileCounter
-from edgeroot.secure.platform.device_secret import FileDeviceSecret
-from edgeroot.secure.platform.log_file import LogFile
 from tests.fault.test_kills import churn
 from tests.support.clients import wait_until
 from tests.support.ledger import Ledger, check
 from tests.support.requirements import require_root
+from tests.support.secure_storage import stored_by
 from tests.support.service import Service, running_service
 from tests.support.world import World, descendants, running_world, with_world
 
@@ -37,20 +34,6 @@ def all_ready(world: World) -> bool:
 
 def is_another_process(world: World, name: str, pid: int) -> bool:
     return bool(world.partition(name)["pid"] != pid)
-
-
-def stored_keys(world: World) -> int:
-    """How many keys the crypto partition has stored. The world must have stopped."""
-    secret = FileDeviceSecret.open(world.state / "device-secret").derive(b"partition storage")
-    log = LogFile(world.state / "partitions" / "storage")
-    counter = FileCounter(world.state / "counters" / "storage" / "storage", create=False)
-    try:
-        objects = ObjectLog(log, counter, secret)
-        assert objects.fault is None
-        return objects.count(CRYPTO_PARTITION)
-    finally:
-        log.close()
-        counter.close()
 
 
 def restart(service: Service) -> None:
@@ -88,7 +71,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_else_remains(victim: str, roun
         assert len(ledger.names) > 10
         service.end()
         world.stop()
-        assert stored_keys(world) == listed
+        assert stored_by(world, CRYPTO_PARTITION) == listed
 
 
 @pytest.mark.timeout(120)

@@ -101,6 +101,12 @@ class AsyncClient:
     can_do_crypto = _awaited(Core.can_do_crypto)
     prepare_key_attestation = _awaited(Core.prepare_key_attestation)
     attest_key = _awaited(Core.attest_key)
+    storage_set = _awaited(Core.storage_set)
+    storage_get = _awaited(Core.storage_get)
+    storage_info = _awaited(Core.storage_info)
+    storage_remove = _awaited(Core.storage_remove)
+    storage_list = _awaited(Core.storage_list)
+    attestation_token = _awaited(Core.attestation_token)
 
     async def _run(self, flow: Flow[T]) -> T:
         deadline = Deadline(self._timeout_s)

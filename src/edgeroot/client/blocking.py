@@ -116,6 +116,12 @@ class Client:
     can_do_crypto = _blocking(Core.can_do_crypto)
     prepare_key_attestation = _blocking(Core.prepare_key_attestation)
     attest_key = _blocking(Core.attest_key)
+    storage_set = _blocking(Core.storage_set)
+    storage_get = _blocking(Core.storage_get)
+    storage_info = _blocking(Core.storage_info)
+    storage_remove = _blocking(Core.storage_remove)
+    storage_list = _blocking(Core.storage_list)
+    attestation_token = _blocking(Core.attestation_token)
 
     def _run(self, flow: Flow[T]) -> T:
         deadline = Deadline(self._timeout_s)

@@ -41,7 +41,14 @@ T = TypeVar("T")
 R = TypeVar("R", bound=ops.Result)
 Flow: TypeAlias = Generator[Transmission, bytes, T]
 
-_CREATES_OR_DESTROYS: Final = (ops.PsaGenerateKey, ops.PsaImportKey, ops.PsaDestroyKey, ops.DeleteClient)
+_CREATES_OR_DESTROYS: Final = (
+    ops.PsaGenerateKey,
+    ops.PsaImportKey,
+    ops.PsaDestroyKey,
+    ops.DeleteClient,
+    ops.StorageSet,
+    ops.StorageRemove,
+)
 
 
 @dataclass(slots=True)
@@ -275,6 +282,35 @@ class Core:
         operation = ops.AttestKey(attested_key_name, attesting_key_name, credential_blob, secret)
         return Secret((yield from self._ask(operation, ops.AttestKeyResult)).credential)
 
+    # Protected storage and the device's attestation, which this service has beyond Parsec's contract
+
+    def storage_set(self, object_name: str, data: bytes, *, write_once: bool = False) -> Flow[None]:
+        """Keep a secret in protected storage; what the object held before is replaced in one step.
+
+        A write-once object can never be changed or removed.
+        """
+        yield from self._ask(ops.StorageSet(object_name, data, int(write_once)), ops.Empty)
+
+    def storage_get(self, object_name: str, offset: int = 0, size: int = 0) -> Flow[Secret]:
+        """At most ``size`` bytes from ``offset``; 0 stands for all that there are."""
+        result = yield from self._ask(ops.StorageGet(object_name, offset, size), ops.StorageGetResult)
+        return Secret(result.data)
+
+    def storage_info(self, object_name: str) -> Flow[ops.StorageInfoResult]:
+        """Capacity and size in bytes, and the flags of psa_storage_create_flags_t."""
+        return (yield from self._ask(ops.StorageInfo(object_name), ops.StorageInfoResult))
+
+    def storage_remove(self, object_name: str) -> Flow[None]:
+        yield from self._ask(ops.StorageRemove(object_name), ops.Empty)
+
+    def storage_list(self) -> Flow[tuple[ops.StoredObject, ...]]:
+        """This application's objects in all providers."""
+        return (yield from self._ask(ops.StorageList(), ops.StorageListResult)).objects
+
+    def attestation_token(self, challenge: bytes) -> Flow[bytes]:
+        """A token with the verifier's challenge of 32, 48 or 64 bytes, signed by the device (COSE_Sign1, RFC 9783)."""
+        return (yield from self._ask(ops.AttestationToken(challenge), ops.AttestationTokenResult)).token
+
     # How a request is made, sent and answered
 
     def _ask(self, operation: ops.Operation, result_type: type[R]) -> Flow[R]:
@@ -368,7 +404,8 @@ def _failed(failure: TransmissionFailedError, spec: OperationSpec, *, repeatable
     name = spec.operation.__name__
     if failure.complete and not repeatable:
         return OutcomeUnknownError(
-            f"{name} was sent, but no answer came ({failure}): whether it was done is unknown, see list_keys()"
+            f"{name} was sent, but no answer came ({failure}): whether it was done is unknown, see list_keys() "
+            "or storage_list()"
         )
     if failure.timed_out:
         return ServiceTimeoutError(

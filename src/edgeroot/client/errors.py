@@ -59,7 +59,8 @@ class ServiceError(ClientError):
     """
 
     def __init__(self, status: Status, operation: str) -> None:
-        super().__init__(f"{operation}: {status.display_name}. {_ADVICE.get(status, _ADVICE_OTHERWISE)}")
+        advice = (_STORAGE_ADVICE if operation.startswith("Storage") else {}).get(status) or _ADVICE.get(status)
+        super().__init__(f"{operation}: {status.display_name}. {advice or _ADVICE_OTHERWISE}")
         self.status = status
         self.operation = operation
 
@@ -183,4 +184,16 @@ _ADVICE: Final[dict[int, str]] = {
     Status.PSA_ERROR_STORAGE_FAILURE: _BACK_END_FAILED,
     Status.PSA_ERROR_HARDWARE_FAILURE: _BACK_END_FAILED,
     Status.PSA_ERROR_GENERIC_ERROR: _BACK_END_FAILED,
+}
+_STORAGE_ADVICE: Final[dict[int, str]] = {
+    Status.PSA_ERROR_NOT_PERMITTED: "The object is write-once: it can never be changed or removed.",
+    Status.PSA_ERROR_NOT_SUPPORTED: "This provider stores no objects; choose another one, such as Trusted Services "
+    "(provider 4).",
+    Status.PSA_ERROR_ALREADY_EXISTS: "Somebody else is just making or removing this object; try again.",
+    Status.PSA_ERROR_DOES_NOT_EXIST: "There is no object of this name for this application in this provider; "
+    "storage_list() shows which there are.",
+    Status.PSA_ERROR_DATA_CORRUPT: "The stored object was changed outside of the service: do not trust the device, and "
+    "restore the object from where it came from.",
+    Status.PSA_ERROR_INSUFFICIENT_STORAGE: "The object is too long, or protected storage is full; remove objects that "
+    "are not needed.",
 }

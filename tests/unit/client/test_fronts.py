@@ -119,6 +119,12 @@ CONTRACT: list[tuple[str, tuple[object, ...], ops.Result, Operation, object]] = 
         ops.PrepareKeyAttestationResult(b"n", b"p", b"e"),
     ),
     ("attest_key", ("k", b"b", b"s"), ops.AttestKeyResult(b"c"), ops.AttestKey("k", "", b"b", b"s"), b"c"),
+    ("storage_set", ("o", b"d"), ops.Empty(), ops.StorageSet("o", b"d", 0), None),
+    ("storage_get", ("o", 1, 2), ops.StorageGetResult(b"d"), ops.StorageGet("o", 1, 2), b"d"),
+    ("storage_info", ("o",), ops.StorageInfoResult(1, 1, 0), ops.StorageInfo("o"), ops.StorageInfoResult(1, 1, 0)),
+    ("storage_remove", ("o",), ops.Empty(), ops.StorageRemove("o"), None),
+    ("storage_list", (), ops.StorageListResult(()), ops.StorageList(), ()),
+    ("attestation_token", (b"c",), ops.AttestationTokenResult(b"t"), ops.AttestationToken(b"c"), b"t"),
 ]
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _COMMAND_LINE_WORDS: Final = {
     "list_keys()": "'edgeroot list-keys'",
+    "storage_list()": "'edgeroot storage list'",
     "key_attributes()": "'edgeroot key show'",
     "list_opcodes()": "'edgeroot list-opcodes'",
     "can_do_crypto()": "'edgeroot can-do-crypto'",
