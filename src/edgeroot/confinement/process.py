@@ -10,6 +10,7 @@ from collections.abc import Collection
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_GET_DUMPABLE: Final = 3
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NAME: Final = 15
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -30,6 +31,11 @@ def protect_process() -> list[str]:
     if not lock_memory():
         refused.append("memory may be swapped out: give the service LimitMEMLOCK=infinity, or have no swap")
     return refused
+
+
+def is_traceable() -> bool:
+    """Whether other processes of this user may read this one's memory, and a crash may write it to a file."""
+    return bool(_libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) != 0)
 
 
 def lock_memory() -> bool:

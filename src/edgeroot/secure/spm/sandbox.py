@@ -19,6 +19,10 @@ from typing import Final
 
 from edgeroot.confinement import landlock, seccomp
 
+NAME_SPACES: Final = "name spaces"
+OWN_USERS: Final = "users of their own"
+LANDLOCK: Final = "Landlock"
+SECCOMP: Final = "seccomp"
 _SYSTEM: Final = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 _NOBODY: Final = 65534
 _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/"}
@@ -39,11 +43,17 @@ class SandboxSpec:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One measure of isolation. ``sentence`` says what follows if it is not in force, and what to do."""
+    """One measure of isolation, what follows where it is not in force, and what to do then."""
 
     measure: str
     in_force: bool
-    sentence: str = ""
+    consequence: str
+    remedy: str
+
+    @property
+    def sentence(self) -> str:
+        """For whoever reads that the measure is not in force."""
+        return f"{self.consequence}: {self.remedy}"
 
 
 def command(spec: SandboxSpec, arguments: Sequence[str], *, bwrap: str) -> list[str]:
@@ -85,24 +95,28 @@ def probe() -> list[Finding]:
     root = os.geteuid() == 0
     return [
         Finding(
-            "bubblewrap",
+            NAME_SPACES,
             bwrap is not None,
-            "partitions see all files and processes of their user: install bubblewrap, and allow user namespaces",
+            "partitions see all files and processes of their user",
+            "install bubblewrap, and allow user namespaces",
         ),
         Finding(
-            "own users",
+            OWN_USERS,
             root,
-            "partitions run as this user, so that the user's other programs reach them: start the secure world as root",
+            "partitions run as this user, so that the user's other programs reach them",
+            "start the secure world as root",
         ),
         Finding(
-            "Landlock",
+            LANDLOCK,
             landlock.abi() > 0,
-            "partitions rely on bubblewrap alone to keep files away: take a kernel with Landlock (5.13 or later)",
+            "partitions rely on bubblewrap alone to keep files away",
+            "take a kernel with Landlock (5.13 or later)",
         ),
         Finding(
-            "seccomp",
+            SECCOMP,
             seccomp.is_available(),
-            "partitions may make every system call: install libseccomp (Debian: libseccomp2)",
+            "partitions may make every system call",
+            "install libseccomp (Debian: libseccomp2)",
         ),
     ]
 

@@ -169,7 +169,7 @@ def _error_of(registers: tuple[int, ...]) -> TeeError:
     if code == FfaError.RETRY:
         return NotReadyError("the partition is just starting")
     if code == FfaError.DENIED:
-        return TeeError("the secure world refuses this user: list it with `edgeroot secure-world allow`")
+        return TeeError("the secure world refuses this user: list it with `edgeroot secure-world run --allow`")
     name = FfaError(code).name if code in list(FfaError) else str(code)
     return TeeError(f"the secure world refuses the call: {name}")
 
