@@ -174,14 +174,12 @@ class Service:
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "run" / "parsec.sock"
         self.state = folder / "state"
-        self.world = folder / "world"
-        self._world_run = folder / "world-run"
+        self.world = folder / "state-secure-world"
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = ["edgeroot", "up", "--socket", str(self.socket), "--state", str(self.state)]
-        command += ["--world-state", str(self.world), "--world-runtime", str(self._world_run)]
         print(f"\n  operator$ {shlex.join(command)} &")
         with self._log.open("ab") as log, deferred_signals():
             begun = log.tell()
@@ -197,7 +195,7 @@ class Service:
 
     def world_status(self) -> dict[str, Any]:
         """What the partition manager says of the secure world."""
-        socket_path = str(self._world_run / "spm.sock")
+        socket_path = str(self.world / "run" / "spm.sock")
         command = [str(EDGEROOT), "secure-world", "status", "--json", "--world-socket", socket_path]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -400,9 +398,16 @@ def story(folder: Path, service: Service) -> None:
     if stranger is None:
         say("3. (Another user would be refused here. To show it, this demo needs root, who can be several users.)")
     else:
-        say("3. Another user asks for the same key, and looks for it where it is stored. To them it does not exist.")
+        say(
+            """3. Another user asks for the same key, looks for it where it is stored, and asks for a secret that the
+            first one has in protected storage. To them neither exists."""
+        )
         stranger("edgeroot sign -k device 'pay 1000 to me'", fails=True, says="PsaErrorDoesNotExist")
         stranger("edgeroot delete-key -k device", fails=True, says="PsaErrorDoesNotExist")
+        (workload.folder / "wifi.psk").write_text("correct horse battery staple\n")
+        workload("edgeroot storage set wifi -f wifi.psk", says="stored")
+        workload("edgeroot storage info wifi", says="29 bytes")
+        stranger("edgeroot storage get wifi -o stolen", fails=True, says="PsaErrorDoesNotExist")
         if "device" in stranger("edgeroot list-keys"):
             raise UnexpectedError("a stranger sees the key")
         key_file = service.state / "keys.sqlite3.edgeroot.key"
