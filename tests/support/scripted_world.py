@@ -129,9 +129,11 @@ class ScriptedWorld:
 
     def kill_partition(self) -> None:
         """Its channels end; the manager goes on and gives new ones."""
-        channels, self.channels = self.channels, []
-        for channel in channels:
-            channel.shutdown(socket.SHUT_RDWR)
+        for channel in self.channels:
+            try:
+                channel.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the caller has closed it
 
     def _run(self, serve: Callable[[socket.socket], None], sock: socket.socket) -> None:
         thread = threading.Thread(target=serve, args=(sock,), daemon=True)
@@ -201,18 +203,20 @@ class ScriptedWorld:
     def _serve_channel(self, channel: socket.socket) -> None:
         for frame, _payload, _descriptors in _frames(channel):
             words: ts_rpc.Words = (frame[3], frame[4], frame[5], frame[6], frame[7])
-            if ts_rpc.interface_of(words[0]) != ts_rpc.MANAGEMENT_INTERFACE:
-                call = ts_rpc.decode_call(words)
-                memory = self.memory[call.handle]
+            call = ts_rpc.decode_call(words)
+            if call.interface != ts_rpc.MANAGEMENT_INTERFACE and (memory := self.memory.get(call.handle)) is not None:
                 self.on_call(ServiceCall(channel, frame, call.opcode, memory[: call.request_bytes], memory))
                 continue
-            answer = self.management.get(ts_rpc.opcode_of(words[0]), self._manage)(words)
+            answer = self.management.get(call.opcode, self._manage)(words)
             if answer is None:
                 channel.shutdown(socket.SHUT_RDWR)
                 return
             if not isinstance(answer, bytes):
                 answer = FRAME.pack(FunctionId.MSG_SEND_DIRECT_RESP_32, 0, 0, *answer, frame[8])
-            channel.send(answer)
+            try:
+                channel.send(answer)
+            except OSError:
+                return  # the caller has gone
 
     def _manage(self, words: ts_rpc.Words) -> ts_rpc.Words:
         match ts_rpc.opcode_of(words[0]):

@@ -1,17 +1,17 @@
 """Ways to a service of the secure world: calls that wait, and for loops a link with one channel and a few buffers.
 
 On a link each call under way has a buffer to itself; what finds none waits in turn by user. Slow calls get half of the
-buffers at most, so that the others never wait for one of them.
+buffers at most, so that the others never wait for one of them; and where both kinds wait, each has every other turn.
 """
 
 from __future__ import annotations
 
 import os
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from edgeroot.abi.ts_rpc import Call, Words, call_request
@@ -25,6 +25,7 @@ from edgeroot.tee.transports.emulated import Channel, EmulatedTransport, SharedB
 _FIRST_PAUSE_S: Final = 0.001
 _LONGEST_PAUSE_S: Final = 0.6  # so that all of them are about a second
 _RECONNECT_S: Final = 0.05
+_RECONNECT_SHARE: Final = 4  # a secure world that hangs costs its callers a fifth of their time at most
 _SETUP_S: Final = 0.25  # for each of the few messages that a new channel begins with
 
 
@@ -115,14 +116,10 @@ class SessionCaller:
             self._session = self._transport = None
             self._process_id = os.getpid()
         if self._session is None:
-            self._transport = self._open_transport()
+            if self._transport is None:
+                self._transport = self._open_transport()
             self._session = self._transport.open_session(self._service, buffer_bytes=self._buffer_bytes)
         return self._session
-
-
-class _Queued(NamedTuple):
-    number: int
-    call: BackEndCall
 
 
 class ChannelLink(Link):
@@ -141,9 +138,10 @@ class ChannelLink(Link):
         self._busy: dict[int, tuple[BackEndCall, SharedBuffer]] = {}
         self._outgoing: list[tuple[int, Words]] = []  # of those that are busy
         self._slow = 0
-        self._waiting: OrderedDict[object, deque[_Queued]] = OrderedDict()
-        self._slow_waiting: OrderedDict[object, deque[_Queued]] = OrderedDict()
-        self._forgotten: set[int] = set()
+        self._waiting: OrderedDict[object, OrderedDict[int, BackEndCall]] = OrderedDict()
+        self._slow_waiting: OrderedDict[object, OrderedDict[int, BackEndCall]] = OrderedDict()
+        self._is_slows_turn = False
+        self._forgotten: set[int] = set()  # of those that are busy
         self._next_try_s = 0.0
 
     def fileno(self) -> int:
@@ -157,11 +155,19 @@ class ChannelLink(Link):
         if self._free and not self._waiting and not (call.slow and self._slow >= self._slow_limit):
             return self._send(number, call)
         queues = self._slow_waiting if call.slow else self._waiting
-        queues.setdefault(user, deque()).append(_Queued(number, call))
+        queues.setdefault(user, OrderedDict())[number] = call
         return None
 
     def forget(self, number: int) -> None:
-        self._forgotten.add(number)
+        if number in self._busy:
+            self._forgotten.add(number)  # its buffer is the partition's until that answers
+            return
+        for queues in (self._waiting, self._slow_waiting):
+            for user, queue in queues.items():
+                if queue.pop(number, None) is not None:
+                    if not queue:
+                        del queues[user]
+                    return
 
     def collect(self) -> list[tuple[int, BackEndAnswer]]:
         channel = self._channel
@@ -170,7 +176,10 @@ class ChannelLink(Link):
             # One datagram for each poll would do; a second look costs less than another turn of the loop.
             while channel is not None and (arrived := channel.collect()) is not None:
                 number, words = arrived
-                call, buffer = self._busy.pop(number)
+                taken = self._busy.pop(number, None)
+                if taken is None:
+                    raise TeeError("the partition has answered what nobody has asked")
+                call, buffer = taken
                 self._slow -= call.slow
                 self._free.append(buffer)
                 if number in self._forgotten:
@@ -211,44 +220,51 @@ class ChannelLink(Link):
                 call, buffer = self._busy.pop(number)
                 self._slow -= call.slow
                 self._free.append(buffer)
-                failures.append((number, failed(error)))
+                if number in self._forgotten:
+                    self._forgotten.discard(number)
+                else:
+                    failures.append((number, failed(error)))
         return failures
 
     def _dispatch(self) -> list[tuple[int, BackEndAnswer]]:
         """Send what waits, as far as there are buffers."""
         failures = []
         while self._free:
-            if self._waiting:
-                queues = self._waiting
-            elif self._slow_waiting and self._slow < self._slow_limit:
+            slow_may = bool(self._slow_waiting) and self._slow < self._slow_limit
+            if slow_may and (self._is_slows_turn or not self._waiting):
                 queues = self._slow_waiting
+            elif self._waiting:
+                queues = self._waiting
             else:
                 break
+            self._is_slows_turn = queues is self._waiting
             user, queue = queues.popitem(last=False)
-            number, call = queue.popleft()
+            number, call = queue.popitem(last=False)
             if queue:
                 queues[user] = queue  # behind the others: their turn comes first
-            if number in self._forgotten:
-                self._forgotten.discard(number)
-                continue
             failure = self._send(number, call)
             if failure is not None:
                 failures.append((number, failure))
         return failures
 
     def _connect(self) -> BackEndAnswer | None:
-        now = monotonic()
-        if now < self._next_try_s:
+        began_s = monotonic()
+        if began_s < self._next_try_s:
             return failed(TeeError("the secure world was not there a moment ago"))
-        self._next_try_s = now + _RECONNECT_S
+        self._next_try_s = began_s + _RECONNECT_S
         transport: EmulatedTransport | None = None
+        channel: Channel | None = None
         try:
             transport = EmulatedTransport(self._path, start_timeout_s=0.0)
             channel, self._interface = transport.find(self._service, timeout_s=_SETUP_S)
             self._free = [channel.share(self._buffer_bytes, timeout_s=_SETUP_S) for _ in range(self._buffer_count)]
         except TeeError as error:
+            if channel is not None:
+                channel.close()
             if transport is not None:
                 transport.close()
+            now = monotonic()
+            self._next_try_s = max(self._next_try_s, now + _RECONNECT_SHARE * (now - began_s))
             return failed(error)
         self._transport, self._channel = transport, channel
         self.connections += 1
@@ -263,7 +279,7 @@ class ChannelLink(Link):
         self._channel = self._transport = None
         failures = [(number, failed(error)) for number in self._busy]
         for queues in (self._waiting, self._slow_waiting):
-            failures += [(queued.number, failed(error)) for queue in queues.values() for queued in queue]
+            failures += [(number, failed(error)) for queue in queues.values() for number in queue]
             queues.clear()
         for _call, buffer in self._busy.values():
             buffer.close()

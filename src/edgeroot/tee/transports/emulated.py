@@ -70,7 +70,10 @@ class ManagerConnection:
     """A connection to the partition manager."""
 
     def __init__(self, path: Path, *, timeout_s: float = 5.0) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise TeeError(f"no socket can be made: {error.strerror}") from error
         self._tag = 0
         try:
             self._socket.settimeout(timeout_s)
@@ -106,12 +109,17 @@ class ManagerConnection:
     def partitions(self) -> list[PartitionInfo]:
         """The Trusted Services endpoints."""
         answer = self._success(self._call(FunctionId.PARTITION_INFO_GET, *uuid_words(TS_RPC_FFA_UUID)))
-        return PartitionInfo.decode_all(answer[1])
+        try:
+            return PartitionInfo.decode_all(answer[1])
+        except ValueError as error:
+            raise TeeError("the secure world's list of partitions is malformed") from error
 
     def open_channel(self, endpoint_id: int) -> socket.socket:
         """One end of a channel; NotReadyError while the partition starts."""
         _, _, descriptors = self._success(self._call(CHANNEL_OPEN, endpoint_id))
         if len(descriptors) != 1:
+            for descriptor in descriptors:
+                os.close(descriptor)
             raise TeeError("the secure world gave no channel")
         return socket.socket(fileno=descriptors[0])
 
@@ -242,11 +250,15 @@ class Channel:
         return frame[8], _error_of(frame)
 
     def exchange(self, words: Words, *, timeout_s: float = _ANSWER_S) -> Words:
-        """Send a request and wait for its answer; for channels with nothing else under way. TeeError."""
+        """Send a request and wait for its answer; for channels with nothing else under way. TeeError.
+
+        A channel whose answer did not come in time is closed: it would be taken for the answer to the next request.
+        """
         self.post(0, words)
         poll = select.poll()
         poll.register(self._socket.fileno(), select.POLLIN)
         if not poll.poll(1000 * timeout_s):
+            self.close()
             raise TeeError(f"the partition has not answered within {timeout_s:g} s")
         answer = self.collect()
         if answer is None:
@@ -272,7 +284,10 @@ class Channel:
 
     def share(self, size_bytes: int, *, timeout_s: float = _ANSWER_S) -> SharedBuffer:
         """A new buffer that the partition has retrieved. TeeError."""
-        buffer = SharedBuffer(size_bytes)
+        try:
+            buffer = SharedBuffer(size_bytes)
+        except OSError as error:
+            raise TeeError(f"no memory can be shared: {error.strerror}") from error
         try:
             buffer.handle = self._manager.share(
                 buffer.descriptor, page_count=buffer.page_count, sender=self._own_id, receiver=self.endpoint_id
