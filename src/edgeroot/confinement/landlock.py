@@ -48,8 +48,8 @@ def restrict(
 ) -> list[str]:
     """From now on and for ever, this process and its children may use these trees only. Returns what was refused.
 
-    ``write`` trees may also be read. ``execute`` lets programs in ``read`` trees be run; ``network`` leaves TCP and
-    abstract Unix sockets alone.
+    ``write`` trees may also be read. ``execute`` lets programs in ``read`` trees be run, and no others; ``network``
+    leaves TCP and abstract Unix sockets alone.
     Needs PR_SET_NO_NEW_PRIVS. Paths that do not exist are left out.
     """
     version = abi()
@@ -70,7 +70,7 @@ def restrict(
         for path in read:
             _allow(ruleset, path, reading & rights)
         for path in write:
-            _allow(ruleset, path, (rights & ~_EXECUTE) | (reading & rights))
+            _allow(ruleset, path, rights & ~_EXECUTE)
         if _libc.syscall(_RESTRICT_SELF, ruleset, 0) != 0:
             return [f"files stay within reach (Landlock: {os.strerror(ctypes.get_errno())})"]
     finally:
