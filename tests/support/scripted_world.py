@@ -161,12 +161,16 @@ class ScriptedWorld:
                 connection.shutdown(socket.SHUT_RDWR)
                 return
             if isinstance(reply, bytes):
-                connection.send(reply)
-                continue
-            data = FRAME.pack(*reply.registers, frame[8]) + reply.payload
-            socket.send_fds(connection, [data], list(reply.descriptors))
-            for descriptor in reply.descriptors:
-                os.close(descriptor)
+                reply_bytes, given = reply, []
+            else:
+                reply_bytes, given = FRAME.pack(*reply.registers, frame[8]) + reply.payload, list(reply.descriptors)
+            try:
+                socket.send_fds(connection, [reply_bytes], given)
+            except OSError:
+                return  # the caller has gone
+            finally:
+                for descriptor in given:
+                    os.close(descriptor)
 
     def _answer(self, asked: Asked) -> Reply:
         match asked.registers[0]:

@@ -156,6 +156,7 @@ class ManagerConnection:
         try:
             data, ancillary, _, _ = self._socket.recvmsg(_RECEIVE_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
         except OSError as error:
+            self.close()  # what it may still answer would be taken for the answer to the next call
             raise WorldGoneError(f"the secure world does not answer: {error.strerror or error}") from error
         if len(data) < FRAME.size:
             raise WorldGoneError("the secure world has ended")

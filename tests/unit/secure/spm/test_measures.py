@@ -11,27 +11,19 @@ import pytest
 
 from edgeroot.confinement import landlock, seccomp
 from edgeroot.secure.spm import measures, sandbox
+from tests.support.forked import become_nobody, outcome_of
 
-NOBODY = 65534
 ALONE = {"no new privileges", "no core dumps", "no debugger", "bounded resources"}
 
 
 def lacking_in_a_child(prepare: Callable[[], object]) -> set[str]:
     """The measures that are not in force for a process that was prepared so; to try them is for ever."""
-    readable, writable = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            prepare()
-            lacking = [finding.measure for finding in measures.try_measures() if not finding.in_force]
-            os.write(writable, json.dumps(lacking).encode())
-        finally:
-            os._exit(0)
-    os.close(writable)
-    with os.fdopen(readable, "rb") as pipe:
-        text = pipe.read()
-    os.waitpid(pid, 0)
-    return set(json.loads(text))
+
+    def lacking() -> list[str]:
+        prepare()
+        return [finding.measure for finding in measures.try_measures() if not finding.in_force]
+
+    return set(outcome_of(lacking))
 
 
 def test_every_measure_is_named_once_with_what_follows_and_what_to_do() -> None:
@@ -54,11 +46,6 @@ def test_what_a_process_does_by_itself_is_always_granted() -> None:
 
 @pytest.mark.usefixtures("as_root")
 def test_root_and_an_ordinary_user_differ_in_the_partitions_users() -> None:
-    def become_nobody() -> None:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
-
     assert lacking_in_a_child(become_nobody) - lacking_in_a_child(lambda: None) == {"users of their own"}
 
 
