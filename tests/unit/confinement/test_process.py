@@ -34,8 +34,12 @@ class TestProtect:
         assert [sentence for sentence in refused if "swapped" not in sentence] == []
         assert (traceable, no_new_privileges, core) == (False, "1", (0, 0))
 
-    def test_a_process_is_traceable_before(self) -> None:
-        assert outcome_of(process.is_traceable)
+    def test_a_process_is_traceable_if_it_does_nothing(self) -> None:
+        def does_nothing() -> bool:
+            CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # as who did not change user
+            return process.is_traceable()
+
+        assert outcome_of(does_nothing)
 
     @pytest.mark.usefixtures("as_root")
     @pytest.mark.parametrize(("protect", "found"), [(True, ("EACCES", -1)), (False, ("", 0))])

@@ -15,6 +15,7 @@ from edgeroot.abi.ffa import FfaError, FunctionId
 from edgeroot.cli.doctor import Finding, Subject
 from edgeroot.cli.settings import Settings
 from edgeroot.tee import doctor
+from tests.support.forked import exit_code_of
 from tests.support.scripted_world import ScriptedWorld, error, scripted_world
 
 GRANTED = {"measure": "no network", "in_force": True, "consequence": "it talks", "remedy": "install bubblewrap"}
@@ -139,13 +140,15 @@ def test_a_secure_world_that_does_not_know_this_user(world: ScriptedWorld) -> No
 def test_somebody_else_in_the_place_of_the_secure_world(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(path))
-        os.seteuid(60000)  # the kernel keeps who called listen()
-        try:
-            listener.listen()
-        finally:
-            os.seteuid(0)
+        assert exit_code_of(lambda: _listen_as_another(listener)) == 0
         [found] = examined("secure world")
     assert (found.level, found.message) == (
         "failure",
         f"{path} belongs to user 60000, who is neither root nor this user",
     )
+
+
+def _listen_as_another(listener: socket.socket) -> None:
+    """The kernel keeps who called listen() as whoever is at the other end."""
+    os.seteuid(60000)
+    listener.listen()

@@ -25,6 +25,7 @@ from edgeroot.tee.transports.emulated import (
     SharedBuffer,
     WorldGoneError,
 )
+from tests.support.forked import exit_code_of
 from tests.support.scripted_world import (
     ENDPOINT_ID,
     OWN_ID,
@@ -328,11 +329,7 @@ class TestManager:
         path = tmp_path / "spm.sock"
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind(str(path))
-            os.seteuid(60000)  # the kernel keeps who called listen()
-            try:
-                listener.listen()
-            finally:
-                os.seteuid(0)
+            assert exit_code_of(lambda: _listen_as_another(listener)) == 0
             assert "belongs to user 60000" in str(raised(lambda: EmulatedTransport(path)))
             connection, _ = listener.accept()
             with connection:
@@ -417,3 +414,9 @@ class TestManager:
 
 def _send(call: ServiceCall, data: bytes) -> None:
     call.channel.send(data)
+
+
+def _listen_as_another(listener: socket.socket) -> None:
+    """The kernel keeps who called listen() as whoever is at the other end."""
+    os.seteuid(60000)
+    listener.listen()
