@@ -3,7 +3,7 @@
 # The system's interpreter first: it is built with every optimisation, and a service user may read it.
 new_enough := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for one in /usr/bin/python3 python3; do $$one $(new_enough) 2>/dev/null && echo $$one && exit; done; echo python3)
-# What the native module is compiled with; an interpreter that is not Debian's brings its own.
+# What the native module and the TPM's library are compiled with; an interpreter that is not Debian's brings its own.
 headers = $(if $(filter /usr/bin/%,$(PYTHON)),python3-dev)
 ROUNDS ?= 200
 PYTEST_ARGS ?=
@@ -27,8 +27,7 @@ $(dev): pyproject.toml hatch_build.py $(wildcard src/edgeroot/*/*.c)
 	@$(PYTHON) $(new_enough) \
 		|| { echo 'error: $(PYTHON) is missing or older than 3.11 (PYTHON=... chooses another)' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || scripts/debian_packages.sh python3-venv
-	@scripts/debian_packages.sh gcc libc6-dev $(headers) \
-		|| echo 'without them the service works, and is slower' >&2
+	@scripts/debian_packages.sh gcc libc6-dev libtss2-dev pkg-config $(headers)
 	@test -x $(bin)/pip || $(PYTHON) -m venv --clear $(venv)
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
@@ -45,11 +44,11 @@ peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks 
 	@$(bin)/python -m peers
 
 test: peers ## every test, with few rounds of those that repeat
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 swtpm
 	$(bin)/python -m pytest $(PYTEST_ARGS)
 
 soak: peers ## the tests that repeat, with ROUNDS=200 rounds
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 swtpm
 	$(bin)/python -m pytest -m rounds --rounds $(ROUNDS) --timeout 3600 -o faulthandler_timeout=3900 $(PYTEST_ARGS)
 
 lint: $(dev) ## style, types, and generated code against its source

@@ -9,7 +9,7 @@ not offer in its capabilities is not asked for. AssertionError says what went wr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -58,11 +58,12 @@ def check_provider(
     *,
     sizes: Callable[[KeyType, Collection[int]], Iterable[int]] = a_few_sizes,
     algorithms_per_row: int | None = None,
+    oaep_labels: Sequence[bytes] = (b"", b"label"),
 ) -> None:
     """Raises AssertionError where the provider breaks its contract.
 
     ``sizes`` chooses from the sizes of a row those to try; ``algorithms_per_row`` bounds how many of its algorithms are
-    tried, for back ends that are slow at making keys.
+    tried, for back ends that are slow at making keys. ``oaep_labels`` are at least two that the back end takes.
     """
     first, second = open_provider(), open_provider()
     _check_capabilities(first)
@@ -77,7 +78,7 @@ def check_provider(
             for key_bits in sizes(row.key_type, row.key_bits):
                 attributes = KeyAttributes(row.key_type, key_bits, _ALL_USAGE, algorithm)
                 with _about(f"{attributes.key_type!r}, {key_bits} bits, {algorithm!r}"):
-                    _check_row(_Pair(first, second), row, attributes)
+                    _check_row(_Pair(first, second, tuple(oaep_labels)), row, attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class _Pair:
 
     making: Provider
     using: Provider
+    oaep_labels: tuple[bytes, ...] = ()
 
     def create(self, attributes: KeyAttributes, material: Secret | None = None) -> Created:
         planned = self.making.plan(attributes)
@@ -270,15 +272,16 @@ def _hashes(provider: Provider) -> set[Algorithm]:
 
 def _check_asymmetric_decrypt(pair: _Pair, key: LoadedKey, public: LoadedKey | None) -> None:
     alg = key.attributes.algorithm
-    salts = (b"", b"label") if alg.is_rsa_oaep else (b"",)
+    salts = pair.oaep_labels if alg.is_rsa_oaep else (b"",)
     for salt in salts:
         for encrypting in (key, public) if public is not None else (key,):
             # The smallest key that OAEP works with has room for an empty text only.
             ciphertext = pair.using.asymmetric_encrypt(encrypting, alg, b"", salt)
             assert pair.using.asymmetric_decrypt(key, alg, ciphertext, salt) == b""
-            if alg.is_rsa_oaep:
-                with refused(PsaStatus.INVALID_PADDING):
-                    pair.using.asymmetric_decrypt(key, alg, ciphertext, salt + b"other")
+            for other in salts:
+                if other != salt:
+                    with refused(PsaStatus.INVALID_PADDING):
+                        pair.using.asymmetric_decrypt(key, alg, ciphertext, other)
             with refused(PsaStatus.INVALID_ARGUMENT):
                 pair.using.asymmetric_decrypt(key, alg, ciphertext[:-1], salt)
     with refused(PsaStatus.INVALID_ARGUMENT):

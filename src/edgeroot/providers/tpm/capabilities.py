@@ -1,0 +1,115 @@
+"""What the provider offers, from what the TPM says that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from edgeroot.providers.api import Capabilities, Capability, Function
+from edgeroot.providers.tpm.connection import Connection
+from edgeroot.providers.tpm.structures import Alg
+from edgeroot.providers.tpm.templates import CURVES, ECC_PAIR, HASHES
+from edgeroot.psa import Algorithm, Hash, KeyType
+
+_RSA_BITS: Final = (1024, 2048, 3072, 4096)
+_LARGEST_DIGEST: Final = 0x120  # TPM_PT_MAX_DIGEST
+_TRANSIENT_SLOTS: Final = 0x10E  # TPM_PT_HR_TRANSIENT_MIN
+
+_PAIR: Final = Function.GENERATE_KEY | Function.IMPORT_KEY | Function.DESTROY_KEY | Function.EXPORT_PUBLIC_KEY
+_PUBLIC: Final = Function.IMPORT_KEY | Function.DESTROY_KEY | Function.EXPORT_PUBLIC_KEY
+_VERIFY: Final = Function.VERIFY_HASH | Function.VERIFY_MESSAGE
+_SIGN: Final = Function.SIGN_HASH | Function.SIGN_MESSAGE | _VERIFY
+_DECRYPT: Final = Function.ASYMMETRIC_ENCRYPT | Function.ASYMMETRIC_DECRYPT
+# A PSS salt is as long as the hash, and OAEP holds two hashes: both need this room in the modulus beside them.
+_PADDING_BYTES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a TPM has (TPM2_GetCapability, TPM2_TestParms; Part 3, clauses 30.2 and 30.3)."""
+
+    algorithms: frozenset[int]
+    curves: frozenset[int]
+    rsa_bits: tuple[int, ...]
+    largest_digest_bytes: int
+    transient_slots: int
+
+    @classmethod
+    def of(cls, connection: Connection) -> Inventory:
+        algorithms = connection.algorithms()
+        return cls(
+            algorithms=algorithms,
+            curves=connection.curves() if Alg.ECC in algorithms else frozenset(),
+            rsa_bits=tuple(bits for bits in _RSA_BITS if Alg.RSA in algorithms and connection.has_rsa(bits)),
+            largest_digest_bytes=connection.property(_LARGEST_DIGEST),
+            transient_slots=connection.property(_TRANSIENT_SLOTS),
+        )
+
+    def capabilities(self) -> Capabilities:
+        hashes = tuple(alg for alg, number in HASHES.items() if number in self.algorithms)
+        rows = [
+            Capability(Function.GENERATE_RANDOM),
+            Capability(
+                Function.HASH_COMPUTE | Function.HASH_COMPARE,
+                algorithms=frozenset(Algorithm.from_hash(alg) for alg in hashes),
+            ),
+        ]
+        if self.rsa_bits:
+            rows += self._rsa(hashes)
+        ecc_bits = tuple(bits for bits, curve in CURVES.items() if curve in self.curves)
+        if ecc_bits:
+            rows += self._ecc(ecc_bits, hashes)
+        return Capabilities(generation=0, rows=tuple(rows))
+
+    def _rsa(self, hashes: Collection[Hash]) -> list[Capability]:
+        pair, public = KeyType.RSA_KEY_PAIR, KeyType.RSA_PUBLIC_KEY
+        attests = Function.PREPARE_KEY_ATTESTATION | Function.ATTEST_KEY
+        rows = [Capability(_PAIR | attests, pair, self.rsa_bits), Capability(_PUBLIC, public, self.rsa_bits)]
+        if Alg.RSASSA in self.algorithms:
+            signatures = frozenset(Algorithm.rsa_pkcs1v15_sign(alg) for alg in hashes)
+            rows += _both(pair, self.rsa_bits, signatures, pair_can=_SIGN, public_can=_VERIFY)
+        if Alg.RSAES in self.algorithms:
+            encryption = frozenset((Algorithm.RSA_PKCS1V15_CRYPT,))
+            rows += _both(pair, self.rsa_bits, encryption, pair_can=_DECRYPT, public_can=Function.ASYMMETRIC_ENCRYPT)
+        for length_bytes in sorted({alg.length_bytes for alg in hashes}):
+            fitting = tuple(bits for bits in self.rsa_bits if bits // 8 >= 2 * length_bytes + _PADDING_BYTES)
+            same = [alg for alg in hashes if alg.length_bytes == length_bytes]
+            if fitting and Alg.RSAPSS in self.algorithms:
+                signatures = frozenset(Algorithm.rsa_pss(alg) for alg in same)
+                rows += _both(pair, fitting, signatures, pair_can=_SIGN, public_can=_VERIFY)
+            if fitting and Alg.OAEP in self.algorithms:
+                encryption = frozenset(Algorithm.rsa_oaep(alg) for alg in same if alg in _OAEP_HASHES)
+                rows += _both(pair, fitting, encryption, pair_can=_DECRYPT, public_can=Function.ASYMMETRIC_ENCRYPT)
+        return rows
+
+    def _ecc(self, key_bits: tuple[int, ...], hashes: Collection[Hash]) -> list[Capability]:
+        pair = ECC_PAIR
+        attests = Function.PREPARE_KEY_ATTESTATION | Function.ATTEST_KEY
+        rows = [Capability(_PAIR | attests, pair, key_bits), Capability(_PUBLIC, pair.public_of_pair, key_bits)]
+        if Alg.ECDSA in self.algorithms:
+            signatures = frozenset(Algorithm.ecdsa(alg) for alg in hashes)
+            rows += _both(pair, key_bits, signatures, pair_can=_SIGN, public_can=_VERIFY)
+        if Alg.ECDH in self.algorithms:
+            rows.append(Capability(Function.RAW_KEY_AGREEMENT, pair, key_bits, frozenset((Algorithm.ECDH,))))
+        return rows
+
+
+# Whoever encrypts does it in software, and that has OAEP over these alone.
+_OAEP_HASHES: Final = (Hash.SHA_1, Hash.SHA_256, Hash.SHA_384, Hash.SHA_512)
+
+
+def _both(
+    pair: KeyType,
+    key_bits: tuple[int, ...],
+    algorithms: frozenset[Algorithm],
+    *,
+    pair_can: Function,
+    public_can: Function,
+) -> list[Capability]:
+    if not algorithms:
+        return []
+    return [
+        Capability(pair_can, pair, key_bits, algorithms),
+        Capability(public_can, pair.public_of_pair, key_bits, algorithms),
+    ]

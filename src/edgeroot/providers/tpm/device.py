@@ -1,0 +1,220 @@
+"""The TPM in use: one connection with a primary key, a session and a few loaded keys, made anew when it breaks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol, TypeVar
+
+from edgeroot.providers.tpm.capabilities import Inventory
+from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
+from edgeroot.providers.tpm.errors import TpmError
+from edgeroot.providers.tpm.reference import PairReference
+from edgeroot.providers.tpm.structures import Alg, Curve, MalformedError, Public
+from edgeroot.providers.tpm.templates import (
+    ENDORSEMENT_RSA,
+    STORAGE_ECC,
+    STORAGE_HANDLE,
+    STORAGE_RSA,
+    is_storage_key,
+)
+from edgeroot.psa import PsaError, PsaStatus
+
+_T = TypeVar("_T")
+_LOADED_SESSIONS: Final = 0x02000000
+_TRANSIENT_OBJECTS: Final = 0x80000000
+_ENDORSEMENT: Final = b"endorsement key"
+
+
+class Lock(Protocol):
+    """What keeps the processes of a service from waiting for each other's connection."""
+
+    def acquire(self, wait_s: float) -> None: ...
+
+    def release(self) -> None: ...
+
+
+class Opened:
+    """A connection that is ready, with what is loaded over it: keys leave in the order in which they were used."""
+
+    def __init__(self, connection: Connection, primary: Primary, inventory: Inventory) -> None:
+        self.connection: Final = connection
+        self.primary: Final = primary
+        self.inventory: Final = inventory
+        slots = inventory.transient_slots - (0 if primary.persistent else 1)
+        self._capacity = max(1, slots)
+        self._loaded: OrderedDict[bytes, int] = OrderedDict()
+
+    def key(self, reference: PairReference, auth: bytes) -> int:
+        """The handle of this key, for this operation only."""
+        return self._held(
+            reference.private + auth,
+            lambda: self.connection.load(self.primary.handle, reference.private, bytes(reference.public), auth),
+        )
+
+    def endorsement(self, auth: bytes) -> Primary:
+        """The endorsement key, by the TCG's template."""
+        made: list[Primary] = []
+
+        def make() -> int:
+            made.append(self.connection.create_primary(Hierarchy.ENDORSEMENT, auth, bytes(ENDORSEMENT_RSA)))
+            return made[0].handle
+
+        self.forget(_ENDORSEMENT)  # its public part is wanted, which is not kept
+        self._held(_ENDORSEMENT, make)
+        return made[0]
+
+    def forget(self, which: bytes) -> None:
+        handle = self._loaded.pop(which, None)
+        if handle is not None:
+            self.connection.flush(handle)
+
+    def make_room(self) -> bool:
+        """Flush the key that was not used for longest; whether there was one."""
+        if not self._loaded:
+            return False
+        _, handle = self._loaded.popitem(last=False)
+        self.connection.flush(handle)
+        return True
+
+    def flush_all(self) -> None:
+        """Leave nothing behind in the TPM."""
+        while self.make_room():
+            pass
+        self.connection.end_session()
+        if not self.primary.persistent:
+            self.connection.flush(self.primary.handle)
+
+    def _held(self, which: bytes, load: Callable[[], int]) -> int:
+        handle = self._loaded.get(which)
+        if handle is None:
+            while len(self._loaded) >= self._capacity:
+                self.make_room()
+            handle = self._loaded[which] = load()
+        else:
+            self._loaded.move_to_end(which)
+        return handle
+
+
+class TpmDevice:
+    """Runs operations on a TPM that may be reset or go away in between."""
+
+    def __init__(self, connect: Callable[[], Connection], *, lock: Lock | None, lock_wait_s: float) -> None:
+        """With a ``lock`` the TPM has room for one connection: whatever is loaded in it then is ours, or left over."""
+        self._connect = connect
+        self._lock = lock
+        self._lock_wait_s = lock_wait_s
+        self._opened: Opened | None = None
+        self._owner_auth = b""
+        self._name = b""
+
+    def start(self, *, owner_auth: bytes, name: bytes) -> tuple[bytes, Inventory]:
+        """Connect, and disconnect again: the primary key's name, which must be ``name`` if there is one."""
+        self._owner_auth, self._name = owner_auth, name
+        try:
+            opened = self._open(lock_wait_s=0)
+            self._name = opened.primary.name
+            return self._name, opened.inventory
+        finally:
+            self.close()
+
+    def resume(self, *, owner_auth: bytes, name: bytes) -> None:
+        """Take up what an earlier start found, without a connection."""
+        self._owner_auth, self._name = owner_auth, name
+
+    def run(self, operation: Callable[[Opened], _T]) -> _T:
+        """Do this, twice if the TPM has forgotten in between what was loaded, or if the connection broke."""
+        try:
+            return self._attempt(operation)
+        except TpmError as error:
+            if not (error.is_lost_connection or error.is_lost_state):
+                raise
+            self._give_up()
+        return self._attempt(operation)
+
+    def forget(self, reference: PairReference, auth: bytes) -> None:
+        """Have this key out of the TPM, if it is there."""
+        opened = self._opened
+        if opened is not None:
+            try:
+                opened.forget(reference.private + auth)
+            except TpmError:
+                self._give_up()
+
+    def close(self) -> None:
+        """Disconnect and leave nothing behind; the next operation connects again."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            try:
+                opened.flush_all()
+            except TpmError:
+                pass  # with the TPM or its manager gone, so is what was loaded
+            opened.connection.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _give_up(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.connection.close()
+
+    def _attempt(self, operation: Callable[[Opened], _T]) -> _T:
+        opened = self._opened or self._open(self._lock_wait_s)
+        while True:
+            try:
+                return operation(opened)
+            except TpmError as error:
+                if not (error.is_full and opened.make_room()):
+                    raise
+
+    def _open(self, lock_wait_s: float) -> Opened:
+        if self._lock is not None:
+            self._lock.acquire(lock_wait_s)
+        connection = self._connect()
+        try:
+            if self._lock is not None:
+                _clean(connection)
+            inventory = Inventory.of(connection)
+            primary = self._find_primary(connection, inventory)
+            connection.start_session(primary.handle)
+        except BaseException:
+            connection.close()
+            raise
+        self._opened = Opened(connection, primary, inventory)
+        return self._opened
+
+    def _find_primary(self, connection: Connection, inventory: Inventory) -> Primary:
+        for primary in self._candidates(connection, inventory):
+            if self._name in (b"", primary.name):
+                return primary
+            if not primary.persistent:
+                connection.flush(primary.handle)
+        raise PsaError(
+            PsaStatus.DATA_INVALID,
+            "the TPM was cleared, or it is another one: its primary key is not that of the stored keys, "
+            "which nothing can bring back. To begin anew, move the key store away",
+        )
+
+    def _candidates(self, connection: Connection, inventory: Inventory) -> Iterator[Primary]:
+        persistent = connection.persistent(STORAGE_HANDLE)
+        if persistent is not None and _can_have_children(persistent):
+            yield persistent
+        if {Alg.ECC, Alg.ECDH} <= inventory.algorithms and Curve.NIST_P256 in inventory.curves:
+            yield connection.create_primary(Hierarchy.OWNER, self._owner_auth, bytes(STORAGE_ECC))
+        if Alg.RSA in inventory.algorithms:
+            yield connection.create_primary(Hierarchy.OWNER, self._owner_auth, bytes(STORAGE_RSA))
+
+
+def _can_have_children(primary: Primary) -> bool:
+    try:
+        return is_storage_key(Public.from_bytes(primary.public))
+    except MalformedError:
+        return False
+
+
+def _clean(connection: Connection) -> None:
+    """Flush what a process that died left behind: nobody else can be connected."""
+    connection.startup()
+    for first in (_LOADED_SESSIONS, _TRANSIENT_OBJECTS):
+        for handle in connection.handles(first):
+            connection.flush_stale(handle)

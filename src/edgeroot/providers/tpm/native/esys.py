@@ -1,0 +1,306 @@
+"""The way to a TPM, over the TSS's Enhanced System API: the only module that uses the library tpm2-pytss.
+
+Structures go in and come out as bytes; handles are numbers that mean something on their connection only. Every failure
+is a TpmError. Commands that carry a secret go through the session: HMAC, salted with the primary key, with AES-128 in
+CFB mode for the first parameter (TPM 2.0 Library, Part 1, clauses 19 and 21).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from struct import Struct
+from typing import Final
+
+# Before the libraries are loaded, which otherwise write lines of their own to standard error beside the error that they
+# return.
+os.environ.setdefault("TSS2_LOG", "all+NONE")
+
+from tpm2_pytss import ESAPI, TCTILdr, TSS2_Exception
+from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_CAP, TPM2_SE, TPM2_SU, TPMA_SESSION
+from tpm2_pytss.types import (
+    TPM2B_ECC_POINT,
+    TPM2B_ENCRYPTED_SECRET,
+    TPM2B_ID_OBJECT,
+    TPM2B_PRIVATE,
+    TPM2B_PUBLIC,
+    TPM2B_SENSITIVE,
+    TPM2B_SENSITIVE_CREATE,
+    TPMS_ECC_POINT,
+    TPMS_SENSITIVE_CREATE,
+    TPMT_PUBLIC,
+    TPMT_PUBLIC_PARMS,
+    TPMT_RSA_DECRYPT,
+    TPMT_SENSITIVE,
+    TPMT_SIG_SCHEME,
+    TPMT_SYM_DEF,
+    TPMT_SYM_DEF_OBJECT,
+    TPMU_SYM_KEY_BITS,
+    TPMU_SYM_MODE,
+)
+from tpm2_pytss.utils import wrap
+
+from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
+from edgeroot.providers.tpm.errors import INITIALIZE, TpmError, tpm_error
+from edgeroot.psa import PsaStatus, Secret
+
+_FLUSH: Final = Struct(">HIII")  # tag, size, command code, handle (Part 3, clause 28.4)
+_NO_SESSIONS: Final = 0x8001
+_FLUSH_CONTEXT: Final = 0x00000165
+_MANY: Final = 256
+_HIERARCHIES: Final = {Hierarchy.OWNER: ESYS_TR.OWNER, Hierarchy.ENDORSEMENT: ESYS_TR.ENDORSEMENT}
+
+
+@contextmanager
+def _command(name: str) -> Iterator[None]:
+    try:
+        yield
+    except TSS2_Exception as error:
+        raise tpm_error(name, int(error.rc), str(error)) from error
+
+
+class EsysConnection(Connection):
+    """A connection through a TCTI, named as ``tpm2_*`` tools name it: ``device:/dev/tpmrm0``, ``swtpm:port=2321``."""
+
+    def __init__(self, tcti: str) -> None:
+        with _command("connecting"):
+            self._tcti = TCTILdr.parse(tcti)
+            try:
+                self._esys = ESAPI(self._tcti)
+            except TSS2_Exception:
+                self._tcti.close()
+                raise
+        self._session = ESYS_TR.NONE
+
+    def close(self) -> None:
+        self._esys.close()
+        self._tcti.close()
+
+    def startup(self) -> None:
+        try:
+            with _command("TPM2_Startup"):
+                self._esys.startup(TPM2_SU.CLEAR)
+        except TpmError as error:
+            if error.error != INITIALIZE:  # which here says that it was started up before
+                raise
+
+    # What it is and has
+
+    def algorithms(self) -> frozenset[int]:
+        with _command("TPM2_GetCapability"):
+            _, found = self._esys.get_capability(TPM2_CAP.ALGS, 0, _MANY)
+        rows = found.data.algorithms
+        return frozenset(int(rows.algProperties[i].alg) for i in range(rows.count))
+
+    def curves(self) -> frozenset[int]:
+        with _command("TPM2_GetCapability"):
+            _, found = self._esys.get_capability(TPM2_CAP.ECC_CURVES, 0, _MANY)
+        rows = found.data.eccCurves
+        return frozenset(int(rows.eccCurves[i]) for i in range(rows.count))
+
+    def property(self, number: int) -> int:
+        with _command("TPM2_GetCapability"):
+            _, found = self._esys.get_capability(TPM2_CAP.TPM_PROPERTIES, number, 1)
+        rows = found.data.tpmProperties
+        if rows.count and int(rows.tpmProperty[0].property) == number:
+            return int(rows.tpmProperty[0].value)
+        return 0
+
+    def handles(self, first: int) -> tuple[int, ...]:
+        with _command("TPM2_GetCapability"):
+            _, found = self._esys.get_capability(TPM2_CAP.HANDLES, first, _MANY)
+        rows = found.data.handles
+        return tuple(int(rows.handle[i]) for i in range(rows.count))
+
+    def has_rsa(self, key_bits: int) -> bool:
+        parameters = TPMT_PUBLIC_PARMS(type=TPM2_ALG.RSA)
+        detail = parameters.parameters.rsaDetail
+        detail.symmetric.algorithm = TPM2_ALG.NULL
+        detail.scheme.scheme = TPM2_ALG.NULL
+        detail.keyBits = key_bits
+        try:
+            self._esys.test_parms(parameters)
+        except TSS2_Exception as error:
+            problem = tpm_error("TPM2_TestParms", int(error.rc), str(error))
+            if problem.status in (PsaStatus.NOT_SUPPORTED, PsaStatus.INVALID_ARGUMENT):
+                return False
+            raise problem from error
+        return True
+
+    # Primary keys, and the session
+
+    def persistent(self, handle: int) -> Primary | None:
+        if handle not in self.handles(handle):
+            return None
+        with _command("TPM2_ReadPublic"):
+            found = self._esys.tr_from_tpmpublic(handle)
+            public, name, _ = self._esys.read_public(found)
+        return Primary(int(found), public.publicArea.marshal(), bytes(name), persistent=True)
+
+    def create_primary(self, hierarchy: Hierarchy, auth: bytes, template: bytes) -> Primary:
+        with _command("TPM2_CreatePrimary"), self._authorised(hierarchy, auth) as session:
+            handle, public, *_ = self._esys.create_primary(
+                TPM2B_SENSITIVE_CREATE(), _public(template), _HIERARCHIES[hierarchy], session1=session
+            )
+            return Primary(int(handle), public.publicArea.marshal(), bytes(public.get_name()), persistent=False)
+
+    @contextmanager
+    def _authorised(self, hierarchy: Hierarchy, auth: bytes) -> Iterator[ESYS_TR]:
+        """What authorises a command on a hierarchy without saying its authorisation aloud."""
+        self._esys.tr_set_auth(_HIERARCHIES[hierarchy], auth)
+        if not auth:
+            yield ESYS_TR.PASSWORD
+        elif self._session != ESYS_TR.NONE:
+            yield self._protected(command=False, response=False)
+        else:
+            no_cipher = TPMT_SYM_DEF(algorithm=TPM2_ALG.NULL)
+            session = self._esys.start_auth_session(
+                ESYS_TR.NONE, ESYS_TR.NONE, TPM2_SE.HMAC, no_cipher, TPM2_ALG.SHA256
+            )
+            try:
+                yield session
+            finally:
+                self._esys.flush_context(session)
+
+    def start_session(self, primary: int) -> None:
+        self._session = self._start(primary, TPM2_SE.HMAC)
+
+    def _start(self, primary: int, kind: TPM2_SE) -> ESYS_TR:
+        cipher = TPMT_SYM_DEF(
+            algorithm=TPM2_ALG.AES, keyBits=TPMU_SYM_KEY_BITS(aes=128), mode=TPMU_SYM_MODE(aes=TPM2_ALG.CFB)
+        )
+        with _command("TPM2_StartAuthSession"):
+            session = self._esys.start_auth_session(ESYS_TR(primary), ESYS_TR.NONE, kind, cipher, TPM2_ALG.SHA256)
+            self._esys.trsess_set_attributes(session, TPMA_SESSION.CONTINUESESSION)
+            return session
+
+    def end_session(self) -> None:
+        if self._session != ESYS_TR.NONE:
+            session, self._session = self._session, ESYS_TR.NONE
+            with _command("TPM2_FlushContext"):
+                self._esys.flush_context(session)
+
+    def _protected(self, *, command: bool, response: bool) -> ESYS_TR:
+        """The session, to encrypt the first parameter of the command, of the response, or of both."""
+        wanted = (TPMA_SESSION.DECRYPT if command else 0) | (TPMA_SESSION.ENCRYPT if response else 0)
+        self._esys.trsess_set_attributes(self._session, wanted, TPMA_SESSION.DECRYPT | TPMA_SESSION.ENCRYPT)
+        return self._session
+
+    # Keys
+
+    def create(self, primary: int, template: bytes, auth: bytes) -> tuple[bytes, bytes]:
+        sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(userAuth=auth))
+        with _command("TPM2_Create"):
+            private, public, *_ = self._esys.create(
+                ESYS_TR(primary),
+                sensitive,
+                _public(template),
+                session1=self._protected(command=True, response=False),
+            )
+        return bytes(private), public.publicArea.marshal()
+
+    def import_pair(self, primary: Primary, public: bytes, auth: bytes, secret: Secret) -> bytes:
+        area = _public(public)
+        sensitive = TPMT_SENSITIVE(sensitiveType=area.publicArea.type, authValue=auth)
+        if area.publicArea.type == TPM2_ALG.RSA:
+            sensitive.sensitive.rsa = bytes(secret)
+        else:
+            sensitive.sensitive.ecc = bytes(secret)
+        # The library encrypts the key to the primary key's public part (Part 1, clause 23.3), so that it is not
+        # readable on its way to the TPM.
+        _, duplicate, seed = wrap(_public(primary.public).publicArea, area, TPM2B_SENSITIVE(sensitive))
+        with _command("TPM2_Import"):
+            private = self._esys.import_(
+                ESYS_TR(primary.handle),
+                b"",
+                area,
+                duplicate,
+                seed,
+                TPMT_SYM_DEF_OBJECT(algorithm=TPM2_ALG.NULL),
+                session1=self._protected(command=False, response=False),
+            )
+        return bytes(private)
+
+    def load(self, primary: int, private: bytes, public: bytes, auth: bytes) -> int:
+        with _command("TPM2_Load"):
+            handle = self._esys.load(
+                ESYS_TR(primary),
+                TPM2B_PRIVATE(private),
+                _public(public),
+                session1=self._protected(command=False, response=False),
+            )
+            self._esys.tr_set_auth(handle, auth)
+        return int(handle)
+
+    def flush(self, handle: int) -> None:
+        with _command("TPM2_FlushContext"):
+            self._esys.flush_context(ESYS_TR(handle))
+
+    def flush_stale(self, handle: int) -> None:
+        # By hand: the library knows only handles that it has given itself.
+        with _command("TPM2_FlushContext"):
+            self._tcti.transmit(_FLUSH.pack(_NO_SESSIONS, _FLUSH.size, _FLUSH_CONTEXT, handle))
+            self._tcti.receive()
+
+    # Uses of keys
+
+    def sign(self, handle: int, digest: bytes, scheme: bytes) -> bytes:
+        with _command("TPM2_Sign"):
+            signature = self._esys.sign(
+                ESYS_TR(handle),
+                digest,
+                TPMT_SIG_SCHEME.unmarshal(scheme)[0],
+                session1=self._protected(command=False, response=False),
+            )
+            return bytes(signature.marshal())
+
+    def rsa_decrypt(self, handle: int, ciphertext: bytes, scheme: bytes, label: bytes) -> Secret:
+        with _command("TPM2_RSA_Decrypt"):
+            plaintext = self._esys.rsa_decrypt(
+                ESYS_TR(handle),
+                ciphertext,
+                TPMT_RSA_DECRYPT.unmarshal(scheme)[0],
+                label,
+                session1=self._protected(command=False, response=True),
+            )
+            return Secret(bytes(plaintext))
+
+    def agree(self, handle: int, x: bytes, y: bytes) -> Secret:
+        with _command("TPM2_ECDH_ZGen"):
+            shared = self._esys.ecdh_zgen(
+                ESYS_TR(handle),
+                TPM2B_ECC_POINT(TPMS_ECC_POINT(x=x, y=y)),
+                session1=self._protected(command=False, response=True),
+            )
+            return Secret(bytes(shared.point.x))
+
+    def random(self, size_bytes: int) -> Secret:
+        with _command("TPM2_GetRandom"):
+            drawn = self._esys.get_random(size_bytes, session1=self._protected(command=False, response=True))
+            return Secret(bytes(drawn))
+
+    def activate(
+        self, primary: int, key: int, endorsement: int, *, auth: bytes, credential_blob: bytes, secret: bytes
+    ) -> Secret:
+        policy = self._start(primary, TPM2_SE.POLICY)
+        try:
+            # The policy of the TCG's endorsement keys (EK Credential Profile, Policy A).
+            with _command("TPM2_PolicySecret"), self._authorised(Hierarchy.ENDORSEMENT, auth) as session:
+                self._esys.policy_secret(ESYS_TR.ENDORSEMENT, policy, expiration=0, session1=session)
+            with _command("TPM2_ActivateCredential"):
+                credential = self._esys.activate_credential(
+                    ESYS_TR(key),
+                    ESYS_TR(endorsement),
+                    TPM2B_ID_OBJECT(credential_blob),
+                    TPM2B_ENCRYPTED_SECRET(secret),
+                    session1=self._protected(command=False, response=True),
+                    session2=policy,
+                )
+                return Secret(bytes(credential))
+        finally:
+            self._esys.flush_context(policy)
+
+
+def _public(area: bytes) -> TPM2B_PUBLIC:
+    return TPM2B_PUBLIC(TPMT_PUBLIC.unmarshal(area)[0])

@@ -1,0 +1,56 @@
+"""Where a key is: a blob that only its TPM can use, or a public key as it is.
+
+A reference, version 1: version u8 (1), kind u8; of a pair (kind 1) TPM2B_PRIVATE and TPM2B_PUBLIC follow, of a public
+key (kind 2) the key in the format of psa_export_public_key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from edgeroot.providers.tpm.structures import MalformedError, Public, Reader, sized
+from edgeroot.psa import PsaError, PsaStatus
+
+_VERSION: Final = 1
+_PAIR: Final = 1
+_PUBLIC: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PairReference:
+    """A key pair: what TPM2_Load takes. ``private`` is encrypted under its parent."""
+
+    private: bytes = field(repr=False)
+    public: Public
+
+    def __bytes__(self) -> bytes:
+        return bytes((_VERSION, _PAIR)) + sized(self.private) + sized(bytes(self.public))
+
+
+@dataclass(frozen=True, slots=True)
+class PublicReference:
+    """A public key alone, which no TPM is needed for."""
+
+    key: bytes
+
+    def __bytes__(self) -> bytes:
+        return bytes((_VERSION, _PUBLIC)) + self.key
+
+
+def parse_reference(reference: bytes) -> PairReference | PublicReference:
+    """PsaError DATA_INVALID for anything that this provider did not make."""
+    if reference[:1] != bytes((_VERSION,)):
+        raise PsaError(PsaStatus.DATA_INVALID, f"the key's reference has not version {_VERSION}")
+    kind, rest = reference[1:2], reference[2:]
+    if kind == bytes((_PUBLIC,)):
+        return PublicReference(rest)
+    try:
+        if kind != bytes((_PAIR,)):
+            raise MalformedError("no such kind")
+        reader = Reader(rest)
+        private, public = reader.sized(), Public.from_bytes(reader.sized())
+        reader.end()
+    except MalformedError as error:
+        raise PsaError(PsaStatus.DATA_INVALID, "the key's reference is not this provider's") from error
+    return PairReference(private, public)

@@ -1,0 +1,94 @@
+"""A TPM in software: the genuine swtpm, each in a folder of its own and on ports of its own."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Final
+
+from tests.support.requirements import unavailable
+
+_START_S: Final = 10.0
+_PORT_TRIES: Final = 50
+
+
+class Swtpm:
+    """A TPM that can be switched off and on; what is persistent in it survives that."""
+
+    def __init__(self, directory: Path) -> None:
+        if shutil.which("swtpm") is None:
+            unavailable("swtpm is not installed (Debian's package swtpm)")
+        self.directory = directory
+        self.port = _two_free_ports()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def tcti(self) -> str:
+        return f"swtpm:host=127.0.0.1,port={self.port}"
+
+    def start(self) -> None:
+        """Power on: the TPM is reset."""
+        assert self._process is None
+        self.directory.mkdir(exist_ok=True)
+        self._process = subprocess.Popen(
+            [
+                *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.directory}"),
+                *("--server", f"type=tcp,port={self.port}", "--ctrl", f"type=tcp,port={self.port + 1}"),
+                *("--flags", "not-need-init,startup-clear"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        until = monotonic() + _START_S
+        # Whoever connects to the port of commands has the only connection, so only the other one is tried.
+        while not _listens(self.port + 1):
+            assert self._process.poll() is None, "swtpm ended"
+            assert monotonic() < until, "swtpm did not start"
+            sleep(0.01)
+
+    def kill(self) -> None:
+        """Cut the power."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+
+@contextmanager
+def running_swtpm(directory: Path) -> Iterator[Swtpm]:
+    """A fresh TPM with its state in this folder."""
+    swtpm = Swtpm(directory)
+    swtpm.start()
+    try:
+        yield swtpm
+    finally:
+        swtpm.kill()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _two_free_ports() -> int:
+    """A port that is free, as is the one above it: the library takes that one for the control channel."""
+    for _ in range(_PORT_TRIES):
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            try:
+                other.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no two free ports beside each other")
