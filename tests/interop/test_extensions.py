@@ -78,7 +78,7 @@ def test_lists_hold_what_upstreams_clients_know(two: Service, flags: int) -> Non
 
 def test_extended_lists_hold_everything(two: Service) -> None:
     assert providers(two, FLAG_EXTENDED) == [(1, "mbed-crypto-provider"), (16, "second"), (0, "core-provider")]
-    assert opcodes(two, 0, FLAG_EXTENDED) == {1, 8, 9, 14, 26, 27, 28}
+    assert opcodes(two, 0, FLAG_EXTENDED) == {1, 8, 9, 14, 26, 27, 28, Opcode.STORAGE_LIST}
     assert opcodes(two, 1, FLAG_EXTENDED) - opcodes(two, 1, 0) == {Opcode.PSA_MAC_COMPUTE, Opcode.PSA_MAC_VERIFY}
     assert opcodes(two, 16, FLAG_EXTENDED) == opcodes(two, 1, FLAG_EXTENDED)
 

@@ -116,7 +116,8 @@ class TestMemory:
 
         found = outcome_of(locked)
         if found is None:
-            unavailable("this needs an infinite limit on locked memory, or the right to raise it")
+            # A container's root may lack it, in CI too, and nothing that could be installed would help.
+            pytest.skip("this system gives nobody here an infinite limit on locked memory")
         assert found == (True, True)
 
 
