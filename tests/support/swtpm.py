@@ -11,6 +11,11 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from tpm2_pytss.constants import TPM2_ALG
+from tpm2_pytss.types import TPM2B_PUBLIC, TPMT_SYM_DEF_OBJECT, TPMU_SYM_KEY_BITS, TPMU_SYM_MODE
+from tpm2_pytss.utils import make_credential
+
 from tests.support.requirements import unavailable
 
 _START_S: Final = 10.0
@@ -62,6 +67,28 @@ class Swtpm:
     def restart(self) -> None:
         self.kill()
         self.start()
+
+
+def with_tpm(swtpm: Swtpm, *lines: str) -> str:
+    """What a service's configuration needs to have keys in this TPM, as provider 3."""
+    table = ("[[provider]]", 'provider_type = "Tpm"', 'key_info_manager = "kim"', f'tcti = "{swtpm.tcti}"', *lines)
+    return "".join(f"{line}\n" for line in table)
+
+
+def credential_for(public: bytes, name: bytes, credential: bytes) -> tuple[bytes, bytes]:
+    """What TPM2_MakeCredential gives (TPM 2.0 Library, Part 1, clause 24), as a verifier without a TPM makes it.
+
+    ``public`` is the endorsement key as an RSAPublicKey, ``name`` that of the key that is to be attested.
+    """
+    key = load_der_public_key(public)
+    area = TPM2B_PUBLIC.from_pem(
+        key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+        symmetric=TPMT_SYM_DEF_OBJECT(
+            algorithm=TPM2_ALG.AES, keyBits=TPMU_SYM_KEY_BITS(aes=128), mode=TPMU_SYM_MODE(aes=TPM2_ALG.CFB)
+        ),
+    )
+    blob, secret = make_credential(area, credential, name)
+    return bytes(blob), bytes(secret)
 
 
 @contextmanager

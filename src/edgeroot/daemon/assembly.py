@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -32,7 +33,7 @@ from edgeroot.keystore.recovery import resolve_orphans
 from edgeroot.keystore.upstream import refuse_unadopted
 from edgeroot.keystore.writer import Writer
 from edgeroot.keystore.writes import MAX_ORPHANS, ClaimOrphans, Outcome, SetProviderState, Write
-from edgeroot.providers.api import Function, ProviderType
+from edgeroot.providers.api import BackEndAbsentError, Function, ProviderType
 from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.service.call import Door
 from edgeroot.service.core import CoreProvider
@@ -42,6 +43,7 @@ from edgeroot.service.keys import KeyCache
 from edgeroot.service.mounted import MountedProvider
 from edgeroot.service.pipeline import Pipeline, Rules
 
+_log: Final = logging.getLogger(__name__)
 PROVIDER_GROUP: Final = "edgeroot.providers"
 
 
@@ -101,8 +103,9 @@ def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], write: St
                 remote=back_end.needs_host,
             )
         )
-    for one in mounted:
-        _start(one, stores[one.store], write)
+    mounted = [replace(one, index=index) for index, one in enumerate(_started(mounted, stores, write))]
+    if not mounted:
+        raise StartError("no provider is left to start with")
     for index, path in enumerate(stores):
         here = [one for one in mounted if one.store == index]
         _recover(path, {name: one for one in here for name in (one.name, one.objects_name)}, write)
@@ -118,6 +121,19 @@ def _prepare_store(manager: KeyManagerConfig) -> Path:
     return path
 
 
+def _started(
+    mounted: Sequence[MountedProvider], stores: Sequence[Path], write: StoreWriter
+) -> Iterator[MountedProvider]:
+    """Start them; those that are absent, and may be, are left out."""
+    for one in mounted:
+        try:
+            _start(one, stores[one.store], write)
+        except BackEndAbsentError as error:
+            _log.warning("provider %s is left out: %s", one.name, error.detail)
+        else:
+            yield one
+
+
 def _start(mounted: MountedProvider, store: Path, write: StoreWriter) -> None:
     reader = Reader.open(store)
     try:
@@ -126,6 +142,8 @@ def _start(mounted: MountedProvider, store: Path, write: StoreWriter) -> None:
         reader.close()
     try:
         after = mounted.provider.start(before)
+    except BackEndAbsentError:
+        raise
     except PsaError as error:
         raise StartError(f"provider {mounted.name} cannot start: {error.detail or error}") from error
     if after is not None and after != before:
@@ -193,7 +211,10 @@ def worker_main(
 ) -> None:
     """What a worker process runs."""
     config = service.config
-    providers = tuple(one if one.remote else replace(one, stepped=one.provider.stepped()) for one in service.providers)
+    workers = config.core.thread_pool_size
+    providers = tuple(
+        one if one.remote else replace(one, stepped=one.provider.stepped(workers)) for one in service.providers
+    )
     readers = [Reader.open(path) for path in service.stores]
     authenticators = {auth.auth_type: AUTHENTICATORS[auth.name]() for auth in config.authenticators}
     keys = KeyCache(readers, generations)

@@ -157,6 +157,10 @@ def _not_supported() -> PsaError:
     return PsaError(PsaStatus.NOT_SUPPORTED, "this provider does not have the operation")
 
 
+class BackEndAbsentError(PsaError):
+    """There is no back end to start, and the provider's settings say that the service does without it then."""
+
+
 class Provider(ABC):
     """A back end. What a subclass leaves out is not supported."""
 
@@ -170,16 +174,17 @@ class Provider(ABC):
         """Get ready, given the few bytes kept from the last start (None the first time).
 
         Returns what is to be kept for the next start. Raises PsaError where the state shows that the stored keys
-        belong to another back end (a lost wrapping key, a cleared TPM): the service then refuses to start.
+        belong to another back end (a lost wrapping key, a cleared TPM): the service then refuses to start, but for
+        BackEndAbsentError, at which it leaves the provider out.
         """
 
     @abstractmethod
     def capabilities(self) -> Capabilities: ...
 
-    def stepped(self) -> SteppedProvider | None:
+    def stepped(self, processes: int) -> SteppedProvider | None:
         """The same provider in steps, over a :class:`Link` of the calling process; None where calls never wait.
 
-        A process asks once, after it was forked.
+        A process asks once, after it was forked; so many ``processes`` of the service do.
         """
         return None
 

@@ -6,6 +6,7 @@ it. Identities stay behind: who carries a job out does not learn whose key it us
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,15 +14,31 @@ from struct import Struct
 from typing import Final
 
 from edgeroot.providers.api import LoadedKey, Provider
-from edgeroot.psa import KeyAttributes, PsaError, Secret
+from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, Secret
 from edgeroot.service.uses import KEY_USES, KEYLESS_USES
 from edgeroot.wire import operations as ops
 from edgeroot.wire.codec import decode_operation, encode_result
 from edgeroot.wire.status import ResponseStatus, WireError
 
+_log: Final = logging.getLogger(__name__)
 _JOB: Final = Struct("<BIdII")  # provider, opcode, deadline; lengths of reference and attributes; the body is the rest
 _OUTCOME: Final = Struct("<HIII")  # status; lengths of reference, attributes and replacement; the body is the rest
 _LOADED_KEYS: Final = 64
+_FAULTS_OF_THE_BACK_END: Final = frozenset(
+    (
+        PsaStatus.COMMUNICATION_FAILURE,
+        PsaStatus.CONNECTION_BUSY,
+        PsaStatus.CORRUPTION_DETECTED,
+        PsaStatus.DATA_CORRUPT,
+        PsaStatus.DATA_INVALID,
+        PsaStatus.HARDWARE_FAILURE,
+        PsaStatus.INSUFFICIENT_ENTROPY,
+        PsaStatus.INSUFFICIENT_MEMORY,
+        PsaStatus.INSUFFICIENT_STORAGE,
+        PsaStatus.SERVICE_FAILURE,
+        PsaStatus.STORAGE_FAILURE,
+    )
+)
 PLAN: Final = 0
 """The opcode of a job that is no operation of the protocol: plan a place, for an object if there are no attributes."""
 
@@ -99,15 +116,26 @@ class Executor:
         """``providers`` are those that this process may use, by their index in the service's list."""
         self._providers = providers
         self._loaded: OrderedDict[tuple[int, bytes, bytes], LoadedKey] = OrderedDict()
+        self._complaints: dict[int, str] = {}  # by provider, the last one of each, until something succeeds
 
     def execute(self, job: Job) -> JobOutcome:
         """The outcome; errors of the caller and of the back end are statuses, never exceptions."""
         try:
-            return self._execute(job)
+            outcome = self._execute(job)
         except WireError as error:
             return JobOutcome(error.status)
         except PsaError as error:
+            if error.status in _FAULTS_OF_THE_BACK_END:
+                self._complain(job.provider, str(error))
             return JobOutcome(ResponseStatus.from_psa(error.status))
+        self._complaints.pop(job.provider, None)
+        return outcome
+
+    def _complain(self, provider: int, complaint: str) -> None:
+        """For the log, once for a failure that lasts: nobody but the operator can do something about it."""
+        if self._complaints.get(provider) != complaint:
+            self._complaints[provider] = complaint
+            _log.warning("provider %d failed: %s", self._providers[provider].identity.provider_id, complaint)
 
     def _execute(self, job: Job) -> JobOutcome:
         provider = self._providers[job.provider]

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from edgeroot.providers.api import Function, LoadedKey
-from edgeroot.psa import Algorithm, UsageFlags
+from edgeroot.psa import Algorithm, PsaError, PsaStatus, UsageFlags
 from edgeroot.psa.policy import Violation, check_hash_length
 from edgeroot.wire import operations as ops
 from edgeroot.wire.opcodes import Opcode
@@ -76,6 +76,13 @@ def _plaintext_given(op: ops.PsaCipherEncrypt) -> Violation | None:
 
 def _ciphertext_given(op: ops.PsaCipherDecrypt) -> Violation | None:
     return None if op.ciphertext else Violation.ARGUMENT
+
+
+def _device_attests(op: ops.PrepareKeyAttestation | ops.AttestKey) -> Violation | None:
+    if op.attesting_key_name:
+        message = "only the device's endorsement key attests: leave the attesting key's name empty"
+        raise PsaError(PsaStatus.NOT_SUPPORTED, message)
+    return None
 
 
 KEY_USES: Final[dict[int, KeyUse]] = {
@@ -183,6 +190,24 @@ KEY_USES: Final[dict[int, KeyUse]] = {
         lambda provider, key, _op: provider.export_public_key(key),
         ops.PsaExportPublicKeyResult,
         has_algorithm=False,
+    ),
+    Opcode.PREPARE_KEY_ATTESTATION: KeyUse(
+        Function.PREPARE_KEY_ATTESTATION,
+        UsageFlags.NONE,  # PSA has no flag for attestation: a key's owner may say which key it is
+        lambda provider, key, _op: provider.prepare_key_attestation(key, None),
+        lambda prepared: ops.PrepareKeyAttestationResult(*prepared),
+        _device_attests,
+        has_algorithm=False,
+        named=attrgetter("attested_key_name"),
+    ),
+    Opcode.ATTEST_KEY: KeyUse(
+        Function.ATTEST_KEY,
+        UsageFlags.NONE,
+        lambda provider, key, op: provider.attest_key(key, None, credential_blob=op.credential_blob, secret=op.secret),
+        ops.AttestKeyResult,
+        _device_attests,
+        has_algorithm=False,
+        named=attrgetter("attested_key_name"),
     ),
     Opcode.STORAGE_GET: KeyUse(
         Function.PS_GET,

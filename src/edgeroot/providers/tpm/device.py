@@ -108,11 +108,11 @@ class TpmDevice:
         self._owner_auth = b""
         self._name = b""
 
-    def start(self, *, owner_auth: bytes, name: bytes) -> tuple[bytes, Inventory]:
+    def start(self, *, owner_auth: bytes, name: bytes, lock_wait_s: float) -> tuple[bytes, Inventory]:
         """Connect, and disconnect again: the primary key's name, which must be ``name`` if there is one."""
         self._owner_auth, self._name = owner_auth, name
         try:
-            opened = self._open(lock_wait_s=0)
+            opened = self._open(lock_wait_s)
             self._name = opened.primary.name
             return self._name, opened.inventory
         finally:

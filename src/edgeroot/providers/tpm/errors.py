@@ -24,6 +24,8 @@ OBJECT_MEMORY: Final = 0x902
 SESSION_HANDLES: Final = 0x905
 SESSION_MEMORY: Final = 0x903
 VALUE: Final = 0x084
+CONNECTING: Final = "connecting"
+"""Stands for the command where there is none yet."""
 _REFERENCES: Final = range(0x910, 0x920)
 
 
@@ -38,7 +40,7 @@ _FULL: Final = "other programs hold its objects or sessions: end them, or reach 
 _MEANINGS: Final[dict[int, _Meaning]] = {
     INITIALIZE: _Meaning("TPM_RC_INITIALIZE", PsaStatus.HARDWARE_FAILURE, "the TPM was not started up"),
     FAILURE: _Meaning("TPM_RC_FAILURE", PsaStatus.HARDWARE_FAILURE, "the TPM is in failure mode: power it off and on"),
-    0x120: _Meaning("TPM_RC_DISABLED", PsaStatus.NOT_PERMITTED, "the hierarchy or command is disabled"),
+    0x120: _Meaning("TPM_RC_DISABLED", PsaStatus.HARDWARE_FAILURE, "the hierarchy or command is disabled"),
     0x125: _Meaning("TPM_RC_AUTH_MISSING", PsaStatus.NOT_PERMITTED),
     0x128: _Meaning("TPM_RC_PCR", PsaStatus.NOT_PERMITTED),
     0x143: _Meaning("TPM_RC_COMMAND_CODE", PsaStatus.NOT_SUPPORTED, "the TPM does not have this command"),
@@ -48,7 +50,9 @@ _MEANINGS: Final[dict[int, _Meaning]] = {
     0x083: _Meaning("TPM_RC_HASH", PsaStatus.NOT_SUPPORTED, _NO_SUCH),
     VALUE: _Meaning("TPM_RC_VALUE", PsaStatus.INVALID_ARGUMENT),
     0x085: _Meaning(
-        "TPM_RC_HIERARCHY", PsaStatus.NOT_PERMITTED, "the hierarchy is disabled: enable it in the firmware's settings"
+        "TPM_RC_HIERARCHY",
+        PsaStatus.HARDWARE_FAILURE,
+        "the hierarchy is disabled: enable it in the firmware's settings",
     ),
     0x087: _Meaning("TPM_RC_KEY_SIZE", PsaStatus.NOT_SUPPORTED, _NO_SUCH),
     0x088: _Meaning("TPM_RC_MGF", PsaStatus.NOT_SUPPORTED, _NO_SUCH),
@@ -59,7 +63,7 @@ _MEANINGS: Final[dict[int, _Meaning]] = {
     0x08D: _Meaning("TPM_RC_RANGE", PsaStatus.INVALID_ARGUMENT),
     0x08E: _Meaning(
         "TPM_RC_AUTH_FAIL",
-        PsaStatus.NOT_PERMITTED,
+        PsaStatus.HARDWARE_FAILURE,
         "the authorisation is wrong, and the TPM counts it: correct the setting before it locks out",
     ),
     0x092: _Meaning("TPM_RC_SCHEME", PsaStatus.NOT_SUPPORTED, _NO_SUCH),
@@ -72,7 +76,9 @@ _MEANINGS: Final[dict[int, _Meaning]] = {
     INTEGRITY: _Meaning(
         "TPM_RC_INTEGRITY", PsaStatus.DATA_CORRUPT, "it was changed, or it was made for another TPM or key"
     ),
-    BAD_AUTH: _Meaning("TPM_RC_BAD_AUTH", PsaStatus.NOT_PERMITTED, "the authorisation is wrong: correct the setting"),
+    BAD_AUTH: _Meaning(
+        "TPM_RC_BAD_AUTH", PsaStatus.HARDWARE_FAILURE, "the authorisation is wrong: correct the setting"
+    ),
     0x0A6: _Meaning("TPM_RC_CURVE", PsaStatus.NOT_SUPPORTED, _NO_SUCH),
     0x0A7: _Meaning("TPM_RC_ECC_POINT", PsaStatus.INVALID_ARGUMENT, "the point is not on the curve"),
     0x901: _Meaning("TPM_RC_CONTEXT_GAP", PsaStatus.INSUFFICIENT_MEMORY, _FULL),
@@ -86,7 +92,7 @@ _MEANINGS: Final[dict[int, _Meaning]] = {
     0x920: _Meaning("TPM_RC_NV_RATE", PsaStatus.HARDWARE_FAILURE, "it spares its memory: try again later"),
     LOCKOUT: _Meaning(
         "TPM_RC_LOCKOUT",
-        PsaStatus.NOT_PERMITTED,
+        PsaStatus.HARDWARE_FAILURE,
         "it has seen too many wrong authorisations and is locked out: wait for its recovery time, "
         "or reset it with the lockout authorisation (tpm2_dictionarylockout --clear-lockout)",
     ),
@@ -118,6 +124,11 @@ class TpmError(PsaError):
     def is_lost_state(self) -> bool:
         """Whether the TPM no longer knows what was loaded: it was reset, or its resource manager started anew."""
         return self.error in (INITIALIZE, HANDLE) or self.error in _REFERENCES
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether there was no way to a TPM at all."""
+        return self.command == CONNECTING and self.is_lost_connection
 
     @property
     def is_full(self) -> bool:

@@ -7,12 +7,13 @@ What takes no secret is done in software: hashes, signatures verified, data encr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from edgeroot import engine
 from edgeroot.providers.api import (
+    BackEndAbsentError,
     Capabilities,
     Created,
     Function,
@@ -21,6 +22,7 @@ from edgeroot.providers.api import (
     ProviderIdentity,
     ProviderType,
 )
+from edgeroot.providers.tpm.capabilities import Inventory
 from edgeroot.providers.tpm.connection import Connection
 from edgeroot.providers.tpm.device import Lock, Opened, TpmDevice
 from edgeroot.providers.tpm.errors import BAD_AUTH, FAILURE, INTEGRITY, VALUE, TpmError
@@ -51,6 +53,14 @@ _MAX_SECRET_BYTES: Final = 512  # of a TPM2B_ENCRYPTED_SECRET with RSA of 4,096 
 _SECRET: Final = Function.SIGN_HASH | Function.ASYMMETRIC_DECRYPT | Function.RAW_KEY_AGREEMENT
 
 
+@dataclass(slots=True)
+class Found:
+    """What a start found: the primary key's name, and what the TPM has."""
+
+    name: bytes = b""
+    inventory: Inventory | None = None
+
+
 class TpmProvider(Provider):
     """Key pairs in a TPM 2.0."""
 
@@ -72,12 +82,20 @@ class TpmProvider(Provider):
         owner_auth: Callable[[], bytes] = bytes,
         endorsement_auth: Callable[[], bytes] = bytes,
         lock: Lock | None = None,
+        found: Found | None = None,
+        may_be_absent: bool = False,
     ) -> None:
-        """``lock`` is given where the TPM has room for one connection only."""
+        """``lock`` is given where the TPM has room for one connection only.
+
+        ``found`` is what an earlier instance with these settings found: if that one has the connection now, which is
+        so when a running service reads its configuration again, there is no need to look.
+        """
         self._device = TpmDevice(connect, lock=lock, lock_wait_s=_LOCK_WAIT_S)
         self._owner_auth = owner_auth
         self._endorsement_auth = endorsement_auth
         self._capabilities: Capabilities | None = None
+        self._found = Found() if found is None else found
+        self._may_be_absent = may_be_absent
 
     def start(self, state: bytes | None) -> bytes:
         """Find the storage primary key; the state is its name, by which a TPM that was cleared is noticed.
@@ -85,9 +103,22 @@ class TpmProvider(Provider):
         DATA_INVALID if it is not the one that the stored keys belong to, COMMUNICATION_FAILURE if there is no TPM.
         """
         expected = b"" if state is None else state.removeprefix(_STATE_VERSION)
-        name, inventory = self._device.start(owner_auth=self._owner_auth(), name=expected)
-        self._capabilities = inventory.capabilities()
-        return _STATE_VERSION + name
+        found = self._found
+        try:
+            found.name, found.inventory = self._device.start(
+                owner_auth=self._owner_auth(), name=expected, lock_wait_s=0 if found.name else _LOCK_WAIT_S
+            )
+        except TpmError as error:
+            if self._may_be_absent and error.is_absent:
+                raise BackEndAbsentError(error.status, error.detail) from error
+            raise
+        except PsaError as error:
+            if error.status != PsaStatus.CONNECTION_BUSY or found.inventory is None or expected != found.name:
+                raise
+            self._device.resume(owner_auth=self._owner_auth(), name=found.name)
+        assert found.inventory is not None, "a name was found with it"
+        self._capabilities = found.inventory.capabilities()
+        return _STATE_VERSION + found.name
 
     def close(self) -> None:
         """Disconnect; the next operation connects again."""
@@ -375,12 +406,16 @@ class TpmProviderType(ProviderType):
     default_name: ClassVar[str] = "tpm-provider"
     settings: ClassVar[type[Any]] = TpmSettings
 
+    def __init__(self) -> None:
+        self._found: dict[tuple[TpmSettings, Path], Found] = {}
+
     def open(self, settings: TpmSettings, *, store_path: Path) -> TpmProvider:
+        lock_path = store_path.with_name(f"{store_path.name}.tpm-lock")
         return TpmProvider(
             lambda: _connect(settings.tcti),
             owner_auth=lambda: _authorisation_of(settings.owner_hierarchy_auth),
             endorsement_auth=lambda: _authorisation_of(settings.endorsement_hierarchy_auth),
-            lock=DeviceLock(store_path.with_name(store_path.name + ".tpm-lock"))
-            if settings.has_one_connection
-            else None,
+            lock=DeviceLock(lock_path) if settings.has_one_connection else None,
+            found=self._found.setdefault((settings, store_path), Found()),
+            may_be_absent=settings.skip_if_no_tpm,
         )

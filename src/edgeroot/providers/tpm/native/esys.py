@@ -42,7 +42,7 @@ from tpm2_pytss.types import (
 from tpm2_pytss.utils import wrap
 
 from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
-from edgeroot.providers.tpm.errors import INITIALIZE, TpmError, tpm_error
+from edgeroot.providers.tpm.errors import CONNECTING, INITIALIZE, TpmError, tpm_error
 from edgeroot.psa import PsaStatus, Secret
 
 _FLUSH: Final = Struct(">HIII")  # tag, size, command code, handle (Part 3, clause 28.4)
@@ -64,7 +64,7 @@ class EsysConnection(Connection):
     """A connection through a TCTI, named as ``tpm2_*`` tools name it: ``device:/dev/tpmrm0``, ``swtpm:port=2321``."""
 
     def __init__(self, tcti: str) -> None:
-        with _command("connecting"):
+        with _command(CONNECTING):
             self._tcti = TCTILdr.parse(tcti)
             try:
                 self._esys = ESAPI(self._tcti)
@@ -161,7 +161,7 @@ class EsysConnection(Connection):
             try:
                 yield session
             finally:
-                self._esys.flush_context(session)
+                self._flush_session(session)
 
     def start_session(self, primary: int) -> None:
         self._session = self._start(primary, TPM2_SE.HMAC)
@@ -299,7 +299,13 @@ class EsysConnection(Connection):
                 )
                 return Secret(bytes(credential))
         finally:
-            self._esys.flush_context(policy)
+            self._flush_session(policy)
+
+    def _flush_session(self, session: ESYS_TR) -> None:
+        try:
+            self._esys.flush_context(session)
+        except TSS2_Exception:
+            pass  # with the TPM or its manager gone, so is the session; what went wrong before is what counts
 
 
 def _public(area: bytes) -> TPM2B_PUBLIC:
