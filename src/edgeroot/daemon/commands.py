@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,8 @@ def serve(config_path: Path, *, check: bool) -> None:
     help="The place of its socket. Default: edgeroot-secure-world in the runtime directory, or with --state in "
     "the secure world's folder.",
 )
+@click.option("--world-tpm", metavar="TCTI", help="The secure world's device secret is sealed to this TPM.")
+@click.option("--world-pcrs", default="", metavar="0,7", help="A new device secret also to what these registers hold.")
 @click.option("--strict", is_flag=True, help="Refuse to start unless every measure of isolation is in force.")
 @click.option("--software-only", is_flag=True, help="Do without the secure world: keys lie in the service.")
 def up(
@@ -77,6 +79,8 @@ def up(
     user: str | None,
     world_state: Path | None,
     world_runtime: Path | None,
+    world_tpm: str | None,
+    world_pcrs: str,
     *,
     strict: bool,
     software_only: bool,
@@ -95,6 +99,8 @@ def up(
     except places.PlaceError as error:
         raise click.ClickException(str(error)) from error
     keys = None if state_path is None else chosen.state
+    options = [*(("--tpm", world_tpm) if world_tpm else ()), *(("--pcrs", world_pcrs) if world_pcrs else ())]
+    options += ["--strict"] if strict else []
     world = None if software_only else _world_places(keys, world_state, world_runtime)
 
     def prepare() -> None:
@@ -102,10 +108,10 @@ def up(
             places.make(chosen)
             if os.geteuid() == 0:
                 service = places.service_user(chosen, user)
-                _start_world(world, service[0], strict=strict)
+                _start_world(world, service[0], options)
                 places.become(chosen, service)
             else:
-                _start_world(world, os.geteuid(), strict=strict)
+                _start_world(world, os.geteuid(), options)
         except places.PlaceError as error:
             raise click.ClickException(str(error)) from error
         click.echo(f"export PARSEC_SERVICE_ENDPOINT=unix:{chosen.socket}")
@@ -137,13 +143,13 @@ def _world_places(keys: Path | None, state: Path | None, runtime: Path | None) -
     return WorldPlaces((state or usual.state).absolute(), (runtime or usual.runtime).absolute())
 
 
-def _start_world(world: WorldPlaces | None, user_id: int, *, strict: bool) -> None:
+def _start_world(world: WorldPlaces | None, user_id: int, options: Sequence[str]) -> None:
     from edgeroot.daemon.world import WorldError, keep_world
 
     if world is None:
         return
     try:
-        _worlds.append(keep_world(world, users=[user_id], strict=strict))
+        _worlds.append(keep_world(world, users=[user_id], options=options))
     except WorldError as error:
         raise click.ClickException(str(error)) from error
 

@@ -29,15 +29,15 @@ class WorldError(Exception):
     """The secure world did not start; it has said why on standard error."""
 
 
-def keep_world(places: WorldPlaces, *, users: Sequence[int], strict: bool) -> socket.socket:
+def keep_world(places: WorldPlaces, *, users: Sequence[int], options: Sequence[str]) -> socket.socket:
     """Start the secure world and keep it running for as long as the returned socket is open.
 
-    WorldError if it does not start at all.
+    ``options`` are the manager's further ones. WorldError if it does not start at all.
     """
     ours, theirs = socket.socketpair()
     arguments = [sys.executable, "-I", "-m", _MANAGER, "--state", str(places.state), "--runtime", str(places.runtime)]
     arguments += [part for user in users for part in ("--allow", str(user))]
-    arguments += ["--strict"] if strict else []
+    arguments += options
     if os.fork() == 0:
         ours.close()
         try:

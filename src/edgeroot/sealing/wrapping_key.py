@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from edgeroot.psa import Secret
+from edgeroot.sealing.errors import SealingError
 
 SECRET_BYTES: Final = 32
 _VERSION: Final = b"\x01"
@@ -23,10 +24,6 @@ _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 _HEAD_BYTES: Final = len(_VERSION) + _NONCE_BYTES
 _FINGERPRINT_BYTES: Final = 16
-
-
-class SealingError(Exception):
-    """A blob cannot be unsealed, or a wrapping key cannot be had. The message is for people and holds no secret."""
 
 
 class WrappingKey(Protocol):

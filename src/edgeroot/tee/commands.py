@@ -52,8 +52,18 @@ def secure_world() -> None:
 @click.option(
     "--allow", multiple=True, metavar="USER", help="List a user, by name or number, who may call from now on."
 )
+@click.option("--tpm", metavar="TCTI", help="The device secret is sealed to this TPM, such as device:/dev/tpmrm0.")
+@click.option("--pcrs", default="", metavar="0,7", help="A new device secret also to what these registers hold.")
 @click.option("--strict", is_flag=True, help="Refuse to start if any measure of isolation is not in force.")
-def run(state_path: Path | None, runtime_path: Path | None, allow: tuple[str, ...], *, strict: bool) -> None:
+def run(
+    state_path: Path | None,
+    runtime_path: Path | None,
+    allow: tuple[str, ...],
+    tpm: str | None,
+    pcrs: str,
+    *,
+    strict: bool,
+) -> None:
     """Run the secure world in the foreground, until SIGTERM or SIGINT.
 
     As root each partition has a user of its own. Without root they are processes of yours, and only users that you list
@@ -63,6 +73,10 @@ def run(state_path: Path | None, runtime_path: Path | None, allow: tuple[str, ..
     users = allow or (() if os.geteuid() == 0 else (str(os.geteuid()),))
     arguments = [sys.executable, "-I", "-m", _MANAGER, "--state", str(places.state), "--runtime", str(places.runtime)]
     arguments += [part for user in users for part in ("--allow", user)]
+    if tpm is not None:
+        arguments += ["--tpm", tpm]
+    if pcrs:
+        arguments += ["--pcrs", pcrs]
     if strict:
         arguments.append("--strict")
     os.execv(sys.executable, arguments)  # noqa: S606 - an argument list, and no shell

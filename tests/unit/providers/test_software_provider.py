@@ -33,7 +33,11 @@ def test_upstreams_identity() -> None:
     assert identity.version == (0, 1, 0)
     assert identity.description.startswith("User space software provider, based on Mbed Crypto")
     assert SoftwareProviderType.provider_type == "MbedCrypto"
-    assert SoftwareProviderType().setting_names() == ("wrapping_key_file",)
+    assert SoftwareProviderType().setting_names() == (
+        "wrapping_key_file",
+        "wrapping_key_tcti",
+        "wrapping_key_pcrs",
+    )
 
 
 def test_wrapping_key_lies_beside_the_store_or_where_it_is_configured(tmp_path: Path) -> None:

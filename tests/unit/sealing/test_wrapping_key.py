@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from edgeroot.psa import Secret
-from edgeroot.sealing import SealingError, WrappingKey, key_file
-from edgeroot.sealing.wrapping_key import SoftwareWrappingKey
+from edgeroot.sealing.errors import SealingError
+from edgeroot.sealing.key_file import key_file
+from edgeroot.sealing.wrapping_key import SoftwareWrappingKey, WrappingKey
 
 PLAINTEXT = Secret(b"key material")
 

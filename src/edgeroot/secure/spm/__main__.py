@@ -10,10 +10,13 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from edgeroot.abi.emulation import memory_slots
 from edgeroot.confinement import process
+from edgeroot.sealing.tpm import TpmPlace, parse_pcrs
 from edgeroot.secure.platform.device_secret import DeviceSecretError, FileDeviceSecret
 from edgeroot.secure.platform.files import FileLock, LockedError
 from edgeroot.secure.spm import sandbox
@@ -57,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--allow", action="append", default=[], metavar="USER", help="list this user, by name or number"
     )
+    parser.add_argument("--tpm", metavar="TCTI", help="the device secret is sealed to this TPM (device:/dev/tpmrm0)")
+    parser.add_argument("--pcrs", default="", metavar="0,7", help="a new one also to what these registers hold")
     parser.add_argument("--strict", action="store_true", help="refuse to start without every measure of isolation")
     parser.add_argument(
         "--owner-fd", type=int, help="a socket: say there when all partitions run, and end when its other end is closed"
@@ -73,6 +78,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.strict and missing:
         raise CannotStartError("--strict was given, and not every measure of isolation is in force here")
     process.name_process("edgeroot-spm")
+    process.raise_descriptor_limit()  # it holds a descriptor of each shared region
     state = State(options.state.absolute(), options.runtime.absolute())
     state.prepare()
     lock = FileLock.acquire(state.path / "lock")
@@ -80,13 +86,14 @@ def _run(options: argparse.Namespace) -> int:
     for name in options.allow:
         users = users.allow(_user_id(name))
     state.keep_users(users)
-    secret = FileDeviceSecret.open(state.device_secret)
+    secret = FileDeviceSecret.open(state.device_secret, place=_tpm_place(options))
+    cores = len(os.sched_getaffinity(0))
     launcher = Launcher(
         state,
         derive=secret.derive,
         boot_seed=os.urandom(_BOOT_SEED_BYTES),
         event_log=b"",
-        cores=len(os.sched_getaffinity(0)),
+        cores=cores,
     )
 
     def when_ready() -> None:
@@ -98,7 +105,7 @@ def _run(options: argparse.Namespace) -> int:
 
     owner = None if options.owner_fd is None else socket.socket(fileno=options.owner_fd)
     manager = Manager(
-        built_in_manifests(),
+        [replace(one, memory_slots=max(one.memory_slots, memory_slots(cores))) for one in built_in_manifests()],
         listener=_bind(state.socket),
         launcher=launcher,
         users=state.users,
@@ -121,6 +128,17 @@ def _bind(path: Path) -> socket.socket:
     listener.bind(str(path))
     path.chmod(0o666)
     return listener
+
+
+def _tpm_place(options: argparse.Namespace) -> TpmPlace | None:
+    if options.tpm is None:
+        if options.pcrs:
+            raise CannotStartError("--pcrs are of a TPM: say with --tpm of which")
+        return None
+    try:
+        return TpmPlace(options.tpm, parse_pcrs(options.pcrs))
+    except ValueError as error:
+        raise CannotStartError(f"--pcrs: {error}") from error
 
 
 def _user_id(name: str) -> int:
