@@ -44,11 +44,11 @@ peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks 
 	@$(bin)/python -m peers
 
 test: peers ## every test, with few rounds of those that repeat
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 swtpm
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm
 	$(bin)/python -m pytest $(PYTEST_ARGS)
 
 soak: peers ## the tests that repeat, with ROUNDS=200 rounds
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 swtpm
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm
 	$(bin)/python -m pytest -m rounds --rounds $(ROUNDS) --timeout 3600 -o faulthandler_timeout=3900 $(PYTEST_ARGS)
 
 lint: $(dev) ## style, types, and generated code against its source

@@ -30,7 +30,7 @@ def _room(knows: str = "", *, outside: str = "", io: bool | tuple[str, ...] = Fa
 
 # `providers` is the contract itself (api and what lies beside it); each back end is a room of its own.
 _BACK_END: Final = _room(
-    "psa engine sealing tee evidence providers", outside="cryptography pkcs11 tpm2_pytss", io=("_native", "native")
+    "psa engine sealing tee evidence providers", outside="cryptography PyKCS11 tpm2_pytss", io=("_native", "native")
 )
 ROOMS: Final[Mapping[str, Room]] = {
     "psa": _room(),

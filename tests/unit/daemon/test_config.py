@@ -332,8 +332,8 @@ def test_a_fault_is_named_with_its_key(text: str, expected: str) -> None:
 
 def test_all_faults_are_told_at_once_and_each_once() -> None:
     text = (
-        BASE.replace("timeout = 200", "timeout = 0\ncolour = 1").replace("MbedCrypto", "Pkcs11")
-        + 'library_path = "/m.so"\n[core_settings]\nlog_level = "loud"\n'
+        BASE.replace("timeout = 200", "timeout = 0\ncolour = 1").replace("MbedCrypto", "CryptoAuthLib")
+        + 'device_type = "atecc608a"\n[core_settings]\nlog_level = "loud"\n'
     )
     with pytest.raises(ConfigError) as error:
         parse_config(text, TYPES, host=HOST, source="/etc/parsec/config.toml")

@@ -1,0 +1,100 @@
+"""Finding out what a token can do, where its list of mechanisms does not say: by trying, without leaving a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from edgeroot import engine
+from edgeroot.providers.pkcs11 import constants as ck
+from edgeroot.providers.pkcs11.errors import CkrError
+from edgeroot.providers.pkcs11.material import CURVES, imported_parts
+from edgeroot.providers.pkcs11.mechanisms import HASHES, Mechanism, oaep, pss
+from edgeroot.providers.pkcs11.native import Module, Session
+from edgeroot.providers.pkcs11.profile import MechanismInfo, Profile, TokenInfo
+from edgeroot.providers.pkcs11.templates import Template
+from edgeroot.psa import Algorithm, EccFamily, KeyAttributes, KeyType, UsageFlags
+
+_RSA_BITS: Final = 2048
+_NIST: Final = frozenset({(EccFamily.SECP_R1, 256), (EccFamily.SECP_R1, 384), (EccFamily.SECP_R1, 521)})
+
+
+def probe(module: Module, slot: int, info: TokenInfo) -> Profile:
+    """The profile of the token in this slot, in which this process is logged in."""
+    mechanisms = module.mechanisms(slot)
+    paddings = _Paddings(module, slot)
+    hashes = tuple(HASHES)
+    return Profile(
+        serial_number=info.serial_number,
+        model=info.model,
+        firmware=info.firmware,
+        has_random=bool(info.flags & ck.CKF_RNG),
+        mechanisms=mechanisms,
+        oaep=frozenset(alg for alg in hashes if ck.CKM_RSA_PKCS_OAEP in mechanisms and paddings.encrypts(oaep(alg))),
+        oaep_labels=ck.CKM_RSA_PKCS_OAEP in mechanisms and paddings.encrypts(oaep(hashes[0], b"label")),
+        pss=frozenset(alg for alg in hashes if ck.CKM_RSA_PKCS_PSS in mechanisms and paddings.verifies(pss(alg))),
+        curves=_curves(module, slot, mechanisms.get(ck.CKM_EC_KEY_PAIR_GEN)),
+    )
+
+
+class _Paddings:
+    """Whether RSA works with given parameters: tokens check them when an operation begins."""
+
+    def __init__(self, module: Module, slot: int) -> None:
+        self._module = module
+        self._slot = slot
+        attributes = KeyAttributes(KeyType.RSA_KEY_PAIR, _RSA_BITS, UsageFlags.NONE, Algorithm.NONE)
+        self._public = imported_parts(attributes, engine.generate(attributes))[1]
+
+    def encrypts(self, mechanism: Mechanism) -> bool:
+        return self._begins(lambda session, key: session.begin_encryption(mechanism, key))
+
+    def verifies(self, mechanism: Mechanism) -> bool:
+        return self._begins(lambda session, key: session.begin_verification(mechanism, key))
+
+    def _begins(self, begin: Callable[[Session, int], None]) -> bool:
+        template: Template = {
+            ck.CKA_CLASS: ck.CKO_PUBLIC_KEY,
+            ck.CKA_KEY_TYPE: ck.CKK_RSA,
+            ck.CKA_TOKEN: False,
+            ck.CKA_PRIVATE: False,
+            ck.CKA_ENCRYPT: True,
+            ck.CKA_VERIFY: True,
+        }
+        with _session(self._module, self._slot) as session:
+            try:
+                begin(session, session.create(template | self._public))
+            except CkrError:
+                return False
+        return True
+
+
+def _curves(module: Module, slot: int, info: MechanismInfo | None) -> frozenset[tuple[EccFamily, int]]:
+    """Those for which a pair can be made that is gone with its session. A token without such pairs: those in range."""
+    if info is None:
+        return frozenset()
+    in_range = [curve for curve in CURVES if info.min_size <= curve[1] <= info.max_size]
+    made = frozenset(curve for curve in in_range if _makes_pair(module, slot, CURVES[curve]))
+    return made or _NIST.intersection(in_range)
+
+
+def _makes_pair(module: Module, slot: int, parameters: bytes) -> bool:
+    shared: Template = {ck.CKA_TOKEN: False, ck.CKA_KEY_TYPE: ck.CKK_EC}
+    public = shared | {ck.CKA_CLASS: ck.CKO_PUBLIC_KEY, ck.CKA_EC_PARAMS: parameters, ck.CKA_VERIFY: True}
+    private = shared | {ck.CKA_CLASS: ck.CKO_PRIVATE_KEY, ck.CKA_SIGN: True}
+    with _session(module, slot) as session:
+        try:
+            session.generate_key_pair(Mechanism(ck.CKM_EC_KEY_PAIR_GEN), public, private)
+        except CkrError:
+            return False
+    return True
+
+
+@contextmanager
+def _session(module: Module, slot: int) -> Iterator[Session]:
+    session = module.open_session(slot)
+    try:
+        yield session
+    finally:
+        session.close()
