@@ -12,6 +12,7 @@ from time import monotonic, sleep
 from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from tpm2_pytss import ESAPI, TCTILdr
 from tpm2_pytss.constants import TPM2_ALG
 from tpm2_pytss.types import TPM2B_PUBLIC, TPMT_SYM_DEF_OBJECT, TPMU_SYM_KEY_BITS, TPMU_SYM_MODE
 from tpm2_pytss.utils import make_credential
@@ -67,6 +68,13 @@ class Swtpm:
     def restart(self) -> None:
         self.kill()
         self.start()
+
+
+@contextmanager
+def esapi(swtpm: Swtpm) -> Iterator[ESAPI]:
+    """The TPM's only connection, for what an owner does with other tools; nothing is flushed at its end."""
+    with TCTILdr.parse(swtpm.tcti) as tcti, ESAPI(tcti) as connection:
+        yield connection
 
 
 def with_tpm(swtpm: Swtpm, *lines: str) -> str:

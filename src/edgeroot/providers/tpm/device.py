@@ -170,7 +170,15 @@ class TpmDevice:
     def _open(self, lock_wait_s: float) -> Opened:
         if self._lock is not None:
             self._lock.acquire(lock_wait_s)
-        connection = self._connect()
+        try:
+            self._opened = self._prepared(self._connect())
+        except BaseException:
+            if self._lock is not None:
+                self._lock.release()
+            raise
+        return self._opened
+
+    def _prepared(self, connection: Connection) -> Opened:
         try:
             if self._lock is not None:
                 _clean(connection)
@@ -180,8 +188,7 @@ class TpmDevice:
         except BaseException:
             connection.close()
             raise
-        self._opened = Opened(connection, primary, inventory)
-        return self._opened
+        return Opened(connection, primary, inventory)
 
     def _find_primary(self, connection: Connection, inventory: Inventory) -> Primary:
         for primary in self._candidates(connection, inventory):
