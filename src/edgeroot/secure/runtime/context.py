@@ -91,6 +91,8 @@ class Context:
             if channel.queue:
                 self._ready.append(channel)
         self._send_answers()
+        if self._manager.has_channels:
+            self._connect()
 
     def _connect(self) -> None:
         for new in self._manager.new_channels():

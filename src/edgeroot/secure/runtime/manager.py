@@ -45,6 +45,11 @@ class ManagerConnection:
         """FFA_MSG_WAIT: the context has started, and waits for messages."""
         self._control.send(FRAME.pack(FunctionId.MSG_WAIT, 0, 0, 0, 0, 0, 0, 0, 0))
 
+    @property
+    def has_channels(self) -> bool:
+        """Whether channels came while a call waited for its answer: the connection may be silent about them."""
+        return bool(self._channels)
+
     def new_channels(self) -> list[NewChannel]:
         """Channels that have come; ManagerGoneError if there is no manager any more."""
         while (answer := self._receive(socket.MSG_DONTWAIT)) is not None:
