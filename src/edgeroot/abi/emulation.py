@@ -23,3 +23,14 @@ CHANNEL_CONNECT: Final = 0x86000002
 """From the manager to a partition, with the other end. w1: the source's id << 16 | the partition's id."""
 MANAGER_STATUS: Final = 0x86000003
 """Answered by FFA_SUCCESS and a JSON text in pages: w1 says which, w2 of the answer how many bytes there are."""
+
+_SLOTS_PER_CORE: Final = 16
+_SLOTS_MIN: Final = 32
+
+
+def memory_slots(cores: int) -> int:
+    """How many regions one caller may share with one partition, on a machine of so many cores.
+
+    A service calls from a process on each core, and each has several calls under way.
+    """
+    return max(_SLOTS_MIN, _SLOTS_PER_CORE * cores)

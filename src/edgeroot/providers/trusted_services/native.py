@@ -40,7 +40,7 @@ def is_own(path: Path) -> bool:
 
 
 def cores() -> int:
-    """How many cores this process may use, and so how many processes share the slots of its user."""
+    """How many cores this process may use: those that the secure world of the same machine counts."""
     return len(os.sched_getaffinity(0))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
+from edgeroot.abi.emulation import memory_slots
 from edgeroot.abi.services import ATTESTATION, ATTESTATION_RFC9783, CRYPTO, PROTECTED_STORAGE
 from edgeroot.providers.api import (
     BackEndAnswer,
@@ -36,8 +37,9 @@ from edgeroot.tee.transports.emulated import EmulatedTransport
 _T = TypeVar("_T")
 _BUFFER_BYTES: Final = 17 * 4096  # one record of 65,535 bytes and what stands before it
 _DEVICE_BUFFER_BYTES: Final = 8192  # what the reference's clients share, and so what every device takes
-_SLOTS: Final = 16  # regions that one user may share with one partition
-_SPARE_SLOTS: Final = 2  # for other processes of the service's user: the supervisor at start, a tool
+_SPARE_SLOTS: Final = 4  # for other processes of the service's user: the supervisor at start, a tool
+_GENERATIONS: Final = 2  # after a reload, processes of the last configuration are still there for a while
+_BUFFERS_MAX: Final = 7  # of one process; more calls under way than that are no faster
 TRANSPORTS: Final = ("emulated", "device")
 
 
@@ -73,11 +75,10 @@ class TrustedServicesProvider(Provider):
     )
     keeps_keys: ClassVar[bool] = True
 
-    def __init__(self, open_transport: Callable[[], Transport], *, socket_path: Path | None, processes: int) -> None:
-        """``socket_path`` is the emulated world's, None for a device. ``processes`` share the slots of this user."""
+    def __init__(self, open_transport: Callable[[], Transport], *, socket_path: Path | None) -> None:
+        """``socket_path`` is the emulated world's, None for a device."""
         self.needs_host = socket_path is None
         self._socket_path = socket_path
-        self._buffers = max(1, (_SLOTS - _SPARE_SLOTS) // processes)
         self._buffer_bytes = _DEVICE_BUFFER_BYTES if socket_path is None else _BUFFER_BYTES
         self._services = (
             CRYPTO,
@@ -102,13 +103,14 @@ class TrustedServicesProvider(Provider):
     def capabilities(self) -> Capabilities:
         return capabilities()
 
-    def stepped(self) -> WorldSteps | None:
+    def stepped(self, processes: int) -> WorldSteps | None:
         path = self._socket_path
         if path is None:
             return None
+        shares = (memory_slots(cores()) - _SPARE_SLOTS) // (_GENERATIONS * processes)
+        buffers = min(max(1, shares), _BUFFERS_MAX)
         links = [
-            ChannelLink(path, service, buffers=self._buffers, buffer_bytes=self._buffer_bytes)
-            for service in self._services
+            ChannelLink(path, service, buffers=buffers, buffer_bytes=self._buffer_bytes) for service in self._services
         ]
         return WorldSteps(*links, capacity_bytes=self._buffer_bytes)
 
@@ -234,6 +236,6 @@ class TrustedServicesProviderType(ProviderType):
         if settings.transport == "device":
             from edgeroot.tee.transports.tstee import TsteeTransport
 
-            return TrustedServicesProvider(TsteeTransport, socket_path=None, processes=1)
+            return TrustedServicesProvider(TsteeTransport, socket_path=None)
         path = settings.socket_path or usual_socket()
-        return TrustedServicesProvider(lambda: EmulatedTransport(path), socket_path=path, processes=cores())
+        return TrustedServicesProvider(lambda: EmulatedTransport(path), socket_path=path)
