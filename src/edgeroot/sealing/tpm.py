@@ -10,14 +10,14 @@ On the way between this process and the TPM the secret is encrypted, by a sessio
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from edgeroot.psa import Secret
 from edgeroot.sealing.errors import SealingError
+from edgeroot.sealing.tpm_connection import connected, handles
 
 if TYPE_CHECKING:
     from tpm2_pytss import ESAPI, ESYS_TR, TPML_PCR_SELECTION
@@ -25,10 +25,16 @@ if TYPE_CHECKING:
 _VERSION: Final = 1
 _STORAGE_KEY: Final = 0x81000001
 _PCRS: Final = 24
-_RC_POLICY_FAIL: Final = 0x01D
-_RC_INTEGRITY: Final = 0x01F
-_FORMAT_ONE: Final = 0x080
-_FORMAT_ONE_CODE: Final = 0x03F
+_ADVICE: Final = {
+    0x01D: (  # TPM_RC_POLICY_FAIL
+        "the TPM's registers are not what they were when the secret was sealed: start the software that was measured "
+        "then, or put the recovery copy back and seal it anew"
+    ),
+    0x01F: (  # TPM_RC_INTEGRITY
+        "the secret was sealed to another TPM, or this one was cleared since: put the recovery copy back and seal it "
+        "anew"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ def parse_pcrs(text: str) -> tuple[int, ...]:
 
 def seal(secret: Secret, place: TpmPlace) -> bytes:
     """The secret, sealed to this TPM and to what the registers hold now. SealingError."""
-    with _connected(place.tcti) as (tpm, parent):
+    with _with_storage_key(place.tcti) as (tpm, parent):
         from tpm2_pytss import (
             ESYS_TR,
             TPM2_ALG,
@@ -95,7 +101,7 @@ def seal(secret: Secret, place: TpmPlace) -> bytes:
 def unseal(blob: bytes, tcti: str) -> Secret:
     """The secret; SealingError if this is another TPM, or if the registers hold something else."""
     pcrs, public_and_private = _split(blob)
-    with _connected(tcti) as (tpm, parent):
+    with _with_storage_key(tcti) as (tpm, parent):
         from tpm2_pytss import ESYS_TR, TPM2B_PRIVATE, TPM2B_PUBLIC, TPMA_SESSION
 
         public, size_bytes = TPM2B_PUBLIC.unmarshal(public_and_private)
@@ -120,42 +126,15 @@ def _split(blob: bytes) -> tuple[tuple[int, ...], bytes]:
 
 
 @contextmanager
-def _connected(tcti: str) -> Iterator[tuple[ESAPI, ESYS_TR]]:
-    """A connection, and the storage primary key in it. Everything loaded meanwhile is flushed at the end."""
-    os.environ.setdefault("TSS2_LOG", "all+none")  # what went wrong is said here, in one line
-    try:
-        from tpm2_pytss import ESAPI, TSS2_Exception
-    except ImportError as error:
-        raise SealingError(
-            f"the library for TPMs is not there ({error}): install edgeroot[tpm] and the system's tpm2-tss"
-        ) from error
-    try:
-        with ESAPI(tcti) as tpm:
-            from tpm2_pytss import TPM2_SU
-
-            tpm.startup(TPM2_SU.CLEAR)
-            before = set(_transient(tpm))
-            try:
-                yield tpm, _storage_key(tpm)
-            finally:
-                for handle in set(_transient(tpm)) - before:
-                    tpm.flush_context(tpm.tr_from_tpmpublic(handle))
-    except TSS2_Exception as error:
-        raise SealingError(_what_to_do(error.rc, tcti, str(error))) from error
-
-
-def _transient(tpm: ESAPI) -> Iterable[int]:
-    from tpm2_pytss import TPM2_CAP, TPM2_HT
-
-    _, found = tpm.get_capability(TPM2_CAP.HANDLES, TPM2_HT.TRANSIENT << 24, 64)
-    return [int(handle) for handle in found.data.handles]
+def _with_storage_key(tcti: str) -> Iterator[tuple[ESAPI, ESYS_TR]]:
+    with connected(tcti, advice=_ADVICE) as tpm:
+        yield tpm, _storage_key(tpm)
 
 
 def _storage_key(tpm: ESAPI) -> ESYS_TR:
-    from tpm2_pytss import ESYS_TR, TPM2_CAP, TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE, TPMA_OBJECT
+    from tpm2_pytss import ESYS_TR, TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE, TPMA_OBJECT
 
-    _, found = tpm.get_capability(TPM2_CAP.HANDLES, _STORAGE_KEY, 1)
-    if _STORAGE_KEY in [int(handle) for handle in found.data.handles]:
+    if _STORAGE_KEY in handles(tpm, _STORAGE_KEY):
         return tpm.tr_from_tpmpublic(_STORAGE_KEY)
     template = TPM2B_PUBLIC.parse(
         "ecc256:aes128cfb", objectAttributes=TPMA_OBJECT.DEFAULT_TPM2_TOOLS_CREATEPRIMARY_ATTRS | TPMA_OBJECT.NODA
@@ -210,18 +189,3 @@ def _selection(pcrs: tuple[int, ...]) -> TPML_PCR_SELECTION:
     from tpm2_pytss import TPML_PCR_SELECTION
 
     return TPML_PCR_SELECTION.parse("sha256:" + ",".join(map(str, pcrs)))
-
-
-def _what_to_do(code: int, tcti: str, said: str) -> str:
-    number = code & _FORMAT_ONE_CODE if code & _FORMAT_ONE else 0
-    if number == _RC_POLICY_FAIL:
-        return (
-            "the TPM's registers are not what they were when the secret was sealed: start the software that was "
-            "measured then, or put the recovery copy back and seal it anew"
-        )
-    if number == _RC_INTEGRITY:
-        return (
-            "the secret was sealed to another TPM, or this one was cleared since: put the recovery copy back and "
-            "seal it anew"
-        )
-    return f"the TPM at {tcti} cannot be used: {said}"

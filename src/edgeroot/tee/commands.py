@@ -54,6 +54,7 @@ def secure_world() -> None:
 )
 @click.option("--tpm", metavar="TCTI", help="The device secret is sealed to this TPM, such as device:/dev/tpmrm0.")
 @click.option("--pcrs", default="", metavar="0,7", help="A new device secret also to what these registers hold.")
+@click.option("--accept-older-state", is_flag=True, help="Once: take what is stored, though the TPM says it is older.")
 @click.option("--strict", is_flag=True, help="Refuse to start if any measure of isolation is not in force.")
 def run(
     state_path: Path | None,
@@ -62,6 +63,7 @@ def run(
     tpm: str | None,
     pcrs: str,
     *,
+    accept_older_state: bool,
     strict: bool,
 ) -> None:
     """Run the secure world in the foreground, until SIGTERM or SIGINT.
@@ -77,6 +79,8 @@ def run(
         arguments += ["--tpm", tpm]
     if pcrs:
         arguments += ["--pcrs", pcrs]
+    if accept_older_state:
+        arguments.append("--accept-older-state")
     if strict:
         arguments.append("--strict")
     os.execv(sys.executable, arguments)  # noqa: S606 - an argument list, and no shell

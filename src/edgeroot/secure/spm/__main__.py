@@ -12,14 +12,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 from edgeroot.abi.emulation import memory_slots
 from edgeroot.confinement import process
+from edgeroot.sealing.errors import SealingError
 from edgeroot.sealing.tpm import TpmPlace, parse_pcrs
+from edgeroot.sealing.tpm_counter import TpmCounter
+from edgeroot.secure.platform.anchor import Anchor, AnchorError
 from edgeroot.secure.platform.device_secret import DeviceSecretError, FileDeviceSecret
 from edgeroot.secure.platform.files import FileLock, LockedError
 from edgeroot.secure.spm import sandbox
+from edgeroot.secure.spm.keeper import AnchorKeeper
 from edgeroot.secure.spm.launch import Launcher
 from edgeroot.secure.spm.log import Log
 from edgeroot.secure.spm.manager import Manager
@@ -47,6 +52,8 @@ def main(arguments: Sequence[str]) -> int:
         ManifestError,
         UserTableError,
         DeviceSecretError,
+        AnchorError,
+        SealingError,
         LockedError,
     ) as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -62,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--tpm", metavar="TCTI", help="the device secret is sealed to this TPM (device:/dev/tpmrm0)")
     parser.add_argument("--pcrs", default="", metavar="0,7", help="a new one also to what these registers hold")
+    parser.add_argument(
+        "--accept-older-state", action="store_true", help="once: take what is stored, though the TPM says it is older"
+    )
     parser.add_argument("--strict", action="store_true", help="refuse to start without every measure of isolation")
     parser.add_argument(
         "--owner-fd", type=int, help="a socket: say there when all partitions run, and end when its other end is closed"
@@ -86,7 +96,13 @@ def _run(options: argparse.Namespace) -> int:
     for name in options.allow:
         users = users.allow(_user_id(name))
     state.keep_users(users)
-    secret = FileDeviceSecret.open(state.device_secret, place=_tpm_place(options))
+    place = _tpm_place(options)
+    secret = FileDeviceSecret.open(state.device_secret, place=place)
+    keeper = None
+    if place is not None:
+        anchor = Anchor(state.anchor, TpmCounter(place.tcti), secret.derive(b"anchor"))
+        keeper = AnchorKeeper(anchor, state.path / "counters" / "storage" / "storage", monotonic)
+        keeper.start(accept=options.accept_older_state)
     cores = len(os.sched_getaffinity(0))
     launcher = Launcher(
         state,
@@ -113,6 +129,7 @@ def _run(options: argparse.Namespace) -> int:
         measures=missing,
         when_ready=when_ready,
         owner=owner,
+        keeper=keeper,
     )
     try:
         return manager.run()

@@ -23,6 +23,7 @@ from typing import Final
 from edgeroot.abi.emulation import CHANNEL_CONNECT, FRAME
 from edgeroot.abi.ffa import FfaError, FunctionId
 from edgeroot.secure.runtime.frames import receive_frame
+from edgeroot.secure.spm.keeper import AnchorKeeper
 from edgeroot.secure.spm.launch import Launcher, Process
 from edgeroot.secure.spm.log import LineReader, Log
 from edgeroot.secure.spm.manifest import Manifest
@@ -97,6 +98,7 @@ class Manager:
         measures: Sequence[str],
         when_ready: Callable[[], None],
         owner: socket.socket | None = None,
+        keeper: AnchorKeeper | None = None,
     ) -> None:
         """``owner`` is a connection whose end ends the secure world."""
         self._listener = listener
@@ -114,6 +116,7 @@ class Manager:
         self._signals: set[int] = set()
         self._woken, self._waker = socket.socketpair()
         self._owner = owner
+        self._keeper = keeper
 
     def run(self) -> int:
         """Serve until a signal says stop; the exit code."""
@@ -129,6 +132,8 @@ class Manager:
                 self._turn(self._next_due_s())
         finally:
             self._stop()
+            if self._keeper is not None:
+                self._keeper.finish()  # what was stored to the last
         return 0
 
     def _turn(self, timeout_s: float | None) -> None:
@@ -159,7 +164,10 @@ class Manager:
     def _next_due_s(self) -> float | None:
         times = [one.start_at_s for one in self._partitions if one.start_at_s is not None]
         times += [one.until_s for one in self._waiting]
-        return max(0.0, min(times) - monotonic()) if times else None
+        left_s = [max(0.0, min(times) - monotonic())] if times else []
+        if self._keeper is not None:
+            left_s.append(self._keeper.tend())
+        return min(left_s, default=None)
 
     def _start(self, partition: _Partition) -> None:
         partition.start_at_s = None

@@ -3,6 +3,7 @@
 ::
 
     STATE/device-secret         32 secret bytes, the manager's own
+    STATE/anchor                what the TPM's counter stood at, where there is one
     STATE/users.json            which user has which FF-A id
     STATE/partitions/NAME/      a partition's own folder, and the only one that it sees
     STATE/counters/NAME/        monotonic counters of a partition
@@ -50,6 +51,7 @@ class State:
         self.socket: Final = runtime / "spm.sock"
         self.log: Final = runtime / "log"
         self.device_secret: Final = state / "device-secret"
+        self.anchor: Final = state / "anchor"
         self._users: Final = state / "users.json"
 
     def prepare(self) -> None:
