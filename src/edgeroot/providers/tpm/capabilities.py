@@ -9,17 +9,23 @@ from typing import Final
 from edgeroot.providers.api import Capabilities, Capability, Function
 from edgeroot.providers.tpm.connection import Connection
 from edgeroot.providers.tpm.structures import Alg
-from edgeroot.providers.tpm.templates import CURVES, ECC_PAIR, HASHES
+from edgeroot.providers.tpm.templates import CURVES, ECC_PAIR, HASHES, MODES
 from edgeroot.psa import Algorithm, Hash, KeyType
 
 _RSA_BITS: Final = (1024, 2048, 3072, 4096)
 _LARGEST_DIGEST: Final = 0x120  # TPM_PT_MAX_DIGEST
+_INPUT_BUFFER: Final = 0x10D  # TPM_PT_INPUT_BUFFER
+_HMAC_COMMANDS: Final = frozenset((0x155, 0x15B, 0x15C, 0x13E))  # HMAC, HMAC_Start, SequenceUpdate, SequenceComplete
+_CIPHER_COMMANDS: Final = frozenset((0x193,))  # EncryptDecrypt2
+_AES_BITS: Final = (128, 192, 256)
+_BLOCK_BYTES: Final = {Hash.SHA_1: 64, Hash.SHA_256: 64, Hash.SHA_384: 128, Hash.SHA_512: 128}
 _TRANSIENT_SLOTS: Final = 0x10E  # TPM_PT_HR_TRANSIENT_MIN
 
 _PAIR: Final = Function.GENERATE_KEY | Function.IMPORT_KEY | Function.DESTROY_KEY | Function.EXPORT_PUBLIC_KEY
 _PUBLIC: Final = Function.IMPORT_KEY | Function.DESTROY_KEY | Function.EXPORT_PUBLIC_KEY
 _VERIFY: Final = Function.VERIFY_HASH | Function.VERIFY_MESSAGE
 _SIGN: Final = Function.SIGN_HASH | Function.SIGN_MESSAGE | _VERIFY
+_MAC: Final = Function.MAC_COMPUTE | Function.MAC_VERIFY
 _DECRYPT: Final = Function.ASYMMETRIC_ENCRYPT | Function.ASYMMETRIC_DECRYPT
 # A PSS salt is as long as the hash, and OAEP holds two hashes: both need this room in the modulus beside them.
 _PADDING_BYTES: Final = 2
@@ -31,8 +37,11 @@ class Inventory:
 
     algorithms: frozenset[int]
     curves: frozenset[int]
+    commands: frozenset[int]
     rsa_bits: tuple[int, ...]
+    aes_bits: tuple[int, ...]
     largest_digest_bytes: int
+    input_buffer_bytes: int
     transient_slots: int
 
     @classmethod
@@ -41,8 +50,11 @@ class Inventory:
         return cls(
             algorithms=algorithms,
             curves=connection.curves() if Alg.ECC in algorithms else frozenset(),
+            commands=connection.commands(),
             rsa_bits=tuple(bits for bits in _RSA_BITS if Alg.RSA in algorithms and connection.has_rsa(bits)),
+            aes_bits=tuple(bits for bits in _AES_BITS if Alg.SYMCIPHER in algorithms and connection.has_aes(bits)),
             largest_digest_bytes=connection.property(_LARGEST_DIGEST),
+            input_buffer_bytes=connection.property(_INPUT_BUFFER),
             transient_slots=connection.property(_TRANSIENT_SLOTS),
         )
 
@@ -60,6 +72,10 @@ class Inventory:
         ecc_bits = tuple(bits for bits, curve in CURVES.items() if curve in self.curves)
         if ecc_bits:
             rows += self._ecc(ecc_bits, hashes)
+        if Alg.HMAC in self.algorithms and self.commands >= _HMAC_COMMANDS:
+            rows += self._hmac(hashes)
+        if self.aes_bits and self.commands >= _CIPHER_COMMANDS:
+            rows += self._aes()
         return Capabilities(generation=0, rows=tuple(rows))
 
     def _rsa(self, hashes: Collection[Hash]) -> list[Capability]:
@@ -92,6 +108,30 @@ class Inventory:
             rows += _both(pair, key_bits, signatures, pair_can=_SIGN, public_can=_VERIFY)
         if Alg.ECDH in self.algorithms:
             rows.append(Capability(Function.RAW_KEY_AGREEMENT, pair, key_bits, frozenset((Algorithm.ECDH,))))
+        return rows
+
+    def _hmac(self, hashes: Collection[Hash]) -> list[Capability]:
+        """A TPM makes secrets that are as long as the hash, and takes those that are not longer than its block."""
+        rows = []
+        for alg in hashes:
+            if alg in _BLOCK_BYTES:
+                own, any_size = (8 * alg.length_bytes,), range(8, 8 * _BLOCK_BYTES[alg] + 1, 8)
+                algorithms = frozenset((Algorithm.hmac(alg),))
+                rows += [
+                    Capability(Function.GENERATE_KEY, KeyType.HMAC, own),
+                    Capability(_MAC, KeyType.HMAC, own, algorithms),
+                    Capability(Function.IMPORT_KEY | Function.DESTROY_KEY, KeyType.HMAC, any_size),
+                    Capability(_MAC, KeyType.HMAC, any_size, algorithms),
+                ]
+        return rows
+
+    def _aes(self) -> list[Capability]:
+        manage = Function.GENERATE_KEY | Function.IMPORT_KEY | Function.DESTROY_KEY
+        modes = frozenset(alg for alg, mode in MODES.items() if mode in self.algorithms)
+        rows = [Capability(manage, KeyType.AES, self.aes_bits)]
+        if modes:
+            use = Function.CIPHER_ENCRYPT | Function.CIPHER_DECRYPT
+            rows.append(Capability(use, KeyType.AES, self.aes_bits, modes))
         return rows
 
 

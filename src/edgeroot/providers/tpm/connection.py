@@ -45,6 +45,10 @@ class Connection(ABC):
     def curves(self) -> frozenset[int]: ...
 
     @abstractmethod
+    def commands(self) -> frozenset[int]:
+        """The codes of the commands that it has."""
+
+    @abstractmethod
     def property(self, number: int) -> int:
         """A TPM_PT; 0 if there is none."""
 
@@ -54,6 +58,9 @@ class Connection(ABC):
 
     @abstractmethod
     def has_rsa(self, key_bits: int) -> bool: ...
+
+    @abstractmethod
+    def has_aes(self, key_bits: int) -> bool: ...
 
     @abstractmethod
     def persistent(self, handle: int) -> Primary | None:
@@ -69,8 +76,8 @@ class Connection(ABC):
     def end_session(self) -> None: ...
 
     @abstractmethod
-    def create(self, primary: int, template: bytes, auth: bytes) -> tuple[bytes, bytes]:
-        """A new key's private and public parts."""
+    def create(self, primary: int, template: bytes, auth: bytes, secret: Secret) -> tuple[bytes, bytes]:
+        """A new key's private and public parts; ``secret`` is a symmetric key from outside, or empty."""
 
     @abstractmethod
     def import_pair(self, primary: Primary, public: bytes, auth: bytes, secret: Secret) -> bytes:
@@ -96,6 +103,23 @@ class Connection(ABC):
     @abstractmethod
     def agree(self, handle: int, x: bytes, y: bytes) -> Secret:
         """The x-coordinate of the shared point, perhaps without its leading zeros."""
+
+    @abstractmethod
+    def hmac(self, handle: int, data: bytes, hash_algorithm: int) -> bytes: ...
+
+    @abstractmethod
+    def hmac_start(self, handle: int, hash_algorithm: int) -> int:
+        """A sequence, which takes the place of a key in the TPM until it is complete or flushed."""
+
+    @abstractmethod
+    def sequence_update(self, sequence: int, data: bytes) -> None: ...
+
+    @abstractmethod
+    def sequence_complete(self, sequence: int, data: bytes) -> bytes: ...
+
+    @abstractmethod
+    def crypt(self, handle: int, data: bytes, *, decrypt: bool, mode: int, iv: bytes) -> tuple[Secret, bytes]:
+        """What comes out, and the IV with which the next part goes on."""
 
     @abstractmethod
     def random(self, size_bytes: int) -> Secret:

@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeVar
 from edgeroot.providers.tpm.capabilities import Inventory
 from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
 from edgeroot.providers.tpm.errors import TpmError
-from edgeroot.providers.tpm.reference import PairReference
+from edgeroot.providers.tpm.reference import SecretReference
 from edgeroot.providers.tpm.structures import Alg, Curve, MalformedError, Public
 from edgeroot.providers.tpm.templates import (
     ENDORSEMENT_RSA,
@@ -45,7 +45,7 @@ class Opened:
         self._capacity = max(1, slots)
         self._loaded: OrderedDict[bytes, int] = OrderedDict()
 
-    def key(self, reference: PairReference, auth: bytes) -> int:
+    def key(self, reference: SecretReference, auth: bytes) -> int:
         """The handle of this key, for this operation only."""
         return self._held(
             reference.private + auth,
@@ -132,7 +132,7 @@ class TpmDevice:
             self._give_up()
         return self._attempt(operation)
 
-    def forget(self, reference: PairReference, auth: bytes) -> None:
+    def forget(self, reference: SecretReference, auth: bytes) -> None:
         """Have this key out of the TPM, if it is there."""
         opened = self._opened
         if opened is not None:

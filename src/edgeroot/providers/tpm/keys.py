@@ -12,27 +12,43 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from edgeroot import engine
 from edgeroot.engine import EngineKey
 from edgeroot.providers.api import LoadedKey
-from edgeroot.providers.tpm.reference import PairReference, PublicReference
-from edgeroot.providers.tpm.structures import Alg, EccPublic, MalformedError, Public, Reader, RsaPublic
+from edgeroot.providers.tpm.reference import PublicReference, SecretReference
+from edgeroot.providers.tpm.structures import (
+    Alg,
+    CipherPublic,
+    EccPublic,
+    KeyedHashPublic,
+    MalformedError,
+    Public,
+    Reader,
+    RsaPublic,
+)
 from edgeroot.providers.tpm.templates import CURVES, ECC_PAIR, imported_ecc, imported_rsa
 from edgeroot.psa import KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 
 _UNCOMPRESSED: Final = b"\x04"
 _USUAL_EXPONENT: Final = 65537
-_NAMES: Final[dict[int, str]] = {Alg.SHA256: "sha256", Alg.SHA384: "sha384", Alg.SHA512: "sha512"}
+_NAMES: Final[dict[int, str]] = {Alg.SHA1: "sha1", Alg.SHA256: "sha256", Alg.SHA384: "sha384", Alg.SHA512: "sha512"}
 
 
 class TpmKey(LoadedKey):
-    """A key as parsed: what the TPM loads, if it is a pair, and its public part for what needs no secret."""
+    """A key as parsed: what the TPM loads, if there is a secret, and the public part for what needs none."""
 
-    __slots__ = ("pair", "public")
+    __slots__ = ("_public", "secret")
 
     def __init__(
-        self, reference: bytes, attributes: KeyAttributes, pair: PairReference | None, public: EngineKey
+        self, reference: bytes, attributes: KeyAttributes, secret: SecretReference | None, public: EngineKey | None
     ) -> None:
         super().__init__(reference, attributes)
-        self.pair: Final = pair
-        self.public: Final = public
+        self.secret: Final = secret
+        self._public: Final = public
+
+    @property
+    def public(self) -> EngineKey:
+        """INVALID_ARGUMENT for a symmetric key."""
+        if self._public is None:
+            raise PsaError(PsaStatus.INVALID_ARGUMENT, f"a key of type {self.attributes.key_type!r} has no public part")
+        return self._public
 
 
 def width_bytes(attributes: KeyAttributes) -> int:
@@ -45,19 +61,25 @@ def authorisation(attributes: KeyAttributes) -> bytes:
     return hashlib.sha256(b"edgeroot key attributes" + bytes(attributes)).digest()
 
 
-def public_key(attributes: KeyAttributes, public: Public) -> EngineKey:
-    """The public part in software; DATA_CORRUPT if it is not of the attributes' type and size."""
+def public_key(attributes: KeyAttributes, public: Public) -> EngineKey | None:
+    """The public part in software, if there is one; DATA_CORRUPT if it is not of the attributes' type and size."""
     detail = public.detail
     width = width_bytes(attributes)
-    if isinstance(detail, RsaPublic):
-        fits = attributes.key_type == KeyType.RSA_KEY_PAIR and detail.key_bits == attributes.key_bits
-        material = _rsa_public_der(detail) if fits else b""
-    else:
-        fits = attributes.key_type == ECC_PAIR and detail.curve == CURVES.get(attributes.key_bits)
-        material = _UNCOMPRESSED + detail.x.rjust(width, b"\0") + detail.y.rjust(width, b"\0")
-    if not fits:
-        raise PsaError(PsaStatus.DATA_CORRUPT, "the stored key is not of the type and size that its attributes say")
-    return software_key(attributes, material)
+    match detail:
+        case RsaPublic():
+            if attributes.key_type == KeyType.RSA_KEY_PAIR and detail.key_bits == attributes.key_bits:
+                return software_key(attributes, _rsa_public_der(detail))
+        case EccPublic():
+            if attributes.key_type == ECC_PAIR and detail.curve == CURVES.get(attributes.key_bits):
+                coordinates = (number.rjust(width, b"\0") for number in (detail.x, detail.y))
+                return software_key(attributes, _UNCOMPRESSED + b"".join(coordinates))
+        case KeyedHashPublic():
+            if attributes.key_type == KeyType.HMAC:
+                return None
+        case CipherPublic():
+            if attributes.key_type == KeyType.AES and detail.symmetric.key_bits == attributes.key_bits:
+                return None
+    raise PsaError(PsaStatus.DATA_CORRUPT, "the stored key is not of the type and size that its attributes say")
 
 
 def software_key(attributes: KeyAttributes, material: bytes) -> EngineKey:
@@ -69,7 +91,7 @@ def software_key(attributes: KeyAttributes, material: bytes) -> EngineKey:
         raise PsaError(PsaStatus.DATA_CORRUPT, "the stored key has no usable public part") from error
 
 
-def load_key(reference: bytes, attributes: KeyAttributes, parsed: PairReference | PublicReference) -> TpmKey:
+def load_key(reference: bytes, attributes: KeyAttributes, parsed: SecretReference | PublicReference) -> TpmKey:
     if isinstance(parsed, PublicReference):
         if not attributes.key_type.is_public_key:
             raise PsaError(PsaStatus.DATA_CORRUPT, "the stored key is public, and its attributes say otherwise")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hmac import compare_digest
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -22,6 +23,7 @@ from edgeroot.providers.api import (
     ProviderIdentity,
     ProviderType,
 )
+from edgeroot.providers.tpm import symmetric
 from edgeroot.providers.tpm.capabilities import Inventory
 from edgeroot.providers.tpm.connection import Connection
 from edgeroot.providers.tpm.device import Lock, Opened, TpmDevice
@@ -38,11 +40,11 @@ from edgeroot.providers.tpm.keys import (
     width_bytes,
 )
 from edgeroot.providers.tpm.native.machine import DeviceLock, read_authorisation
-from edgeroot.providers.tpm.reference import PairReference, PublicReference, parse_reference
+from edgeroot.providers.tpm.reference import PublicReference, SecretReference, parse_reference
 from edgeroot.providers.tpm.settings import TpmSettings, parse_auth
 from edgeroot.providers.tpm.structures import MalformedError, Public, Scheme
 from edgeroot.providers.tpm.templates import new_key, scheme_of
-from edgeroot.psa import Algorithm, Hash, KeyAttributes, PsaError, PsaStatus, Secret
+from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 
 _T = TypeVar("_T")
 _STATE_VERSION: Final = b"\x01"
@@ -50,7 +52,13 @@ _LOCK_WAIT_S: Final = 5.0
 _MAX_LABEL_BYTES: Final = 64  # the largest TPM2B_DATA of a TPM without SHA-512 has less, and refuses by itself
 _MAX_CREDENTIAL_BYTES: Final = 132  # of a TPM2B_ID_OBJECT with SHA-512
 _MAX_SECRET_BYTES: Final = 512  # of a TPM2B_ENCRYPTED_SECRET with RSA of 4,096 bits
-_SECRET: Final = Function.SIGN_HASH | Function.ASYMMETRIC_DECRYPT | Function.RAW_KEY_AGREEMENT
+_SECRET: Final = (
+    Function.SIGN_HASH
+    | Function.ASYMMETRIC_DECRYPT
+    | Function.RAW_KEY_AGREEMENT
+    | Function.MAC_COMPUTE
+    | Function.CIPHER_ENCRYPT
+)
 
 
 @dataclass(slots=True)
@@ -134,22 +142,32 @@ class TpmProvider(Provider):
     def create(self, reference: bytes | None, attributes: KeyAttributes, material: Secret | None) -> Created:
         if material is None:
             self._check(Function.GENERATE_KEY, attributes)
-            template, auth = bytes(new_key(attributes)), authorisation(attributes)
-            private, public = self._device.run(lambda tpm: tpm.connection.create(tpm.primary.handle, template, auth))
-            return Created(bytes(PairReference(private, _parsed(public))), attributes)
+            if attributes.key_type == KeyType.HMAC:
+                _check_hmac_size(attributes)
+            return Created(bytes(self._create(attributes, None)), attributes)
         if not any(row.key_type == attributes.key_type for row in self.capabilities().rows):
             raise PsaError(PsaStatus.NOT_SUPPORTED, f"keys of type {attributes.key_type!r} are not in the TPM")
         attributes, material = engine.import_material(attributes, material)
         self._check(Function.IMPORT_KEY, attributes)
         if attributes.key_type.is_public_key:
             return Created(bytes(PublicReference(material)), attributes)
-        return Created(bytes(self._import_pair(attributes, material)), attributes)
+        if attributes.key_type.is_key_pair:
+            return Created(bytes(self._import_pair(attributes, material)), attributes)
+        return Created(bytes(self._create(attributes, material)), attributes)
 
-    def _import_pair(self, attributes: KeyAttributes, material: Secret) -> PairReference:
+    def _create(self, attributes: KeyAttributes, material: Secret | None) -> SecretReference:
+        template = bytes(new_key(attributes, imported=material is not None))
+        auth, secret = authorisation(attributes), material or Secret()
+        private, public = self._device.run(
+            lambda tpm: tpm.connection.create(tpm.primary.handle, template, auth, secret)
+        )
+        return SecretReference(private, _parsed(public))
+
+    def _import_pair(self, attributes: KeyAttributes, material: Secret) -> SecretReference:
         area, secret = importable(attributes, material)
         auth = authorisation(attributes)
         private = self._device.run(lambda tpm: tpm.connection.import_pair(tpm.primary, bytes(area), auth, secret))
-        return PairReference(private, area)
+        return SecretReference(private, area)
 
     def _check(self, function: Function, attributes: KeyAttributes) -> None:
         capabilities = self.capabilities()
@@ -157,7 +175,11 @@ class TpmProvider(Provider):
             kind = f"{attributes.key_type!r} of {attributes.key_bits} bits"
             raise PsaError(PsaStatus.NOT_SUPPORTED, f"the TPM does not have keys of type {kind}")
         alg = attributes.algorithm
-        if attributes.key_type.is_key_pair and alg != Algorithm.NONE and not capabilities.can_use(_SECRET, attributes):
+        if (
+            not attributes.key_type.is_public_key
+            and alg != Algorithm.NONE
+            and not capabilities.can_use(_SECRET, attributes)
+        ):
             raise PsaError(PsaStatus.NOT_SUPPORTED, f"the TPM does not have {alg!r} for such a key")
 
     def destroy(self, reference: bytes) -> None:
@@ -208,7 +230,7 @@ class TpmProvider(Provider):
 
     def asymmetric_encrypt(self, key: LoadedKey, alg: Algorithm, plaintext: bytes, salt: bytes) -> bytes:
         own = _ours(key)
-        if own.pair is not None:
+        if own.secret is not None:
             _check_label(alg, salt)
         return own.public.asymmetric_encrypt(alg, plaintext, salt)
 
@@ -238,28 +260,47 @@ class TpmProvider(Provider):
 
     def raw_key_agreement(self, key: LoadedKey, alg: Algorithm, peer_key: bytes) -> Secret:
         own = _ours(key)
-        if own.pair is None or alg != Algorithm.ECDH:
+        if own.secret is None or alg != Algorithm.ECDH:
             raise _mismatch(own, alg)
         point = point_of(own.attributes, peer_key)
         shared = self._use(own, lambda tpm, handle: tpm.connection.agree(handle, point.x, point.y))
         return Secret(shared.rjust(width_bytes(own.attributes), b"\0"))
 
-    def _scheme(self, key: TpmKey, function: Function, alg: Algorithm) -> Scheme:
-        scheme = scheme_of(alg)
-        if (
-            key.pair is None
-            or scheme is None
-            or not self.capabilities().can_use(function, replace(key.attributes, algorithm=alg))
-        ):
+    def mac_compute(self, key: LoadedKey, alg: Algorithm, data: bytes) -> bytes:
+        own = _ours(key)
+        self._require(own, Function.MAC_COMPUTE, alg)
+        return self._use(own, lambda tpm, handle: symmetric.mac(tpm, handle, alg, data))
+
+    def mac_verify(self, key: LoadedKey, alg: Algorithm, data: bytes, mac: bytes) -> None:
+        if not compare_digest(self.mac_compute(key, alg, data), mac):
+            raise PsaError(PsaStatus.INVALID_SIGNATURE)
+
+    def cipher_encrypt(self, key: LoadedKey, alg: Algorithm, plaintext: bytes) -> bytes:
+        own = _ours(key)
+        self._require(own, Function.CIPHER_ENCRYPT, alg)
+        return self._use(own, lambda tpm, handle: symmetric.encrypt(tpm, handle, alg, plaintext))
+
+    def cipher_decrypt(self, key: LoadedKey, alg: Algorithm, ciphertext: bytes) -> Secret:
+        own = _ours(key)
+        self._require(own, Function.CIPHER_DECRYPT, alg)
+        return self._use(own, lambda tpm, handle: symmetric.decrypt(tpm, handle, alg, ciphertext))
+
+    def _require(self, key: TpmKey, function: Function, alg: Algorithm) -> None:
+        if key.secret is None or not self.capabilities().can_use(function, replace(key.attributes, algorithm=alg)):
             raise _mismatch(key, alg)
+
+    def _scheme(self, key: TpmKey, function: Function, alg: Algorithm) -> Scheme:
+        self._require(key, function, alg)
+        scheme = scheme_of(alg)
+        assert scheme is not None, "the capabilities have only algorithms that a TPM has a name for"
         return scheme
 
     def _use(self, key: TpmKey, call: Callable[[Opened, int], _T]) -> _T:
         """Load the key and do this with its handle; DATA_CORRUPT if its attributes are not those it was made with."""
-        pair, auth = key.pair, authorisation(key.attributes)
-        assert pair is not None, "whoever calls has looked"
+        secret, auth = key.secret, authorisation(key.attributes)
+        assert secret is not None, "whoever calls has looked"
         try:
-            return self._device.run(lambda tpm: call(tpm, tpm.key(pair, auth)))
+            return self._device.run(lambda tpm: call(tpm, tpm.key(secret, auth)))
         except TpmError as error:
             if error.error == BAD_AUTH:
                 message = "the stored key was made with other attributes: the store was changed"
@@ -341,21 +382,27 @@ def _ours(key: LoadedKey) -> TpmKey:
     return key
 
 
-def _attestable(attested: LoadedKey, attesting: LoadedKey | None) -> PairReference:
+def _attestable(attested: LoadedKey, attesting: LoadedKey | None) -> SecretReference:
     if attesting is not None:
         raise PsaError(
             PsaStatus.NOT_SUPPORTED, "only the endorsement key attests: leave the attesting key's name empty"
         )
-    pair = _ours(attested).pair
-    if pair is None:
+    secret = _ours(attested).secret
+    if secret is None:
         raise PsaError(PsaStatus.INVALID_ARGUMENT, "a public key is in no TPM")
-    return pair
+    return secret
 
 
 def _mismatch(key: TpmKey, alg: Algorithm) -> PsaError:
     return PsaError(
         PsaStatus.INVALID_ARGUMENT, f"a key of type {key.attributes.key_type!r} does not do this with {alg!r}"
     )
+
+
+def _check_hmac_size(attributes: KeyAttributes) -> None:
+    hash_alg = attributes.algorithm.hash
+    if hash_alg is not None and attributes.key_bits != 8 * hash_alg.length_bytes:
+        raise PsaError(PsaStatus.NOT_SUPPORTED, "a TPM makes keys for HMAC that are as long as the hash")
 
 
 def _hash_of(alg: Algorithm) -> Hash:

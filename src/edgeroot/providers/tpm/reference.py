@@ -1,7 +1,7 @@
 """Where a key is: a blob that only its TPM can use, or a public key as it is.
 
-A reference, version 1: version u8 (1), kind u8; of a pair (kind 1) TPM2B_PRIVATE and TPM2B_PUBLIC follow, of a public
-key (kind 2) the key in the format of psa_export_public_key.
+A reference, version 1: version u8 (1), kind u8; of a key with a secret (kind 1) TPM2B_PRIVATE and TPM2B_PUBLIC follow,
+of a public key (kind 2) the key in the format of psa_export_public_key.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from edgeroot.providers.tpm.structures import MalformedError, Public, Reader, si
 from edgeroot.psa import PsaError, PsaStatus
 
 _VERSION: Final = 1
-_PAIR: Final = 1
+_SECRET: Final = 1
 _PUBLIC: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class PairReference:
-    """A key pair: what TPM2_Load takes. ``private`` is encrypted under its parent."""
+class SecretReference:
+    """A key pair or a symmetric key: what TPM2_Load takes. ``private`` is encrypted under its parent."""
 
     private: bytes = field(repr=False)
     public: Public
 
     def __bytes__(self) -> bytes:
-        return bytes((_VERSION, _PAIR)) + sized(self.private) + sized(bytes(self.public))
+        return bytes((_VERSION, _SECRET)) + sized(self.private) + sized(bytes(self.public))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class PublicReference:
         return bytes((_VERSION, _PUBLIC)) + self.key
 
 
-def parse_reference(reference: bytes) -> PairReference | PublicReference:
+def parse_reference(reference: bytes) -> SecretReference | PublicReference:
     """PsaError DATA_INVALID for anything that this provider did not make."""
     if reference[:1] != bytes((_VERSION,)):
         raise PsaError(PsaStatus.DATA_INVALID, f"the key's reference has not version {_VERSION}")
@@ -46,11 +46,11 @@ def parse_reference(reference: bytes) -> PairReference | PublicReference:
     if kind == bytes((_PUBLIC,)):
         return PublicReference(rest)
     try:
-        if kind != bytes((_PAIR,)):
+        if kind != bytes((_SECRET,)):
             raise MalformedError("no such kind")
         reader = Reader(rest)
         private, public = reader.sized(), Public.from_bytes(reader.sized())
         reader.end()
     except MalformedError as error:
         raise PsaError(PsaStatus.DATA_INVALID, "the key's reference is not this provider's") from error
-    return PairReference(private, public)
+    return SecretReference(private, public)

@@ -5,10 +5,11 @@ Numbers are big-endian; a TPM2B is its 16-bit size and that many bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from struct import Struct, error
-from typing import Final
+from typing import ClassVar, Final
 
 _U16: Final = Struct(">H")
 _U32: Final = Struct(">I")
@@ -19,7 +20,9 @@ class Alg(IntEnum):
 
     RSA = 0x0001
     SHA1 = 0x0004
+    HMAC = 0x0005
     AES = 0x0006
+    KEYEDHASH = 0x0008
     SHA256 = 0x000B
     SHA384 = 0x000C
     SHA512 = 0x000D
@@ -31,10 +34,15 @@ class Alg(IntEnum):
     ECDSA = 0x0018
     ECDH = 0x0019
     ECC = 0x0023
+    SYMCIPHER = 0x0025
     SHA3_256 = 0x0027
     SHA3_384 = 0x0028
     SHA3_512 = 0x0029
+    CTR = 0x0040
+    OFB = 0x0041
+    CBC = 0x0042
     CFB = 0x0043
+    ECB = 0x0044
 
 
 class Curve(IntEnum):
@@ -67,7 +75,7 @@ class MalformedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """``TPMT_RSA_SCHEME``, ``TPMT_ECC_SCHEME``: an algorithm, and its hash where it has one."""
+    """``TPMT_RSA_SCHEME``, ``TPMT_ECC_SCHEME``, ``TPMT_KEYEDHASH_SCHEME``: an algorithm, and its hash if it has one."""
 
     algorithm: int = Alg.NULL
     hash_algorithm: int = Alg.NULL
@@ -83,14 +91,15 @@ NO_SCHEME: Final = Scheme()
 
 @dataclass(frozen=True, slots=True)
 class Symmetric:
-    """``TPMT_SYM_DEF_OBJECT``: the cipher with which a parent protects its children; none for other keys."""
+    """``TPMT_SYM_DEF_OBJECT``: AES and its mode, NULL for any; no cipher at all for 0 bits."""
 
     key_bits: int = 0
+    mode: int = Alg.CFB
 
     def __bytes__(self) -> bytes:
         if not self.key_bits:
             return _U16.pack(Alg.NULL)
-        return _U16.pack(Alg.AES) + _U16.pack(self.key_bits) + _U16.pack(Alg.CFB)
+        return _U16.pack(Alg.AES) + _U16.pack(self.key_bits) + _U16.pack(self.mode)
 
 
 NO_CIPHER: Final = Symmetric()
@@ -98,61 +107,87 @@ NO_CIPHER: Final = Symmetric()
 
 @dataclass(frozen=True, slots=True)
 class RsaPublic:
-    """``TPMS_RSA_PARMS`` and the modulus; exponent 0 stands for 65537."""
+    """``TPMS_RSA_PARMS`` and the modulus; exponent 0 stands for 65537. ``symmetric`` protects a parent's children."""
 
+    kind: ClassVar[int] = Alg.RSA
     key_bits: int
     scheme: Scheme = NO_SCHEME
     symmetric: Symmetric = NO_CIPHER
     exponent: int = 0
     modulus: bytes = b""
 
+    def __bytes__(self) -> bytes:
+        head = bytes(self.symmetric) + bytes(self.scheme)
+        return head + _U16.pack(self.key_bits) + _U32.pack(self.exponent) + sized(self.modulus)
+
 
 @dataclass(frozen=True, slots=True)
 class EccPublic:
     """``TPMS_ECC_PARMS`` and the point; coordinates may lack leading zeros."""
 
+    kind: ClassVar[int] = Alg.ECC
     curve: int
     scheme: Scheme = NO_SCHEME
     symmetric: Symmetric = NO_CIPHER
     x: bytes = b""
     y: bytes = b""
 
+    def __bytes__(self) -> bytes:
+        head = bytes(self.symmetric) + bytes(self.scheme)
+        no_derivation = _U16.pack(Alg.NULL)
+        return head + _U16.pack(self.curve) + no_derivation + sized(self.x) + sized(self.y)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedHashPublic:
+    """``TPMS_KEYEDHASH_PARMS`` of a key for HMAC, and the digest that stands for it."""
+
+    kind: ClassVar[int] = Alg.KEYEDHASH
+    scheme: Scheme = NO_SCHEME
+    unique: bytes = b""
+
+    def __bytes__(self) -> bytes:
+        return bytes(self.scheme) + sized(self.unique)
+
+
+@dataclass(frozen=True, slots=True)
+class CipherPublic:
+    """``TPMS_SYMCIPHER_PARMS`` of a key for AES, and the digest that stands for it."""
+
+    kind: ClassVar[int] = Alg.SYMCIPHER
+    symmetric: Symmetric
+    unique: bytes = b""
+
+    def __bytes__(self) -> bytes:
+        return bytes(self.symmetric) + sized(self.unique)
+
+
+Detail = RsaPublic | EccPublic | KeyedHashPublic | CipherPublic
+
 
 @dataclass(frozen=True, slots=True)
 class Public:
     """``TPMT_PUBLIC`` (Part 2, clause 12.2.4)."""
 
-    detail: RsaPublic | EccPublic
+    detail: Detail
     flags: ObjectFlags
     policy: bytes = b""
     name_algorithm: int = Alg.SHA256
 
     def __bytes__(self) -> bytes:
-        detail = self.detail
-        kind = Alg.RSA if isinstance(detail, RsaPublic) else Alg.ECC
-        head = _U16.pack(kind) + _U16.pack(self.name_algorithm) + _U32.pack(self.flags) + sized(self.policy)
-        common = bytes(detail.symmetric) + bytes(detail.scheme)
-        if isinstance(detail, RsaPublic):
-            return head + common + _U16.pack(detail.key_bits) + _U32.pack(detail.exponent) + sized(detail.modulus)
-        key_derivation = _U16.pack(Alg.NULL)
-        return head + common + _U16.pack(detail.curve) + key_derivation + sized(detail.x) + sized(detail.y)
+        head = _U16.pack(self.detail.kind) + _U16.pack(self.name_algorithm) + _U32.pack(self.flags)
+        return head + sized(self.policy) + bytes(self.detail)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Public:
-        """MalformedError for anything but the public area of an RSA or ECC key."""
+        """MalformedError for anything but the public area of a key that is used here."""
         reader = Reader(data)
         kind, name_algorithm = reader.u16(), reader.u16()
         flags, policy = ObjectFlags(reader.u32()), reader.sized()
-        if kind not in (Alg.RSA, Alg.ECC):
+        read = _DETAILS.get(kind)
+        if read is None:
             raise MalformedError(f"keys of type {kind:#06x} are not used here")
-        symmetric, scheme = _symmetric(reader), _scheme(reader)
-        detail: RsaPublic | EccPublic
-        if kind == Alg.RSA:
-            detail = RsaPublic(reader.u16(), scheme, symmetric, reader.u32(), reader.sized())
-        else:
-            curve = reader.u16()
-            _scheme(reader)  # the key derivation's, which nothing here uses
-            detail = EccPublic(curve, scheme, symmetric, reader.sized(), reader.sized())
+        detail = read(reader)
         reader.end()
         return cls(detail, flags, policy, name_algorithm)
 
@@ -200,10 +235,9 @@ def _symmetric(reader: Reader) -> Symmetric:
     algorithm = reader.u16()
     if algorithm == Alg.NULL:
         return NO_CIPHER
-    key_bits, mode = reader.u16(), reader.u16()
-    if (algorithm, mode) != (Alg.AES, Alg.CFB):
+    if algorithm != Alg.AES:
         raise MalformedError(f"the cipher {algorithm:#06x} is not used here")
-    return Symmetric(key_bits)
+    return Symmetric(reader.u16(), reader.u16())
 
 
 def _scheme(reader: Reader) -> Scheme:
@@ -211,3 +245,30 @@ def _scheme(reader: Reader) -> Scheme:
     if algorithm in (Alg.NULL, Alg.RSAES):
         return Scheme(algorithm)
     return Scheme(algorithm, reader.u16())
+
+
+def _rsa(reader: Reader) -> RsaPublic:
+    symmetric, scheme = _symmetric(reader), _scheme(reader)
+    return RsaPublic(reader.u16(), scheme, symmetric, reader.u32(), reader.sized())
+
+
+def _ecc(reader: Reader) -> EccPublic:
+    symmetric, scheme, curve = _symmetric(reader), _scheme(reader), reader.u16()
+    _scheme(reader)  # the key derivation's, which nothing here uses
+    return EccPublic(curve, scheme, symmetric, reader.sized(), reader.sized())
+
+
+def _keyed_hash(reader: Reader) -> KeyedHashPublic:
+    return KeyedHashPublic(_scheme(reader), reader.sized())
+
+
+def _cipher(reader: Reader) -> CipherPublic:
+    return CipherPublic(_symmetric(reader), reader.sized())
+
+
+_DETAILS: Final[dict[int, Callable[[Reader], Detail]]] = {
+    Alg.RSA: _rsa,
+    Alg.ECC: _ecc,
+    Alg.KEYEDHASH: _keyed_hash,
+    Alg.SYMCIPHER: _cipher,
+}

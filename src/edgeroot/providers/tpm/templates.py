@@ -8,8 +8,11 @@ from edgeroot.providers.tpm.structures import (
     NO_CIPHER,
     NO_SCHEME,
     Alg,
+    CipherPublic,
     Curve,
+    Detail,
     EccPublic,
+    KeyedHashPublic,
     ObjectFlags,
     Public,
     RsaPublic,
@@ -27,6 +30,7 @@ HASHES: Final[dict[Hash, Alg]] = {
     Hash.SHA3_384: Alg.SHA3_384,
     Hash.SHA3_512: Alg.SHA3_512,
 }
+_HASH_OF_LENGTH: Final = {20: Alg.SHA1, 32: Alg.SHA256, 48: Alg.SHA384, 64: Alg.SHA512}
 CURVES: Final[dict[int, Curve]] = {
     192: Curve.NIST_P192,
     224: Curve.NIST_P224,
@@ -35,6 +39,15 @@ CURVES: Final[dict[int, Curve]] = {
     521: Curve.NIST_P521,
 }
 ECC_PAIR: Final = KeyType.ecc_key_pair(EccFamily.SECP_R1)
+
+MODES: Final[dict[Algorithm, Alg]] = {
+    Algorithm.CTR: Alg.CTR,
+    Algorithm.CFB: Alg.CFB,
+    Algorithm.OFB: Alg.OFB,
+    Algorithm.CBC_NO_PADDING: Alg.CBC,
+    Algorithm.CBC_PKCS7: Alg.CBC,
+    Algorithm.ECB_NO_PADDING: Alg.ECB,
+}
 
 STORAGE_HANDLE: Final = 0x81000001
 """Where the storage primary key persists (TCG TPM v2.0 Provisioning Guidance, clause 7.8)."""
@@ -59,16 +72,23 @@ ENDORSEMENT_RSA: Final = Public(
 
 def is_storage_key(public: Public) -> bool:
     """Whether other keys can be children of this one."""
-    return public.flags & _PARENT == _PARENT and public.detail.symmetric != NO_CIPHER
+    detail = public.detail
+    return (
+        public.flags & _PARENT == _PARENT
+        and isinstance(detail, RsaPublic | EccPublic)
+        and detail.symmetric != NO_CIPHER
+    )
 
 
 def scheme_of(alg: Algorithm) -> Scheme | None:
-    """How a TPM calls this algorithm of RSA or ECDSA; None if it has no name for it, as for policies over any hash."""
+    """How a TPM calls this algorithm of RSA, ECDSA or HMAC; None if it has no name for it, as for any hash."""
     if alg == Algorithm.RSA_PKCS1V15_CRYPT:
         return Scheme(Alg.RSAES)
     hash_algorithm = None if alg.hash is None else HASHES.get(alg.hash)
     if hash_algorithm is None:
         return None
+    if alg.is_hmac:
+        return Scheme(Alg.HMAC, hash_algorithm)
     if alg.is_rsa_oaep:
         return Scheme(Alg.OAEP, hash_algorithm)
     if alg.is_rsa_pss:
@@ -80,32 +100,44 @@ def scheme_of(alg: Algorithm) -> Scheme | None:
     return None
 
 
-def _flags(alg: Algorithm) -> ObjectFlags:
+def _flags(attributes: KeyAttributes) -> ObjectFlags:
     # Authorisations of keys are digests, which nobody guesses: they need no protection against dictionary attacks, and
     # so keep working while the TPM is locked out.
-    use = ObjectFlags.DECRYPT if alg.is_asymmetric_encryption or alg.is_key_agreement else ObjectFlags.SIGN
+    alg, use = attributes.algorithm, ObjectFlags.SIGN
+    if attributes.key_type == KeyType.AES:
+        use = ObjectFlags.SIGN | ObjectFlags.DECRYPT  # of a cipher's key, SIGN means to encrypt
+    elif alg.is_asymmetric_encryption or alg.is_key_agreement:
+        use = ObjectFlags.DECRYPT
     return use | ObjectFlags.USER_WITH_AUTH | ObjectFlags.NO_DA
 
 
-def new_key(attributes: KeyAttributes) -> Public:
-    """The template of a key pair to be made in the TPM, and bound to it."""
+def new_key(attributes: KeyAttributes, *, imported: bool = False) -> Public:
+    """The template of a key to be made in the TPM, and bound to it; or of a symmetric one whose secret is given."""
     scheme = scheme_of(attributes.algorithm) or NO_SCHEME
-    detail: RsaPublic | EccPublic
+    detail: Detail
+    name = Alg.SHA256
     if attributes.key_type == KeyType.RSA_KEY_PAIR:
         detail = RsaPublic(attributes.key_bits, scheme)
+    elif attributes.key_type == KeyType.HMAC:
+        # A secret that the TPM makes has the length of this hash; and a key for HMAC is for one hash only.
+        name = _HASH_OF_LENGTH.get(attributes.key_bits // 8, name)
+        detail = KeyedHashPublic(Scheme(Alg.HMAC, name) if scheme == NO_SCHEME else scheme)
+    elif attributes.key_type == KeyType.AES:
+        detail = CipherPublic(Symmetric(attributes.key_bits, MODES.get(attributes.algorithm, Alg.NULL)))
     else:
         detail = EccPublic(CURVES[attributes.key_bits], scheme)
-    return Public(detail, _flags(attributes.algorithm) | _BORN_HERE)
+    born = _BORN_HERE & ~ObjectFlags.SENSITIVE_DATA_ORIGIN if imported else _BORN_HERE
+    return Public(detail, _flags(attributes) | born, name_algorithm=name)
 
 
 def imported_rsa(attributes: KeyAttributes, modulus: bytes, exponent: int) -> Public:
     """The public area of an RSA key pair that comes from outside."""
     scheme = scheme_of(attributes.algorithm) or NO_SCHEME
     detail = RsaPublic(attributes.key_bits, scheme, exponent=0 if exponent == 65537 else exponent, modulus=modulus)
-    return Public(detail, _flags(attributes.algorithm))
+    return Public(detail, _flags(attributes))
 
 
 def imported_ecc(attributes: KeyAttributes, x: bytes, y: bytes) -> Public:
     """The public area of an ECC key pair that comes from outside."""
     scheme = scheme_of(attributes.algorithm) or NO_SCHEME
-    return Public(EccPublic(CURVES[attributes.key_bits], scheme, x=x, y=y), _flags(attributes.algorithm))
+    return Public(EccPublic(CURVES[attributes.key_bits], scheme, x=x, y=y), _flags(attributes))

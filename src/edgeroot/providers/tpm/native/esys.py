@@ -49,6 +49,7 @@ _FLUSH: Final = Struct(">HIII")  # tag, size, command code, handle (Part 3, clau
 _NO_SESSIONS: Final = 0x8001
 _FLUSH_CONTEXT: Final = 0x00000165
 _MANY: Final = 256
+_COMMAND_CODE: Final = 0x2000FFFF  # the number in a TPMA_CC, and whether it is a vendor's
 _HIERARCHIES: Final = {Hierarchy.OWNER: ESYS_TR.OWNER, Hierarchy.ENDORSEMENT: ESYS_TR.ENDORSEMENT}
 
 
@@ -99,6 +100,12 @@ class EsysConnection(Connection):
         rows = found.data.eccCurves
         return frozenset(int(rows.eccCurves[i]) for i in range(rows.count))
 
+    def commands(self) -> frozenset[int]:
+        with _command("TPM2_GetCapability"):
+            _, found = self._esys.get_capability(TPM2_CAP.COMMANDS, 0, _MANY)
+        rows = found.data.command
+        return frozenset(int(rows.commandAttributes[i]) & _COMMAND_CODE for i in range(rows.count))
+
     def property(self, number: int) -> int:
         with _command("TPM2_GetCapability"):
             _, found = self._esys.get_capability(TPM2_CAP.TPM_PROPERTIES, number, 1)
@@ -119,13 +126,24 @@ class EsysConnection(Connection):
         detail.symmetric.algorithm = TPM2_ALG.NULL
         detail.scheme.scheme = TPM2_ALG.NULL
         detail.keyBits = key_bits
+        return self._has(parameters)
+
+    def has_aes(self, key_bits: int) -> bool:
+        parameters = TPMT_PUBLIC_PARMS(type=TPM2_ALG.SYMCIPHER)
+        detail = parameters.parameters.symDetail.sym
+        detail.algorithm = TPM2_ALG.AES
+        detail.keyBits.aes = key_bits
+        detail.mode.aes = TPM2_ALG.NULL
+        return self._has(parameters)
+
+    def _has(self, parameters: TPMT_PUBLIC_PARMS) -> bool:
         try:
-            self._esys.test_parms(parameters)
-        except TSS2_Exception as error:
-            problem = tpm_error("TPM2_TestParms", int(error.rc), str(error))
-            if problem.status in (PsaStatus.NOT_SUPPORTED, PsaStatus.INVALID_ARGUMENT):
+            with _command("TPM2_TestParms"):
+                self._esys.test_parms(parameters)
+        except TpmError as error:
+            if error.status in (PsaStatus.NOT_SUPPORTED, PsaStatus.INVALID_ARGUMENT):
                 return False
-            raise problem from error
+            raise
         return True
 
     # Primary keys, and the session
@@ -189,8 +207,8 @@ class EsysConnection(Connection):
 
     # Keys
 
-    def create(self, primary: int, template: bytes, auth: bytes) -> tuple[bytes, bytes]:
-        sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(userAuth=auth))
+    def create(self, primary: int, template: bytes, auth: bytes, secret: Secret) -> tuple[bytes, bytes]:
+        sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(userAuth=auth, data=bytes(secret)))
         with _command("TPM2_Create"):
             private, public, *_ = self._esys.create(
                 ESYS_TR(primary),
@@ -274,6 +292,39 @@ class EsysConnection(Connection):
                 session1=self._protected(command=False, response=True),
             )
             return Secret(bytes(shared.point.x))
+
+    def hmac(self, handle: int, data: bytes, hash_algorithm: int) -> bytes:
+        with _command("TPM2_HMAC"):
+            session = self._protected(command=True, response=True)
+            return bytes(self._esys.hmac(ESYS_TR(handle), data, TPM2_ALG(hash_algorithm), session1=session))
+
+    def hmac_start(self, handle: int, hash_algorithm: int) -> int:
+        with _command("TPM2_HMAC_Start"):
+            session = self._protected(command=False, response=False)
+            return int(self._esys.hmac_start(ESYS_TR(handle), b"", TPM2_ALG(hash_algorithm), session1=session))
+
+    def sequence_update(self, sequence: int, data: bytes) -> None:
+        with _command("TPM2_SequenceUpdate"):
+            session = self._protected(command=True, response=False)
+            self._esys.sequence_update(ESYS_TR(sequence), data, session1=session)
+
+    def sequence_complete(self, sequence: int, data: bytes) -> bytes:
+        with _command("TPM2_SequenceComplete"):
+            session = self._protected(command=True, response=True)
+            result, _ = self._esys.sequence_complete(ESYS_TR(sequence), data, ESYS_TR.NULL, session1=session)
+            return bytes(result)
+
+    def crypt(self, handle: int, data: bytes, *, decrypt: bool, mode: int, iv: bytes) -> tuple[Secret, bytes]:
+        with _command("TPM2_EncryptDecrypt2"):
+            out, iv_out = self._esys.encrypt_decrypt_2(
+                ESYS_TR(handle),
+                decrypt,
+                TPM2_ALG(mode),
+                iv,
+                data,
+                session1=self._protected(command=True, response=True),
+            )
+            return Secret(bytes(out)), bytes(iv_out)
 
     def random(self, size_bytes: int) -> Secret:
         with _command("TPM2_GetRandom"):
