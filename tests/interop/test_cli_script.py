@@ -16,20 +16,25 @@ import pytest
 
 from peers import PeersRoot, run_parsec_tool
 from tests.support.service import Service, running_service
+from tests.support.swtpm import running_swtpm, with_tpm
 from tests.support.world import running_world, with_world
 
 SERIAL = "EZ4U2CIXL"
 CSR = ("--cn", "parallaxsecond.com", "--l", "Cambridge", "--c", "GB", "--serialNumber", SERIAL)
 
 
-SOFTWARE, TRUSTED_SERVICES = "1", "4"
+SOFTWARE, TPM, TRUSTED_SERVICES = "1", "3", "4"
 
 
 @pytest.fixture(scope="module")
-def script_service(peers_root: PeersRoot) -> Iterator[Service]:
-    """With the software provider, and with Trusted Services over an emulated secure world."""
+def script_service(peers_root: PeersRoot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """With the software provider, a TPM, and Trusted Services over an emulated secure world."""
     del peers_root
-    with running_world() as world, running_service(extra=with_world(world)) as service:
+    with (
+        running_world() as world,
+        running_swtpm(tmp_path_factory.mktemp("swtpm") / "tpm") as swtpm,
+        running_service(extra=with_tpm(swtpm) + with_world(world)) as service,
+    ):
         yield service
 
 
@@ -68,7 +73,7 @@ class Steps:
         assert key_name not in self.tool("list-keys")
 
 
-@pytest.fixture(params=[SOFTWARE, TRUSTED_SERVICES], ids=["software", "trusted-services"])
+@pytest.fixture(params=[SOFTWARE, TPM, TRUSTED_SERVICES], ids=["software", "tpm", "trusted-services"])
 def provider(request: pytest.FixtureRequest) -> str:
     value: str = request.param
     return value
@@ -82,7 +87,7 @@ def steps(script_service: Service, tmp_path: Path, provider: str, request: pytes
 def test_service_and_providers(steps: Steps) -> None:
     assert steps.tool("ping").strip() == "1.0"
     listed = re.findall("^ID: 0x0([0-9])", steps.tool("list-providers"), re.MULTILINE)
-    assert listed == ["1", "4", "0"]
+    assert listed == ["1", "3", "4", "0"]
 
 
 def test_random(steps: Steps) -> None:
