@@ -62,7 +62,7 @@ format: $(dev) ## put the sources into the formatter's shape
 	$(bin)/ruff format $(sources) hatch_build.py
 
 bench: $(bench) peers ## compare with upstream's service on this machine
-	@scripts/debian_packages.sh bubblewrap libseccomp2
+	@scripts/debian_packages.sh bubblewrap libseccomp2 softhsm2 swtpm
 	@$(bin)/python -m bench
 
 docs: $(dev) ## check the documentation's links and run its marked examples

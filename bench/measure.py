@@ -277,7 +277,7 @@ def random_key(bench: Bench) -> Outcome:
 
 
 @contextmanager
-def _disturbed(bench: Bench, service: Running, loads: Sequence[Load], settle_s: float) -> Iterator[list[object]]:
+def disturbed(bench: Bench, service: Running, loads: Sequence[Load], settle_s: float) -> Iterator[list[object]]:
     """The loads of another user run inside the block; the yielded list then holds what they report."""
     reports: list[object] = []
     with ExitStack() as stack:
@@ -294,7 +294,7 @@ def _beside(bench: Bench, load: Load, disturbing: Sequence[Load], *, settle_s: f
     for number in range(bench.rounds):
         with bench.ours(store) as service:
             quiet = bench.run(load, service, seconds=seconds)
-            with _disturbed(bench, service, disturbing, settle_s) as seen:
+            with disturbed(bench, service, disturbing, settle_s) as seen:
                 beside = bench.run(load, service, seconds=seconds)
         bench.say(f"round {number + 1}/{bench.rounds}: p99 {beside.p99_us:,.0f} µs, quiet {quiet.p99_us:,.0f} µs")
         pairs.append((beside, quiet))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
-from bench import world
+from bench import hardware, world
 from bench.generator import Load
 from bench.measure import (
     Bench,
@@ -101,6 +101,21 @@ ROWS: Final = (
         False,
         _USERS,
         world.beside_key_generation,
+    ),
+    Row("tpm-sign", "sign P-256 in a TPM", "/s", 6, True, _WORLD, partial(hardware.in_tpm, op="sign")),
+    Row("tpm-rsa", "sign RSA-2048 in a TPM", "/s", 3, True, _WORLD, partial(hardware.in_tpm, op="rsasign")),
+    Row("token-sign", "sign P-256 in a PKCS#11 token", "/s", 3, True, _WORLD, partial(hardware.in_token, op="sign")),
+    Row(
+        "token-keygen", "create and destroy a key there", "/s", 2, True, _WORLD, partial(hardware.in_token, op="keygen")
+    ),
+    Row(
+        "slow-tpm",
+        "sign with software keys beside 64 requests for a slow TPM",
+        "/s",
+        0.9,
+        True,
+        _USERS,
+        hardware.beside_slow_tpm,
     ),
     Row("memory", "resident memory of a worker, idle", "MB", 1, False, _OURS, memory),
 )

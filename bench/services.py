@@ -10,7 +10,7 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,6 @@ _PING: Final = struct.pack("<IHBBHBQBBBIHIHBB", 0x5EC0A710, 30, 1, 0, 0, 0, 0, 0
 _START_TIMEOUT_S: Final = 60.0
 _STOP_TIMEOUT_S: Final = 15.0
 _POLL_S: Final = 0.001
-_WORLD_PROVIDER: Final = (
-    '[[provider]]\nprovider_type = "TrustedService"\nkey_info_manager = "sqlite"\nsocket_path = "{}"\n'
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +71,16 @@ def ping(socket_path: Path, *, timeout_s: float) -> bool:
 
 
 @contextmanager
-def upstream(*, idle_sleep_ms: int | None, folder: Path) -> Iterator[Running]:
-    """Upstream's service with this ``idle_listener_sleep_duration`` (None: its default), its keys below ``folder``."""
+def upstream(*, idle_sleep_ms: int | None, folder: Path, providers: str = "", token: bool = False) -> Iterator[Running]:
+    """Upstream's service with this ``idle_listener_sleep_duration`` (None: its default), its keys below ``folder``.
+
+    ``providers`` are further tables; with ``token`` it has a SoftHSM token, too.
+    """
     before = tempfile.tempdir
     tempfile.tempdir = str(folder)
     began = time.monotonic()
     try:
-        with UpstreamService(idle_sleep_ms=idle_sleep_ms) as service:
+        with UpstreamService(idle_sleep_ms=idle_sleep_ms, providers=providers, token=token) as service:
             tempfile.tempdir = before
             while not ping(service.socket_path, timeout_s=1):
                 if time.monotonic() - began > _START_TIMEOUT_S:
@@ -125,7 +125,7 @@ class Edgeroot:
             complaint = tried.stderr.decode(errors="replace").strip()
         raise BenchError(f"user {self.uid} can't run {' '.join(self._command)}: {complaint}")
 
-    def _store(self, name: str, world_socket: Path | None) -> Path:
+    def _store(self, name: str, providers: str) -> Path:
         place = self._folder / name
         if not place.exists():
             place.mkdir(mode=0o755)
@@ -135,8 +135,7 @@ class Edgeroot:
                 '[core_settings]\n[listener]\nlistener_type = "DomainSocket"\ntimeout = 200\n'
                 f'socket_path = "{place}/parsec.sock"\n[authenticator]\nauth_type = "UnixPeerCredentials"\n'
                 f'[[key_manager]]\nname = "sqlite"\nmanager_type = "SQLite"\nsqlite_db_path = "{place}/keys.sqlite3"\n'
-                '[[provider]]\nprovider_type = "MbedCrypto"\nkey_info_manager = "sqlite"\n'
-                + ("" if world_socket is None else _WORLD_PROVIDER.format(world_socket))
+                '[[provider]]\nprovider_type = "MbedCrypto"\nkey_info_manager = "sqlite"\n' + providers
             )
         return place
 
@@ -145,19 +144,26 @@ class Edgeroot:
         shutil.rmtree(self._folder / store, ignore_errors=True)
 
     @contextmanager
-    def __call__(self, store: str = "main", *, world_socket: Path | None = None) -> Iterator[Running]:
+    def __call__(
+        self, store: str = "main", *, providers: str = "", environment: Mapping[str, str] | None = None
+    ) -> Iterator[Running]:
         """The service on this store, made empty if it is new. Raises BenchError if it does not get to answer.
 
-        With ``world_socket`` a new store has keys in that secure world as well.
+        A new store has these further tables of ``providers``, whose key manager is ``sqlite``.
         """
-        place = self._store(store, world_socket)
+        place = self._store(store, providers)
         socket_path = place / "parsec.sock"
         socket_path.unlink(missing_ok=True)
         with (place / "log").open("ab") as log:
             began = time.monotonic()
             process = subprocess.Popen(
                 [*self._as_user, *self._command, "serve", "-c", str(place / "config.toml")],
-                env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(place), "LC_ALL": "C.UTF-8"},
+                env={
+                    "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+                    "HOME": str(place),
+                    "LC_ALL": "C.UTF-8",
+                    **(environment or {}),
+                },
                 cwd=place,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

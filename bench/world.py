@@ -28,6 +28,7 @@ TRUSTED_SERVICES: Final = 4
 CROSSING_LIMIT_US: Final = 150.0
 START_LIMIT_MS: Final = 1500.0
 _STORE: Final = "world"
+_PROVIDER: Final = '[[provider]]\nprovider_type = "TrustedService"\nkey_info_manager = "sqlite"\nsocket_path = "{}"\n'
 _START_TIMEOUT_S: Final = 30.0
 _WRITES: Final = 300
 _OBJECT_BYTES: Final = 64
@@ -81,7 +82,7 @@ def _answers(socket_path: Path) -> bool:
 def _service(bench: Bench, world: World) -> AbstractContextManager[Running]:
     assert bench.edgeroot is not None
     bench.edgeroot.discard(_STORE)
-    return bench.edgeroot(_STORE, world_socket=world.socket_path)
+    return bench.edgeroot(_STORE, providers=_PROVIDER.format(world.socket_path))
 
 
 def _by(provider: int, clients: int = 8) -> Load:

@@ -21,6 +21,7 @@ from peers.root import PeersRoot, PeersUnavailableError
 SHARED: Final = "/mnt"
 _START_TIMEOUT_S: Final = 20.0
 _STOP_TIMEOUT_S: Final = 10.0
+_PIN: Final = "123456"
 
 
 def _command(root: PeersRoot, shared: Path, uid: int, gid: int, program: list[str]) -> list[str]:
@@ -85,13 +86,18 @@ class UpstreamService:
     """Upstream's own service (Mbed Crypto, SQLite, Unix peer credentials) on a socket and keys of its own.
 
     ``idle_sleep_ms`` is its ``idle_listener_sleep_duration``; None leaves upstream's default of 10. ``settings`` is
-    TOML appended to its ``[core_settings]``. A context manager: inside, the service answers; afterwards it and its
-    keys are gone.
+    TOML appended to its ``[core_settings]``, ``providers`` are further tables, whose key manager is ``store``. With
+    ``token`` it has a SoftHSM token of its own, as a PKCS#11 provider. A context manager: inside, the service answers;
+    afterwards it and its keys are gone.
     """
 
-    def __init__(self, *, idle_sleep_ms: int | None = None, settings: str = "") -> None:
+    def __init__(
+        self, *, idle_sleep_ms: int | None = None, settings: str = "", providers: str = "", token: bool = False
+    ) -> None:
         self._idle_sleep_ms = idle_sleep_ms
         self._settings = settings
+        self._providers = providers
+        self._token = token
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -125,7 +131,8 @@ class UpstreamService:
         try:
             self._folder.chmod(0o755)
             os.chown(self._folder, uid, gid)
-            (self._folder / "config.toml").write_text(self._config())
+            token = self._make_token(uid, gid) if self._token else ""
+            (self._folder / "config.toml").write_text(self._config() + self._providers + token)
             self._start(root, uid, gid)
         except BaseException:
             self._stop()
@@ -147,6 +154,30 @@ class UpstreamService:
             '[[provider]]\nprovider_type = "MbedCrypto"\nkey_info_manager = "store"\n'
         )
 
+    def _make_token(self, uid: int, gid: int) -> str:
+        """Make a SoftHSM token in the working folder; the table of its provider."""
+        (self.folder / "tokens").mkdir()
+        os.chown(self.folder / "tokens", uid, gid)
+        (self.folder / "softhsm2.conf").write_text(f"directories.tokendir = {SHARED}/tokens\nlog.level = ERROR\n")
+
+        def util(*arguments: str) -> str:
+            program = ["softhsm2-util", *arguments]
+            done = run_in_root(program, shared=self.folder, uid=uid, gid=gid, env=self._hsm)
+            if done.returncode != 0:
+                raise PeersUnavailableError(f"SoftHSM made no token: {done.stdout}{done.stderr}")
+            return done.stdout
+
+        util("--init-token", "--free", "--label", "token", "--pin", _PIN, "--so-pin", _PIN)
+        serial = next(line.split()[-1] for line in util("--show-slots").splitlines() if "Serial number" in line)
+        return (
+            '[[provider]]\nprovider_type = "Pkcs11"\nkey_info_manager = "store"\n'
+            f'library_path = "/usr/lib/softhsm/libsofthsm2.so"\nserial_number = "{serial}"\nuser_pin = "{_PIN}"\n'
+        )
+
+    @property
+    def _hsm(self) -> dict[str, str]:
+        return {"SOFTHSM2_CONF": f"{SHARED}/softhsm2.conf"} if self._token else {}
+
     def _start(self, root: PeersRoot, uid: int, gid: int) -> None:
         # Upstream keeps Mbed Crypto's keys in its working folder, and tells systemd's way when it is ready.
         program = ["sh", "-c", f"cd {SHARED} && exec /usr/bin/parsec -c {SHARED}/config.toml"]
@@ -157,7 +188,7 @@ class UpstreamService:
             with (self.folder / "log").open("wb") as log:
                 self._process = subprocess.Popen(
                     _command(root, self.folder, uid, gid, program),
-                    env=_environment({"NOTIFY_SOCKET": f"{SHARED}/notify.sock"}),
+                    env=_environment({"NOTIFY_SOCKET": f"{SHARED}/notify.sock", **self._hsm}),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
