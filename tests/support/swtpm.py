@@ -30,7 +30,7 @@ class Swtpm:
         if shutil.which("swtpm") is None:
             unavailable("swtpm is not installed (Debian's package swtpm)")
         self.directory = directory
-        self.port = _two_free_ports()
+        self.port = two_free_ports()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -115,7 +115,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _two_free_ports() -> int:
+def two_free_ports() -> int:
     """A port that is free, as is the one above it: the library takes that one for the control channel."""
     for _ in range(_PORT_TRIES):
         with socket.socket() as one, socket.socket() as other:

@@ -153,8 +153,8 @@ class EsysConnection(Connection):
             return None
         with _command("TPM2_ReadPublic"):
             found = self._esys.tr_from_tpmpublic(handle)
-            public, name, _ = self._esys.read_public(found)
-        return Primary(int(found), public.publicArea.marshal(), bytes(name), persistent=True)
+            public, *_ = self._esys.read_public(found)
+            return Primary(int(found), public.publicArea.marshal(), bytes(public.get_name()), persistent=True)
 
     def create_primary(self, hierarchy: Hierarchy, auth: bytes, template: bytes) -> Primary:
         with _command("TPM2_CreatePrimary"), self._authorised(hierarchy, auth) as session:
