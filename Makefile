@@ -38,7 +38,9 @@ $(bench): $(dev)
 
 demo: $(dev) ## from nothing to a running service and a short story with it; leaves nothing running
 	@scripts/debian_packages.sh openssl bubblewrap libseccomp2
+	@scripts/debian_packages.sh softhsm2 swtpm || echo 'without them the demo leaves out their chapters' >&2
 	@$(bin)/python examples/demo.py
+	@$(bin)/python examples/back_ends.py
 
 peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks run against (root)
 	@$(bin)/python -m peers

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.requirements import unavailable
 from tests.support.service import Service, running_service
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -31,7 +32,19 @@ def openssl(folder: Path, *arguments: str) -> str:
 
 
 def test_every_example_is_tried() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"demo.py", "certificate_authority.py", "sign_many.py"}
+    names = {"demo.py", "back_ends.py", "certificate_authority.py", "sign_many.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == names
+
+
+def test_one_workload_over_every_back_end() -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "back_ends.py")], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if "verified" in line and "refused" in line]
+    if len(rows) < 4:
+        unavailable(f"a back end of the example is missing: {done.stdout}")
+    assert [row[0] for row in rows] == ["Software", "Trusted", "TPM", "PKCS#11"]
 
 
 def test_certificate_authority(tmp_path: Path) -> None:
