@@ -40,4 +40,4 @@ def test_pkcs11_provider(hsm: SoftHsm, *, software_public_operations: bool) -> N
 
     with ExitStack() as closing:
         check_provider(open_provider, sizes=sizes, algorithms_per_row=4, oaep_labels=())
-    assert hsm.stored_objects() == []
+    assert hsm.object_ids() == []

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from edgeroot.providers.pkcs11 import Pkcs11Settings
+from edgeroot.providers.pkcs11 import constants as ck
+from edgeroot.providers.pkcs11.errors import CKR_ATTRIBUTE_TYPE_INVALID, CKR_ATTRIBUTE_VALUE_INVALID, CkrError
+from edgeroot.providers.pkcs11.native import Module, Session, isolated
 from edgeroot.psa import Secret
 from tests.support.requirements import unavailable
 
@@ -74,9 +77,56 @@ class SoftHsm:
             software_public_operations=software_public_operations,
         )
 
-    def stored_objects(self) -> list[Path]:
-        """The files of all objects in all tokens."""
-        return [path for path in self.tokens.glob("*/*.object") if path.name != "token.object"]
+    def notes_a_wrong_pin(self) -> bool:
+        """Whether a wrong PIN was given since the last right one: SoftHSM does not count further than that."""
+
+        def look() -> bytes:
+            module = Module(self.module)
+            flags = module.token_info(_slot(module)).flags
+            return b"\1" if flags & ck.CKF_USER_PIN_COUNT_LOW else b"\0"
+
+        return isolated(look) == b"\1"
+
+    def log_in(self) -> None:
+        """With the right PIN, from another process."""
+
+        def enter() -> bytes:
+            module = Module(self.module)
+            module.open_session(_slot(module)).login(Secret(PIN.encode()))
+            return b""
+
+        isolated(enter)
+
+    def object_ids(self) -> list[bytes]:
+        """The CKA_ID of every object in the first token, in order.
+
+        SoftHSM does not make an object in one step: killed meanwhile, it leaves an empty file, or an object to which it
+        has given nothing of its template yet, neither label nor id nor key. Those are not counted.
+        """
+
+        def look() -> bytes:
+            module = Module(self.module)
+            session = module.open_session(_slot(module))
+            session.login(Secret(PIN.encode()))
+            return b" ".join(_id_of(session, one).hex().encode() for one in session.find({}))
+
+        return sorted(bytes.fromhex(one.decode()) for one in isolated(look).split())
+
+
+def _id_of(session: Session, handle: int) -> bytes:
+    try:
+        object_id, label = session.attributes(handle, (ck.CKA_ID, ck.CKA_LABEL))
+    except CkrError as error:
+        if error.code not in (CKR_ATTRIBUTE_TYPE_INVALID, CKR_ATTRIBUTE_VALUE_INVALID):
+            raise
+        return b""
+    assert bool(object_id) == bool(label), "an object without an id that is not bare"
+    return object_id
+
+
+def _slot(module: Module) -> int:
+    """The slot of the token with the usual label."""
+    return next(slot for slot in module.slots() if module.token_info(slot).label == LABEL)
 
 
 def _missing() -> Path:
@@ -100,3 +150,13 @@ def softhsm(*, tokens: int = 1) -> Iterator[SoftHsm]:
         else:
             os.environ["SOFTHSM2_CONF"] = before
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def with_hsm(hsm: SoftHsm, *lines: str, pin: str | None = PIN) -> str:
+    """The lines of a configuration for a provider over this SoftHSM's first token, unless they say which."""
+    table = ["[[provider]]", 'provider_type = "Pkcs11"', 'key_info_manager = "kim"', f'library_path = "{hsm.module}"']
+    if not any(line.startswith(("token_label", "serial_number", "slot_number")) for line in lines):
+        table.append(f'token_label = "{LABEL}"')
+    if pin is not None:
+        table.append(f'user_pin = "{pin}"')
+    return "\n".join([*table, *lines, ""])

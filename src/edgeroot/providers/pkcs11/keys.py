@@ -45,26 +45,25 @@ class TokenKey(LoadedKey):
         self._handles: dict[int, int] = {}
         self.public_engine: EngineKey | None = None
 
-    def private(self, session: Session, epoch: int) -> int:
-        """The handle of the private or secret object; DOES_NOT_EXIST."""
+    def private(self, session: Session, epoch: int) -> int | None:
+        """The handle of the private or secret object, if there is one."""
         if self.attributes.key_type.is_public_key:
             raise PsaError(PsaStatus.INVALID_ARGUMENT, "a public key cannot do this")
         return self._handle(session, epoch, object_class(self.attributes.key_type))
 
-    def public(self, session: Session, epoch: int) -> int:
-        """The handle of the public object; DOES_NOT_EXIST."""
+    def public(self, session: Session, epoch: int) -> int | None:
+        """The handle of the public object, if there is one."""
         return self._handle(session, epoch, ck.CKO_PUBLIC_KEY)
 
-    def _handle(self, session: Session, epoch: int, wanted_class: int) -> int:
+    def _handle(self, session: Session, epoch: int, wanted_class: int) -> int | None:
         if epoch != self._epoch:
             self._handles.clear()
             self._epoch = epoch
         handle = self._handles.get(wanted_class)
         if handle is None:
             found = session.find(lookup(self.place.key_type, self.place.object_id, wanted_class))
-            if not found:
-                raise PsaError(PsaStatus.DOES_NOT_EXIST, "the token has no such key")
-            handle = self._handles[wanted_class] = found[0]
+            if found:
+                handle = self._handles[wanted_class] = found[0]
         return handle
 
 
@@ -73,11 +72,17 @@ def is_there(session: Session, place: KeyReference) -> bool:
     return bool(session.find(lookup(place.key_type, place.object_id, object_class(place.key_type))))
 
 
-def destroy(session: Session, place: KeyReference) -> None:
-    """Remove every object of the key, the private one first: what is left by a crash in between is no secret."""
+def destroy(session: Session, place: KeyReference) -> bool:
+    """Remove every object of the key; whether there was one.
+
+    The private one goes first: what a crash in between leaves is no secret.
+    """
+    was_there = False
     for wanted_class in dict.fromkeys((object_class(place.key_type), _beside(place.key_type))):
         for handle in session.find(lookup(place.key_type, place.object_id, wanted_class)):
             session.destroy(handle)
+            was_there = True
+    return was_there
 
 
 def generate(session: Session, attributes: KeyAttributes, object_id: bytes, *, private: bool) -> None:

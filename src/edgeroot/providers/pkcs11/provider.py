@@ -281,11 +281,25 @@ class Pkcs11Provider(Provider):
         return failure.encode() + b"\0" + bytes(token.state)
 
     def _destroy(self, place: KeyReference) -> bytes:
-        self._run(lambda session: keys.destroy(session, place))
+        token = self._get_token()
+
+        def destroy(session: Session) -> None:
+            if not keys.destroy(session, place):
+                token.confirm()
+
+        self._run(destroy)
         return b""
 
     def _exists(self, place: KeyReference) -> bool:
-        return self._run(lambda session: keys.is_there(session, place))
+        token = self._get_token()
+
+        def look(session: Session) -> bool:
+            found = keys.is_there(session, place)
+            if not found:
+                token.confirm()
+            return found
+
+        return self._run(look)
 
     def _get_token(self) -> Token:
         if self._token is None:
@@ -367,7 +381,11 @@ class Pkcs11Provider(Provider):
         token = self._get_token()
 
         def use(session: Session) -> _T:
-            handle = key.public(session, token.epoch) if is_public else key.private(session, token.epoch)
+            find = key.public if is_public else key.private
+            handle = find(session, token.epoch)
+            if handle is None:
+                token.confirm()
+                raise PsaError(PsaStatus.DOES_NOT_EXIST, "the token has no such key")
             return function(session, handle)
 
         return self._run(use, fault=fault)

@@ -45,6 +45,10 @@ _RETRY_S: Final = 1.0
 _SALT_BYTES: Final = 16
 
 
+class TokenLostError(UnavailableError):
+    """The token that was there a moment ago is not."""
+
+
 class Token:
     """A token in this process. It is connected to when it is first needed."""
 
@@ -57,6 +61,7 @@ class Token:
         """Handles of objects are good as long as this does not change."""
         self._module: Module | None = None
         self._slot: int | None = None
+        self._serial_number = ""
         self._login: Session | None = None  # a log-in lasts as long as any session of the process (v3.0 §5.6.8)
         self._idle: list[Session] = []
         self._failure: UnavailableError | CkrError | None = None
@@ -74,10 +79,21 @@ class Token:
         """
         try:
             return self._run_once(function)
+        except TokenLostError:
+            return self._run_once(function)
         except CkrError as error:
             if error.code not in STALE:
                 raise
             return self._run_once(function)
+
+    def confirm(self) -> None:
+        """Make sure that it is the token that has no such object: some modules also say so when it was taken away.
+
+        TokenLostError.
+        """
+        if not self._is_well():
+            self.disconnect()
+            raise TokenLostError("the token is gone: put it back, and the provider goes on by itself")
 
     def _run_once(self, function: Callable[[Session], _T]) -> _T:
         slot = self._connected()
@@ -131,16 +147,16 @@ class Token:
             self.disconnect()
 
     def _is_well(self) -> bool:
-        """Whether the token still answers at all: some modules call any bad input a general error."""
-        assert self._module is not None
-        assert self._slot is not None
+        """Whether the token that was connected to is there and answers."""
+        if self._module is None or self._slot is None:
+            return False
         try:
+            info = self._module.token_info(self._slot)
             session = self._module.open_session(self._slot)
-            session.random(1)
             session.close()
         except CkrError:
             return False
-        return True
+        return info.serial_number == self._serial_number
 
     def _connected(self) -> int:
         if self._slot is not None:
@@ -175,6 +191,7 @@ class Token:
             self._note(probe(self._module, slot, info))
         elif not self._page.generation:
             self._note(known)
+        self._serial_number = info.serial_number
         return slot
 
     def _note(self, profile: Profile) -> None:
