@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import entry_points
+from itertools import cycle
+from mmap import mmap
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Final
@@ -16,7 +20,7 @@ from edgeroot.daemon.config import KeyManagerConfig, ListenerConfig, ServiceConf
 from edgeroot.daemon.connection import Listening
 from edgeroot.daemon.control import ControlLine
 from edgeroot.daemon.elsewhere import WriterLink
-from edgeroot.daemon.helper_process import run_helper, serve_jobs
+from edgeroot.daemon.helper_process import NICE, run_helper, serve_jobs
 from edgeroot.daemon.log_output import standard_error
 from edgeroot.daemon.metrics import CounterTable
 from edgeroot.daemon.observer import MeteredObserver, RequestObserver
@@ -38,12 +42,14 @@ from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.service.call import Door
 from edgeroot.service.core import CoreProvider
 from edgeroot.service.creation import KeyFactory
+from edgeroot.service.inspection import Inspection
 from edgeroot.service.jobs import Executor
 from edgeroot.service.keys import KeyCache
 from edgeroot.service.mounted import MountedProvider
 from edgeroot.service.pipeline import Pipeline, Rules
 
 _log: Final = logging.getLogger(__name__)
+_WORD_BYTES: Final = 8
 PROVIDER_GROUP: Final = "edgeroot.providers"
 
 
@@ -70,11 +76,21 @@ class Service:
     users: UserTable
     loads: WorkerLoads
     counters: CounterTable | None  # None: metrics are off
+    missing: memoryview  # by provider: what its back end has lost, as the scout says
 
     @property
     def hosted(self) -> tuple[int, ...]:
         """The indexes of the providers that live in host processes."""
         return tuple(one.index for one in self.providers if one.remote)
+
+    @property
+    def inspected(self) -> tuple[MountedProvider, ...]:
+        """Those whose back ends keep the keys, and can be asked by several processes."""
+        return tuple(one for one in self.providers if one.provider.keeps_keys and not one.remote)
+
+    def missing_keys(self) -> dict[str, int]:
+        """How many keys and objects each inspected provider has lost."""
+        return {one.name: self.missing[one.index] for one in self.inspected}
 
 
 StoreWriter = Callable[[Path, Sequence[Write]], list[Outcome]]
@@ -111,7 +127,8 @@ def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], write: St
         _recover(path, {name: one for one in here for name in (one.name, one.objects_name)}, write)
     workers = config.core.thread_pool_size
     counters = None if config.metrics is None else CounterTable(workers)
-    return Service(config, stores, tuple(mounted), UserTable(workers), WorkerLoads(workers), counters)
+    missing = memoryview(mmap(-1, _WORD_BYTES * len(mounted))).cast("Q")
+    return Service(config, stores, tuple(mounted), UserTable(workers), WorkerLoads(workers), counters, missing)
 
 
 def _prepare_store(manager: KeyManagerConfig) -> Path:
@@ -273,6 +290,27 @@ def helper_main(service: Service, control: ControlLine) -> None:
 def host_main(service: Service, provider: int, control: ControlLine) -> None:
     """What the host process of the provider with this index runs."""
     serve_jobs(Executor({provider: service.providers[provider].provider}), control)
+
+
+def scout_main(service: Service, control: ControlLine) -> None:
+    """What the scout runs: it has no client, and so is idle."""
+    os.nice(NICE)
+
+    def teller(index: int) -> Callable[[int], None]:
+        return partial(service.missing.__setitem__, index)
+
+    turns = cycle(
+        [
+            Inspection(
+                one,
+                Reader.open(service.stores[one.store]),
+                tell=teller(one.index),
+                log_details=service.config.core.log_error_details,
+            )
+            for one in service.inspected
+        ]
+    )
+    serve_jobs(Executor({}), control, when_idle=lambda: next(turns).step())
 
 
 def writer_main(store: Path, generations: Generations, control: ControlLine, *, clients: int) -> None:

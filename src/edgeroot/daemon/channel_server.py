@@ -36,13 +36,15 @@ class ChannelServer:
         """Whether the supervisor has said DRAIN and every client has gone."""
         return self._draining and not self._channels
 
-    def receive(self, *, wait: bool) -> list[tuple[Channel, int, bytes]]:
+    def receive(self, *, longest_s: float | None) -> list[tuple[Channel, int, bytes]]:
         """What has arrived: from whom, the client's number for it, and the message.
+
+        It is waited for so long at most, for ever if that is None.
 
         SupervisorGoneError when the control line ends.
         """
         received: list[tuple[Channel, int, bytes]] = []
-        for fd, event in self._poll.poll(None if wait else 0):
+        for fd, event in self._poll.poll(longest_s):
             channel = self._channels.get(fd)
             if channel is None:
                 self._obey()

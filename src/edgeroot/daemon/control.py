@@ -33,6 +33,7 @@ class Role(Enum):
     WORKER = "worker"
     HELPER = "helper"
     HOST = "host"
+    SCOUT = "scout"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
@@ -14,6 +15,7 @@ from edgeroot.service.jobs import Executor, Job, JobOutcome
 from edgeroot.wire.status import ResponseStatus
 
 NICE: Final = 19
+IDLE_S: Final = 1.0
 BEGUN: Final = b""
 """Sent when a job's turn has come: should this process not survive it, the others that wait here are not to blame."""
 
@@ -24,8 +26,10 @@ def run_helper(executor: Executor, control: ControlLine) -> None:
     serve_jobs(executor, control)
 
 
-def serve_jobs(executor: Executor, control: ControlLine) -> None:
+def serve_jobs(executor: Executor, control: ControlLine, *, when_idle: Callable[[], None] | None = None) -> None:
     """Serve until the supervisor says DRAIN and everybody has gone, or until the supervisor itself is gone.
+
+    ``when_idle`` is called in each second without a job.
 
     Jobs are taken in the order of their arrival. A client sends its next one when it has the outcome of the last, so
     that is a turn for each client.
@@ -33,11 +37,17 @@ def serve_jobs(executor: Executor, control: ControlLine) -> None:
     server = ChannelServer(control)
     server.ready()
     jobs: deque[tuple[Channel, int, bytes]] = deque()
+    idle_at_s = monotonic() + IDLE_S
     try:
         while not (server.finished and not jobs):
-            jobs += server.receive(wait=not jobs)
+            patience_s = None if when_idle is None else max(0.0, idle_at_s - monotonic())
+            jobs += server.receive(longest_s=0 if jobs else patience_s)
             if not jobs:
+                if when_idle is not None and monotonic() >= idle_at_s and not server.finished:
+                    when_idle()
+                    idle_at_s = monotonic() + IDLE_S
                 continue
+            idle_at_s = monotonic() + IDLE_S
             channel, number, message = jobs.popleft()
             if channel.fileno() < 0:  # the client has gone, and nobody waits for the outcome
                 continue

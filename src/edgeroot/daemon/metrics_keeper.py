@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import selectors
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
@@ -22,6 +22,7 @@ class Present:
     workers: int
     parked_connections: int
     all_ready: bool
+    missing_keys: Mapping[str, int]
 
 
 class MetricsKeeper:
@@ -56,6 +57,7 @@ class MetricsKeeper:
                 workers=present.workers,
                 parked_connections=present.parked_connections,
                 restarts={role.value: count for role, count in self._restarts.items()},
+                missing_keys=present.missing_keys,
             )
 
         self._endpoint = MetricsEndpoint(

@@ -34,12 +34,17 @@ _AUTH_NAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The numbers at one moment. ``restarts`` counts the child processes started anew, by what they are."""
+    """The numbers at one moment.
+
+    ``restarts`` counts the child processes started anew, by what they are; ``missing_keys`` what back ends have lost,
+    by the provider's name.
+    """
 
     totals: Totals
     workers: int
     parked_connections: int
     restarts: Mapping[str, int]
+    missing_keys: Mapping[str, int]
 
 
 class MetricsText:
@@ -89,6 +94,14 @@ class _ServiceCollector(Collector):
         for role, count in snapshot.restarts.items():
             restarts.add_metric([role], count)
         yield restarts
+        missing = GaugeMetricFamily(
+            "edgeroot_keys_missing",
+            "Keys and objects that the store names and the back end has lost",
+            labels=["provider"],
+        )
+        for provider, count in snapshot.missing_keys.items():
+            missing.add_metric([provider], count)
+        yield missing
         build = GaugeMetricFamily("edgeroot_build_info", "Always 1; the label tells the version", labels=["version"])
         build.add_metric([__version__], 1)
         yield build

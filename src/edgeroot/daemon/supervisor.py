@@ -56,14 +56,19 @@ class Crew:
     workers: dict[int, Child] = field(default_factory=dict)
     helpers: dict[int, Child] = field(default_factory=dict)
     hosts: dict[int, Child] = field(default_factory=dict)  # by the index of the provider
+    scouts: dict[int, Child] = field(default_factory=dict)  # one at most
     draining_until_s: float | None = None
 
     def children(self) -> list[Child]:
-        return [*self.workers.values(), *self.doers()]
+        return [*self.workers.values(), *self.others()]
 
     def doers(self) -> list[Child]:
         """Whoever works for the workers."""
         return [*self.helpers.values(), *self.hosts.values()]
+
+    def others(self) -> list[Child]:
+        """Whoever ends after the workers."""
+        return [*self.doers(), *self.scouts.values()]
 
 
 class Supervisor:
@@ -218,6 +223,8 @@ class Supervisor:
             self._start_helper(crew, index)
         for provider in crew.service.hosted:
             self._start_host(crew, provider)
+        if crew.service.inspected:
+            self._start_scout(crew, 0)
         for index in range(crew.service.config.core.thread_pool_size):
             self._start_worker(crew, index)
 
@@ -241,6 +248,10 @@ class Supervisor:
         peer = Peer(Role.HOST, provider)
         crew.hosts[provider] = self._spawn(peer, lambda control: assembly.host_main(crew.service, provider, control))
         self._connect_doer(crew, crew.hosts[provider])
+
+    def _start_scout(self, crew: Crew, index: int) -> None:
+        peer = Peer(Role.SCOUT, index)
+        crew.scouts[index] = self._spawn(peer, lambda control: assembly.scout_main(crew.service, control))
 
     def _connect_doer(self, crew: Crew, doer: Child) -> None:
         for worker in crew.workers.values():
@@ -306,9 +317,13 @@ class Supervisor:
                 crew.service.loads.clear_worker(child.peer.index)
                 self._replace(child, status, crew, self._start_worker)
                 return
-            for doers, start in ((crew.helpers, self._start_helper), (crew.hosts, self._start_host)):
-                if doers.get(child.peer.index) is child:
-                    del doers[child.peer.index]
+            for others, start in (
+                (crew.helpers, self._start_helper),
+                (crew.hosts, self._start_host),
+                (crew.scouts, self._start_scout),
+            ):
+                if others.get(child.peer.index) is child:
+                    del others[child.peer.index]
                     self._replace(child, status, crew, start)
                     return
         path = next(path for path, writer in self._writers.items() if writer is child)
@@ -375,9 +390,9 @@ class Supervisor:
                     worker.kill()
             if crew.workers:
                 continue
-            for doer in crew.doers():
-                doer.drain()
-            if not crew.doers():
+            for other in crew.others():
+                other.drain()
+            if not crew.others():
                 self._old.remove(crew)
                 self._metrics.retire(crew.service.counters)
                 self._close_listeners(crew)
@@ -407,8 +422,8 @@ class Supervisor:
         for crew in self._crews():
             for worker in crew.workers.values():
                 worker.kill()
-            for doer in crew.doers():
-                doer.kill()  # with its clients gone, nobody waits for what it may be doing
+            for other in crew.others():
+                other.kill()  # with its clients gone, nobody waits for what it may be doing
         for writer in self._writers.values():
             writer.drain()
         for crew in self._crews():
@@ -428,6 +443,7 @@ class Supervisor:
             workers=sum(len(crew.workers) for crew in crews),
             parked_connections=sum(crew.service.loads.total_polled() for crew in crews),
             all_ready=all(child.ready for child in self._children()),
+            missing_keys=self._crew.service.missing_keys(),
         )
 
     def _crews(self) -> list[Crew]:

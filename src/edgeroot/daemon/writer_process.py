@@ -32,7 +32,7 @@ def run_writer(writer: Writer, control: ControlLine, *, clients: int) -> None:
     begun = False
     try:
         while not server.finished:
-            for channel, number, message in server.receive(wait=True):
+            for channel, number, message in server.receive(longest_s=None):
                 if message == SETTLED:
                     settled.add(channel)
                 else:

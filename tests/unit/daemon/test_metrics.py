@@ -28,8 +28,15 @@ def totals(*tables: CounterTable) -> Totals:
     return Totals().plus(*tables)
 
 
-def text(of: Totals, *, workers: int = 1, parked: int = 0, restarts: dict[str, int] | None = None) -> str:
-    return MetricsText(lambda: Snapshot(of, workers, parked, restarts or {}))().decode()
+def text(
+    of: Totals,
+    *,
+    workers: int = 1,
+    parked: int = 0,
+    restarts: dict[str, int] | None = None,
+    missing: dict[str, int] | None = None,
+) -> str:
+    return MetricsText(lambda: Snapshot(of, workers, parked, restarts or {}, missing or {}))().decode()
 
 
 def samples(of: str) -> dict[tuple[str, ...], float]:
@@ -183,7 +190,7 @@ def test_the_text() -> None:
     counters.authentication_failed(AuthType.UNIX_PEER_CREDENTIALS)
     counters.accepted(9)
 
-    seen = samples(text(totals(table), workers=4, parked=5, restarts={"worker": 6}))
+    seen = samples(text(totals(table), workers=4, parked=5, restarts={"worker": 6}, missing={"tee": 7}))
 
     assert seen["edgeroot_requests_total", "PsaSignHash", "Success"] == 1
     assert seen["edgeroot_requests_total", "PsaSignHash", "PsaErrorDoesNotExist"] == 1
@@ -197,6 +204,7 @@ def test_the_text() -> None:
     assert seen["edgeroot_connections_accepted_total",] == 9
     assert (seen["edgeroot_workers",], seen["edgeroot_connections_parked",]) == (4, 5)
     assert seen["edgeroot_process_restarts_total", "worker"] == 6
+    assert seen["edgeroot_keys_missing", "tee"] == 7
     assert not any("Ping" in key for key in seen)
 
 
@@ -207,7 +215,7 @@ def test_the_document_describes_every_metric() -> None:
     table.counters(0).answered(Opcode.PING, ResponseStatus.SUCCESS, MS_NS)
 
     shown = {}
-    for family in text_string_to_metric_families(text(totals(table), restarts={"worker": 0})):
+    for family in text_string_to_metric_families(text(totals(table), restarts={"worker": 0}, missing={"tee": 0})):
         name = f"{family.name}_total" if family.type == "counter" else family.name
         shown[name] = (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
 

@@ -37,7 +37,7 @@ from edgeroot.tee.transports.emulated import EmulatedTransport
 _T = TypeVar("_T")
 _BUFFER_BYTES: Final = 17 * 4096  # one record of 65,535 bytes and what stands before it
 _DEVICE_BUFFER_BYTES: Final = 8192  # what the reference's clients share, and so what every device takes
-_SPARE_SLOTS: Final = 4  # for other processes of the service's user: the supervisor at start, a tool
+_SPARE_SLOTS: Final = 4  # for other processes of the service's user: the supervisor at start, the scout, a tool
 _GENERATIONS: Final = 2  # after a reload, processes of the last configuration are still there for a while
 _BUFFERS_MAX: Final = 7  # of one process; more calls under way than that are no faster
 TRANSPORTS: Final = ("emulated", "device")
