@@ -189,7 +189,10 @@ class Public:
             raise MalformedError(f"keys of type {kind:#06x} are not used here")
         detail = read(reader)
         reader.end()
-        return cls(detail, flags, policy, name_algorithm)
+        public = cls(detail, flags, policy, name_algorithm)
+        if bytes(public) != data:
+            raise MalformedError("what it says more is not used here")
+        return public
 
 
 def sized(data: bytes) -> bytes:
