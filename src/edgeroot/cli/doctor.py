@@ -32,7 +32,7 @@ _MARKS: Final[dict[Level, tuple[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. ``fix`` says what to do, and is empty only where there is nothing to do."""
+    """One thing that was looked at. ``fix`` says what to do, in one line or more, or what could be done."""
 
     level: Level
     check: str
@@ -102,5 +102,5 @@ def _print(finding: Finding) -> None:
     mark, colour = _MARKS[finding.level]
     styled = click.style(f"{mark:8}", fg=colour, bold=True) if is_terminal() else f"{mark:8}"
     click.echo(f"{styled}{finding.check}: {printable(finding.message)}")
-    if finding.fix:
-        click.echo(f"        -> {printable(finding.fix)}")
+    for number, line in enumerate(finding.fix.splitlines()):
+        click.echo(f"        {'   ' if number else '-> '}{printable(line)}")
