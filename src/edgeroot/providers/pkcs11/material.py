@@ -88,10 +88,10 @@ def imported_parts(attributes: KeyAttributes, material: Secret) -> tuple[Templat
         return {ck.CKA_VALUE: material}, {}
     parameters = curve_parameters(attributes)
     if key_type.is_public_key:
-        return {}, {ck.CKA_EC_PARAMS: parameters, ck.CKA_EC_POINT: _octet_string(material)}
+        return {}, {ck.CKA_EC_PARAMS: parameters, ck.CKA_EC_POINT: framed_point(material)}
     pair = engine.load(attributes, engine.import_material(attributes, material)[1])
     private: Template = {ck.CKA_EC_PARAMS: parameters, ck.CKA_VALUE: bytes(material)}
-    return private, {ck.CKA_EC_PARAMS: parameters, ck.CKA_EC_POINT: _octet_string(pair.export_public())}
+    return private, {ck.CKA_EC_PARAMS: parameters, ck.CKA_EC_POINT: framed_point(pair.export_public())}
 
 
 def exported_rsa_pair(parts: Sequence[bytes]) -> Secret:
@@ -121,9 +121,17 @@ def exported_point(attributes: KeyAttributes, value: bytes) -> bytes:
     """The point 04 || X || Y in CKA_EC_POINT, framed or not."""
     size = 1 + 2 * width_bytes(attributes.key_bits)
     point = value[-size:]
-    if len(point) != size or point[0] != _UNCOMPRESSED or value not in (point, _octet_string(point)):
+    if len(point) != size or point[0] != _UNCOMPRESSED or value not in (point, framed_point(point)):
         raise PsaError(PsaStatus.DATA_INVALID, "the token gave no uncompressed point of the key's curve")
     return bytes(point)
+
+
+def framed_point(point: bytes) -> bytes:
+    """The DER of an OCTET STRING."""
+    length = len(point)
+    # Points have at most 133 bytes, so one byte says how long; from 128 on a byte says that it does (X.690 §8.1.3).
+    head = bytes((4, length)) if length < 0x80 else bytes((4, 0x81, length))
+    return head + point
 
 
 def exported_scalar(attributes: KeyAttributes, value: bytes) -> Secret:
@@ -152,10 +160,3 @@ def _numbers(numbers: rsa.RSAPublicNumbers) -> Template:
 
 def _big_integer(number: int) -> bytes:
     return number.to_bytes((number.bit_length() + 7) // 8, "big")
-
-
-def _octet_string(content: bytes) -> bytes:
-    length = len(content)
-    # Points have at most 133 bytes, so one byte says how long; from 128 on a byte says that it does (X.690 §8.1.3).
-    head = bytes((4, length)) if length < 0x80 else bytes((4, 0x81, length))
-    return head + content

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from edgeroot.providers.pkcs11 import constants as ck
-from edgeroot.providers.pkcs11.errors import BROKEN, DATA_IS_WRONG, CkrError
-from edgeroot.providers.pkcs11.material import width_bytes
+from edgeroot.providers.pkcs11.errors import BROKEN, DATA_IS_WRONG, POINT_IS_STRANGE, CkrError
+from edgeroot.providers.pkcs11.material import framed_point, width_bytes
 from edgeroot.providers.pkcs11.mechanisms import (
     HASHES,
     EcdhParameters,
@@ -145,11 +145,22 @@ def agree(session: Session, key: int, attributes: KeyAttributes, peer: bytes) ->
         ck.CKA_EXTRACTABLE: True,
         ck.CKA_VALUE_LEN: width_bytes(attributes.key_bits),
     }
-    derived = session.derive(Mechanism(ck.CKM_ECDH1_DERIVE, EcdhParameters(peer)), key, template)
+    try:
+        derived = session.derive(_ecdh(peer), key, template)
+    except CkrError as error:
+        if error.code not in POINT_IS_STRANGE:
+            raise
+        # A point may be given as it is or framed (v3.0 §2.3.17). A module that takes both takes one in 256 points for
+        # framed, because 04 is a point's first byte as well as the frame's, and finds nonsense inside.
+        derived = session.derive(_ecdh(framed_point(peer)), key, template)
     try:
         return session.attributes(derived, (ck.CKA_VALUE,))[0]
     finally:
         session.destroy(derived)
+
+
+def _ecdh(point: bytes) -> Mechanism:
+    return Mechanism(ck.CKM_ECDH1_DERIVE, EcdhParameters(point))
 
 
 def digest(session: Session, alg: Hash, data: bytes) -> bytes:

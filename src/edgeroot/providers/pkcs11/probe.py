@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Final
 
 from edgeroot import engine
@@ -44,8 +45,11 @@ class _Paddings:
     def __init__(self, module: Module, slot: int) -> None:
         self._module = module
         self._slot = slot
+
+    @cached_property
+    def _public(self) -> Template:
         attributes = KeyAttributes(KeyType.RSA_KEY_PAIR, _RSA_BITS, UsageFlags.NONE, Algorithm.NONE)
-        self._public = imported_parts(attributes, engine.generate(attributes))[1]
+        return imported_parts(attributes, engine.generate(attributes))[1]
 
     def encrypts(self, mechanism: Mechanism) -> bool:
         return self._begins(lambda session, key: session.begin_encryption(mechanism, key))

@@ -224,7 +224,7 @@ class Pkcs11Provider(Provider):
         return self._in_token(
             key,
             lambda session, handle: operations.cipher_decrypt(session, handle, alg, ciphertext),
-            fault=PsaStatus.INVALID_PADDING,
+            fault=PsaStatus.INVALID_PADDING if alg == Algorithm.CBC_PKCS7 else None,
         )
 
     def mac_compute(self, key: LoadedKey, alg: Algorithm, data: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, TypeVar
 
 from cryptography.hazmat.primitives.constant_time import bytes_eq
@@ -52,8 +53,16 @@ class TokenLostError(UnavailableError):
 class Token:
     """A token in this process. It is connected to when it is first needed."""
 
-    def __init__(self, settings: Pkcs11Settings, page: SharedPage, state: State) -> None:
+    def __init__(
+        self,
+        settings: Pkcs11Settings,
+        page: SharedPage,
+        state: State,
+        *,
+        load: Callable[[Path], Module] = Module,
+    ) -> None:
         """``page`` is shared by all processes of the service; ``state`` is what the last start left."""
+        self._load = load
         self._settings = settings
         self._page = page
         self.state = state
@@ -175,7 +184,7 @@ class Token:
     def _connect(self) -> int:
         self._refuse_latched()
         if self._module is None:
-            self._module = Module(self._settings.library_path)
+            self._module = self._load(self._settings.library_path)
         else:
             self._module.restart()
         slot, info = self._select(self._module)
