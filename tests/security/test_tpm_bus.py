@@ -1,10 +1,10 @@
-"""What somebody hears who listens on the way between the service and its TPM: no secret."""
+"""Somebody on the way between the service and its TPM: who listens hears no secret, who changes anything is noticed."""
 
 from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -19,7 +19,17 @@ from edgeroot import engine
 from edgeroot.providers.api import LoadedKey
 from edgeroot.providers.tpm import TpmProvider, TpmProviderType, TpmSettings
 from edgeroot.providers.tpm.keys import authorisation
-from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, Secret, UsageFlags
+from edgeroot.psa import (
+    Algorithm,
+    EccFamily,
+    Hash,
+    KeyAttributes,
+    KeyType,
+    PsaError,
+    PsaStatus,
+    Secret,
+    UsageFlags,
+)
 from tests.support.swtpm import Swtpm, credential_for, esapi, running_swtpm, two_free_ports
 
 ALL: Final = UsageFlags(sum(UsageFlags))
@@ -34,11 +44,12 @@ PLAINTEXT: Final = b"a text that is nobody's business"
 
 
 class Tap:
-    """Passes on what goes between a client and a TPM, on both channels, and keeps it."""
+    """Passes on what goes between a client and a TPM, on both channels, and keeps it. ``change`` may change it."""
 
     def __init__(self, swtpm: Swtpm) -> None:
         self.port = two_free_ports()
         self.heard = bytearray()
+        self.change: Callable[[bytes], bytes] = bytes
         self._listeners = [socket.create_server(("127.0.0.1", self.port + number)) for number in range(2)]
         self._threads = [
             Thread(target=self._serve, args=(listener, swtpm.port + number))
@@ -63,7 +74,7 @@ class Tap:
                 if not data:
                     return
                 self.heard += data
-                other[source].sendall(data)
+                other[source].sendall(self.change(data))
 
     def close(self) -> None:
         for listener in self._listeners:
@@ -114,8 +125,8 @@ def test_no_secret_is_heard(swtpm: Swtpm, tmp_path: Path) -> None:
         provider = TpmProviderType().open(settings, store_path=tmp_path / "keys.sqlite3")
         provider.start(None)
         digest = b"a digest that need not be secret"
-        signing = imported(provider, P256, secrets)
-        provider.sign_hash(signing, P256.algorithm, digest)
+        signer = imported(provider, P256, secrets)
+        provider.sign_hash(signer, P256.algorithm, digest)
         secrets.append(PLAINTEXT)
         decrypting = imported(provider, OAEP, secrets)
         ciphertext = provider.asymmetric_encrypt(decrypting, OAEP.algorithm, PLAINTEXT, b"")
@@ -129,11 +140,53 @@ def test_no_secret_is_heard(swtpm: Swtpm, tmp_path: Path) -> None:
             hidden = provider.cipher_encrypt(encrypting, AES.algorithm, data)
             assert provider.cipher_decrypt(encrypting, AES.algorithm, hidden) == data
         secrets.append(provider.generate_random(32))
-        name, _, endorsement = provider.prepare_key_attestation(signing, None)
+        name, _, endorsement = provider.prepare_key_attestation(signer, None)
         blob, secret = credential_for(endorsement, name, PLAINTEXT)
-        assert provider.attest_key(signing, None, credential_blob=blob, secret=secret) == PLAINTEXT
+        assert provider.attest_key(signer, None, credential_blob=blob, secret=secret) == PLAINTEXT
         provider.close()
         heard = bytes(tap.heard)
     assert digest in heard, "the tap hears nothing"
     assert [one for one in secrets if one in heard] == []
     assert len(secrets) > 15
+
+
+def test_a_changed_digest_is_not_signed(swtpm: Swtpm, tmp_path: Path) -> None:
+    wanted, other = b"the digest of what was meant...!", b"the digest of something else...!"
+    with tapped(swtpm) as tap:
+        provider, key = signing(tap, tmp_path)
+        tap.change = lambda data: data.replace(wanted, other)
+        with pytest.raises(PsaError) as refused:
+            provider.sign_hash(key, P256.algorithm, wanted)
+        assert refused.value.status is not PsaStatus.SUCCESS
+        tap.change = bytes
+        provider.verify_hash(key, P256.algorithm, wanted, provider.sign_hash(key, P256.algorithm, wanted))
+        provider.close()
+
+
+@pytest.mark.parametrize("at", [14, 40, -1, -40], ids=["size", "signature", "authorisation", "nonce"])
+def test_a_changed_signature_is_noticed(swtpm: Swtpm, tmp_path: Path, at: int) -> None:
+    def flip(data: bytes) -> bytes:
+        if not (data.startswith(b"\x80\x02") and data[6:10] == bytes(4)):  # a response with an authorisation
+            return data
+        changed = bytearray(data)
+        changed[at] ^= 1
+        return bytes(changed)
+
+    with tapped(swtpm) as tap:
+        provider, key = signing(tap, tmp_path)
+        tap.change = flip
+        with pytest.raises(PsaError) as refused:
+            provider.sign_hash(key, P256.algorithm, bytes(32))
+        assert refused.value.status is PsaStatus.CORRUPTION_DETECTED
+        tap.change = bytes
+        provider.close()
+
+
+def signing(tap: Tap, folder: Path) -> tuple[TpmProvider, LoadedKey]:
+    """A provider behind the tap with a key that has signed, so that everything is loaded."""
+    settings = TpmSettings(f"swtpm:host=127.0.0.1,port={tap.port}")
+    provider = TpmProviderType().open(settings, store_path=folder / "keys.sqlite3")
+    provider.start(None)
+    key = provider.load(provider.create(None, P256, None).reference, P256)
+    provider.sign_hash(key, P256.algorithm, bytes(32))
+    return provider, key

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
 from edgeroot.providers.tpm.capabilities import Inventory
 from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
 from edgeroot.providers.tpm.errors import TpmError
 from edgeroot.providers.tpm.reference import SecretReference
-from edgeroot.providers.tpm.structures import Alg, Curve, MalformedError, Public
+from edgeroot.providers.tpm.structures import Alg, Curve, MalformedError, Public, RsaPublic
 from edgeroot.providers.tpm.templates import (
+    ENDORSEMENT_HANDLE,
     ENDORSEMENT_RSA,
     STORAGE_ECC,
     STORAGE_HANDLE,
@@ -44,6 +46,7 @@ class Opened:
         slots = inventory.transient_slots - (0 if primary.persistent else 1)
         self._capacity = max(1, slots)
         self._loaded: OrderedDict[bytes, int] = OrderedDict()
+        self._endorsement: Primary | None = None
 
     def key(self, reference: SecretReference, auth: bytes) -> int:
         """The handle of this key, for this operation only."""
@@ -53,21 +56,26 @@ class Opened:
         )
 
     def endorsement(self, auth: bytes) -> Primary:
-        """The endorsement key, by the TCG's template."""
+        """The endorsement key by the TCG's template: the persistent one if there is, else made for a while."""
+        found = self._endorsement
+        if found is None or not (found.persistent or _ENDORSEMENT in self._loaded):
+            found = self.connection.persistent(ENDORSEMENT_HANDLE)
+            if found is None or not _is_by_template(found):
+                found = self._made_endorsement(auth)
+            self._endorsement = found
+        if not found.persistent:
+            self._loaded.move_to_end(_ENDORSEMENT)
+        return found
+
+    def _made_endorsement(self, auth: bytes) -> Primary:
         made: list[Primary] = []
 
         def make() -> int:
             made.append(self.connection.create_primary(Hierarchy.ENDORSEMENT, auth, bytes(ENDORSEMENT_RSA)))
             return made[0].handle
 
-        self.forget(_ENDORSEMENT)  # its public part is wanted, which is not kept
         self._held(_ENDORSEMENT, make)
         return made[0]
-
-    def forget(self, which: bytes) -> None:
-        handle = self._loaded.pop(which, None)
-        if handle is not None:
-            self.connection.flush(handle)
 
     def make_room(self) -> bool:
         """Flush the key that was not used for longest; whether there was one."""
@@ -132,15 +140,6 @@ class TpmDevice:
             self._give_up()
         return self._attempt(operation)
 
-    def forget(self, reference: SecretReference, auth: bytes) -> None:
-        """Have this key out of the TPM, if it is there."""
-        opened = self._opened
-        if opened is not None:
-            try:
-                opened.forget(reference.private + auth)
-            except TpmError:
-                self._give_up()
-
     def close(self) -> None:
         """Disconnect and leave nothing behind; the next operation connects again."""
         opened, self._opened = self._opened, None
@@ -184,7 +183,7 @@ class TpmDevice:
                 _clean(connection)
             inventory = Inventory.of(connection)
             primary = self._find_primary(connection, inventory)
-            connection.start_session(primary.handle)
+            connection.start_session(primary)
         except BaseException:
             connection.close()
             raise
@@ -210,6 +209,18 @@ class TpmDevice:
             yield connection.create_primary(Hierarchy.OWNER, self._owner_auth, bytes(STORAGE_ECC))
         if Alg.RSA in inventory.algorithms:
             yield connection.create_primary(Hierarchy.OWNER, self._owner_auth, bytes(STORAGE_RSA))
+
+
+def _is_by_template(primary: Primary) -> bool:
+    try:
+        public = Public.from_bytes(primary.public)
+    except MalformedError:
+        return False
+    detail = public.detail
+    return (
+        isinstance(detail, RsaPublic)
+        and replace(public, detail=replace(detail, modulus=bytes(len(detail.modulus)))) == ENDORSEMENT_RSA
+    )
 
 
 def _can_have_children(primary: Primary) -> bool:

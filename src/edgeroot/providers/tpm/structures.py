@@ -11,6 +11,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct, error
 from typing import ClassVar, Final
 
+_U8: Final = Struct(">B")
 _U16: Final = Struct(">H")
 _U32: Final = Struct(">I")
 
@@ -206,6 +207,9 @@ class Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
+
+    def u8(self) -> int:
+        return self._number(_U8)
 
     def u16(self) -> int:
         return self._number(_U16)

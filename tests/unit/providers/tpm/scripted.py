@@ -99,7 +99,7 @@ class ScriptedConnection(Connection):
         self._used("create_primary")
         return Primary(self.tpm.load(template), template, self.tpm.name_of(template), persistent=False)
 
-    def start_session(self, primary: int) -> None:
+    def start_session(self, primary: Primary) -> None:
         self._used("start_session")
 
     def end_session(self) -> None:

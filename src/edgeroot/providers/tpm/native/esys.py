@@ -43,11 +43,15 @@ from tpm2_pytss.utils import wrap
 
 from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
 from edgeroot.providers.tpm.errors import CONNECTING, INITIALIZE, TpmError, tpm_error
+from edgeroot.providers.tpm.hmac_session import Beginning, Entity, ForgedResponseError, HmacSession, ResponseCodeError
+from edgeroot.providers.tpm.structures import MalformedError, sized
 from edgeroot.psa import PsaStatus, Secret
 
 _FLUSH: Final = Struct(">HIII")  # tag, size, command code, handle (Part 3, clause 28.4)
 _NO_SESSIONS: Final = 0x8001
 _FLUSH_CONTEXT: Final = 0x00000165
+_SIGN: Final = 0x0000015D
+_NO_TICKET: Final = Struct(">HIH").pack(0x8024, 0x40000007, 0)  # TPMT_TK_HASHCHECK: hashed elsewhere
 _MANY: Final = 256
 _COMMAND_CODE: Final = 0x2000FFFF  # the number in a TPMA_CC, and whether it is a vendor's
 _HIERARCHIES: Final = {Hierarchy.OWNER: ESYS_TR.OWNER, Hierarchy.ENDORSEMENT: ESYS_TR.ENDORSEMENT}
@@ -59,6 +63,20 @@ def _command(name: str) -> Iterator[None]:
         yield
     except TSS2_Exception as error:
         raise tpm_error(name, int(error.rc), str(error)) from error
+
+
+@contextmanager
+def _by_hand(name: str) -> Iterator[None]:
+    """For commands that the library does not make."""
+    try:
+        with _command(name):
+            yield
+    except ResponseCodeError as error:
+        raise tpm_error(name, error.code) from error
+    except ForgedResponseError as error:
+        raise TpmError(
+            name, 0, PsaStatus.CORRUPTION_DETECTED, f"{name}: {error}: do not trust the way to the TPM"
+        ) from error
 
 
 class EsysConnection(Connection):
@@ -73,6 +91,8 @@ class EsysConnection(Connection):
                 self._tcti.close()
                 raise
         self._session = ESYS_TR.NONE
+        self._quick: HmacSession | None = None
+        self._entities: dict[int, Entity] = {}
 
     def close(self) -> None:
         self._esys.close()
@@ -181,8 +201,16 @@ class EsysConnection(Connection):
             finally:
                 self._flush_session(session)
 
-    def start_session(self, primary: int) -> None:
-        self._session = self._start(primary, TPM2_SE.HMAC)
+    def start_session(self, primary: Primary) -> None:
+        self._session = self._start(primary.handle, TPM2_SE.HMAC)
+        with _command("TPM2_StartAuthSession"):
+            handle = self._esys.tr_get_tpm_handle(ESYS_TR(primary.handle))
+        try:
+            beginning = Beginning(handle, primary.public)
+        except MalformedError:
+            return  # a storage key of another kind, which the library knows how to use
+        with _by_hand("TPM2_StartAuthSession"):
+            self._quick = beginning.begun(self._exchange(beginning.command))
 
     def _start(self, primary: int, kind: TPM2_SE) -> ESYS_TR:
         cipher = TPMT_SYM_DEF(
@@ -194,6 +222,10 @@ class EsysConnection(Connection):
             return session
 
     def end_session(self) -> None:
+        quick, self._quick = self._quick, None
+        if quick is not None:
+            with _by_hand("TPM2_FlushContext"):
+                self._exchange(quick.flush())
         if self._session != ESYS_TR.NONE:
             session, self._session = self._session, ESYS_TR.NONE
             with _command("TPM2_FlushContext"):
@@ -249,21 +281,32 @@ class EsysConnection(Connection):
                 session1=self._protected(command=False, response=False),
             )
             self._esys.tr_set_auth(handle, auth)
+            name = bytes(self._esys.tr_get_name(handle))
+            self._entities[int(handle)] = Entity(int(self._esys.tr_get_tpm_handle(handle)), name, auth)
         return int(handle)
 
     def flush(self, handle: int) -> None:
+        self._entities.pop(handle, None)
         with _command("TPM2_FlushContext"):
             self._esys.flush_context(ESYS_TR(handle))
 
     def flush_stale(self, handle: int) -> None:
         # By hand: the library knows only handles that it has given itself.
         with _command("TPM2_FlushContext"):
-            self._tcti.transmit(_FLUSH.pack(_NO_SESSIONS, _FLUSH.size, _FLUSH_CONTEXT, handle))
-            self._tcti.receive()
+            self._exchange(_FLUSH.pack(_NO_SESSIONS, _FLUSH.size, _FLUSH_CONTEXT, handle))
+
+    def _exchange(self, command: bytes) -> bytes:
+        self._tcti.transmit(command)
+        return bytes(self._tcti.receive())
 
     # Uses of keys
 
     def sign(self, handle: int, digest: bytes, scheme: bytes) -> bytes:
+        quick, entity = self._quick, self._entities.get(handle)
+        if quick is not None and entity is not None:
+            with _by_hand("TPM2_Sign"):
+                response = self._exchange(quick.command(_SIGN, entity, sized(digest) + scheme + _NO_TICKET))
+                return quick.response(_SIGN, entity, response)
         with _command("TPM2_Sign"):
             signature = self._esys.sign(
                 ESYS_TR(handle),
