@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from tests.support.service import running_service
 from tests.support.softhsm import PIN, softhsm
 from tests.support.swtpm import running_swtpm
 
+EDGEROOT = str(Path(sys.executable).with_name("edgeroot"))
+
 
 def doctor(**environment: str) -> list[dict[str, Any]]:
     done = subprocess.run(
-        ["edgeroot", "doctor", "--no-keys", "--json"],
+        [EDGEROOT, "doctor", "--no-keys", "--json"],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from tests.support.swtpm import Swtpm, running_swtpm
 
 SECRET = Secret(bytes(range(32)))
 RECOVERY = "put the recovery copy back"
+
+EDGEROOT = str(Path(sys.executable).with_name("edgeroot"))
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +174,7 @@ def test_kinds_are_told_apart(path: Path) -> None:
 def test_the_commands_on_a_real_tpm(tpm: Swtpm, path: Path, tmp_path: Path) -> None:
     def edgeroot(*arguments: str) -> str:
         done = subprocess.run(
-            ["edgeroot", "sealing", *arguments], capture_output=True, text=True, check=False, timeout=60
+            [EDGEROOT, "sealing", *arguments], capture_output=True, text=True, check=False, timeout=60
         )
         return done.stdout + done.stderr
 
