@@ -18,7 +18,7 @@ from edgeroot.providers.tpm import TpmProvider, TpmProviderType, TpmSettings
 from edgeroot.providers.tpm.errors import TpmError
 from edgeroot.providers.tpm.native.esys import EsysConnection
 from edgeroot.providers.tpm.structures import ObjectFlags, Public
-from edgeroot.providers.tpm.templates import STORAGE_ECC, STORAGE_HANDLE
+from edgeroot.providers.tpm.templates import ENDORSEMENT_HANDLE, ENDORSEMENT_RSA, STORAGE_ECC, STORAGE_HANDLE
 from edgeroot.psa import (
     Algorithm,
     EccFamily,
@@ -75,10 +75,12 @@ def refused_for_absence(call: Callable[[], object]) -> bool:
     return False
 
 
-def make_persistent(owner: ESAPI, public: Public) -> None:
+def make_persistent(
+    owner: ESAPI, public: Public, *, hierarchy: int = ESYS_TR.OWNER, handle: int = STORAGE_HANDLE
+) -> None:
     area = TPM2B_PUBLIC(TPMT_PUBLIC.unmarshal(bytes(public))[0])
-    handle, *_ = owner.create_primary(TPM2B_SENSITIVE_CREATE(), area)
-    owner.evict_control(ESYS_TR.OWNER, handle, STORAGE_HANDLE)
+    made, *_ = owner.create_primary(TPM2B_SENSITIVE_CREATE(), area, hierarchy)
+    owner.evict_control(ESYS_TR.OWNER, made, handle)
 
 
 @pytest.mark.timeout(600)
@@ -199,6 +201,24 @@ def test_a_storage_key_that_is_made_persistent_later_stays_the_parent(swtpm: Swt
         owner.evict_control(ESYS_TR.OWNER, owner.tr_from_tpmpublic(STORAGE_HANDLE), STORAGE_HANDLE)
     assert provider.start(state) == state
     check_key(provider, reference)
+    provider.close()
+
+
+def test_the_endorsement_key_may_be_persistent(swtpm: Swtpm, provider: TpmProvider) -> None:
+    key = provider.load(provider.create(None, P256, None).reference, P256)
+    made = provider.prepare_key_attestation(key, None)
+    provider.close()
+    with esapi(swtpm) as owner:
+        make_persistent(owner, ENDORSEMENT_RSA, hierarchy=ESYS_TR.ENDORSEMENT, handle=ENDORSEMENT_HANDLE)
+        owner.hierarchy_change_auth(ESYS_TR.ENDORSEMENT, b"which is not needed to read a key")
+    assert provider.prepare_key_attestation(key, None) == made
+    provider.close()
+    with esapi(swtpm) as owner:
+        owner.tr_set_auth(ESYS_TR.ENDORSEMENT, b"which is not needed to read a key")
+        owner.hierarchy_change_auth(ESYS_TR.ENDORSEMENT, b"")
+        owner.evict_control(ESYS_TR.OWNER, owner.tr_from_tpmpublic(ENDORSEMENT_HANDLE), ENDORSEMENT_HANDLE)
+        make_persistent(owner, STORAGE_ECC, handle=ENDORSEMENT_HANDLE)  # some other key
+    assert provider.prepare_key_attestation(key, None) == made
     provider.close()
 
 

@@ -167,8 +167,17 @@ def test_a_verifier_learns_that_a_key_is_in_the_tpm(service: Service) -> None:
         prepared = client.prepare_key_attestation("key")
         blob, secret = credential_for(prepared.attesting_key_pub, prepared.name, b"a challenge")
         assert client.attest_key("key", blob, secret) == b"a challenge"
-        with pytest.raises(InvalidArgumentError):
-            client.attest_key("other", blob, secret)
+        for name, one, other in (
+            ("other", blob, secret),
+            ("key", blob, secret[::-1]),
+            ("key", blob + b"x", secret),
+            ("key", b"", b""),
+            ("key", bytes(133), secret),
+            ("key", blob, bytes(513)),
+        ):
+            with pytest.raises(InvalidArgumentError):
+                client.attest_key(name, one, other)
+        assert client.attest_key("key", blob, secret) == b"a challenge"
         with pytest.raises(NotSupportedError):
             client.prepare_key_attestation("key", "other")
         with pytest.raises(NotSupportedError):

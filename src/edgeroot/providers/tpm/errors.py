@@ -70,6 +70,7 @@ _MEANINGS: Final[dict[int, _Meaning]] = {
     0x095: _Meaning("TPM_RC_SIZE", PsaStatus.INVALID_ARGUMENT),
     0x096: _Meaning("TPM_RC_SYMMETRIC", PsaStatus.NOT_SUPPORTED, _NO_SUCH),
     0x098: _Meaning("TPM_RC_SELECTOR", PsaStatus.INVALID_ARGUMENT),
+    0x09A: _Meaning("TPM_RC_INSUFFICIENT", PsaStatus.INVALID_ARGUMENT),
     0x09B: _Meaning("TPM_RC_SIGNATURE", PsaStatus.INVALID_SIGNATURE),
     0x09C: _Meaning("TPM_RC_KEY", PsaStatus.INVALID_ARGUMENT, "the key does not fit the command"),
     0x09D: _Meaning("TPM_RC_POLICY_FAIL", PsaStatus.NOT_PERMITTED),
@@ -99,7 +100,15 @@ _MEANINGS: Final[dict[int, _Meaning]] = {
     0x922: _Meaning("TPM_RC_RETRY", PsaStatus.HARDWARE_FAILURE, "it is busy: try again"),
     0x923: _Meaning("TPM_RC_NV_UNAVAILABLE", PsaStatus.HARDWARE_FAILURE, "its memory cannot be written now"),
 }
-_UNREACHABLE: Final = "the TPM does not answer: see whether the device, emulator or resource manager of tcti is there"
+_UNREACHABLE: Final = (
+    "the TPM does not answer: see whether the device, emulator or resource manager of tcti is there, "
+    "and whether this user may use it"
+)
+_NOWHERE: Final = {  # by the error that the TSS's libraries have in common
+    0x0B: "what tcti says after the name is malformed",
+    0x15: "tcti has a name that no library is installed for (Debian: libtss2-tcti-NAME0)",
+}
+_LIBRARY_ERROR: Final = 0xFFFF
 
 
 class TpmError(PsaError):
@@ -127,8 +136,8 @@ class TpmError(PsaError):
 
     @property
     def is_absent(self) -> bool:
-        """Whether there was no way to a TPM at all."""
-        return self.command == CONNECTING and self.is_lost_connection
+        """Whether there is no TPM where one was looked for."""
+        return self.command == CONNECTING and self.is_lost_connection and self.code & _LIBRARY_ERROR not in _NOWHERE
 
     @property
     def is_full(self) -> bool:
@@ -149,7 +158,8 @@ def tpm_error(command: str, code: int, text: str = "") -> TpmError:
     if error >= 0:
         detail = f"{command}: the TPM answers {code:#x}"
         return TpmError(command, code, PsaStatus.COMMUNICATION_FAILURE, detail)
-    detail = f"{command} ({code:#x}{f', {text}' if text else ''}): {_UNREACHABLE}"
+    advice = _NOWHERE.get(code & _LIBRARY_ERROR, _UNREACHABLE) if command == CONNECTING else _UNREACHABLE
+    detail = f"{command} ({code:#x}{f', {text}' if text else ''}): {advice}"
     return TpmError(command, code, PsaStatus.COMMUNICATION_FAILURE, detail)
 
 

@@ -360,7 +360,7 @@ class TpmProvider(Provider):
         try:
             return self._device.run(activate)
         except TpmError as error:
-            if error.error == INTEGRITY:
+            if error.error == INTEGRITY or (error.error == FAILURE and self._works()):
                 message = "the credential was not made for this key and this TPM"
                 raise PsaError(PsaStatus.INVALID_ARGUMENT, message) from error
             raise

@@ -60,6 +60,8 @@ _STORAGE: Final = _BORN_HERE | _PARENT | ObjectFlags.USER_WITH_AUTH | ObjectFlag
 STORAGE_ECC: Final = Public(EccPublic(Curve.NIST_P256, NO_SCHEME, _AES_128, x=bytes(32), y=bytes(32)), _STORAGE)
 STORAGE_RSA: Final = Public(RsaPublic(2048, NO_SCHEME, _AES_128, modulus=bytes(256)), _STORAGE)
 
+ENDORSEMENT_HANDLE: Final = 0x81010001
+"""Where the RSA endorsement key persists (TCG TPM v2.0 Provisioning Guidance, clause 7.8)."""
 # TPM2_PolicySecret over the endorsement hierarchy (TCG EK Credential Profile, clause B.6.2, Policy A).
 _ENDORSEMENT_POLICY: Final = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
 # The RSA endorsement key (TCG EK Credential Profile, template L-1).

@@ -51,6 +51,16 @@ def test_a_way_that_broke_is_not_the_tpms_answer() -> None:
     assert tpm_error("TPM2_Sign", 0x7000B).status is PsaStatus.COMMUNICATION_FAILURE
 
 
+@pytest.mark.parametrize(
+    ("code", "advice"), [(0xA000B, "after the name is malformed"), (0xA0015, "libtss2-tcti-NAME0")], ids=repr
+)
+def test_a_way_that_cannot_be_is_no_absent_tpm(code: int, advice: str) -> None:
+    error = tpm_error(CONNECTING, code)
+    assert advice in error.detail
+    assert not error.is_absent
+    assert advice not in tpm_error("TPM2_Sign", code).detail
+
+
 @pytest.mark.parametrize("code", [0x100, 0x08B, 0x18B, 0x910, 0x916, 0x918, 0xB091E], ids=hex)
 def test_what_says_that_the_tpm_was_reset(code: int) -> None:
     assert tpm_error("TPM2_Sign", code).is_lost_state
