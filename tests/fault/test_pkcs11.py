@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,7 +20,7 @@ from edgeroot.wire.status import ResponseStatus
 from tests.fault.test_kills import churn, kill_one
 from tests.support.clients import DIGEST, ECDSA, wait_until
 from tests.support.ledger import Ledger, check
-from tests.support.service import SOFTWARE_PROVIDER, Service, running_service
+from tests.support.service import READY, SOFTWARE_PROVIDER, Service, running_service
 from tests.support.softhsm import LABEL, PIN, SoftHsm, softhsm, with_hsm
 
 SOFTWARE = 1
@@ -154,6 +155,17 @@ def _generates(client: Client) -> bool:
     return True
 
 
+def test_a_service_starts_while_the_token_is_away_and_finds_it_later(hsm: SoftHsm) -> None:
+    away = hsm.folder / "away"
+    hsm.tokens.rename(away)
+    with running_service(provider=with_hsm(hsm) + SOFTWARE_PROVIDER) as service, service.client() as client:
+        assert "provider Pkcs11 is not available: the token answered C_Initialize" in service.log()
+        others_serve(service)
+        away.rename(hsm.tokens)
+        wait_until(partial(_generates, client), "the provider is there")
+        check_objects(hsm, service)
+
+
 def test_a_wrong_pin_is_tried_once(hsm: SoftHsm) -> None:
     wrong = with_hsm(hsm, pin="4321-wrong") + SOFTWARE_PROVIDER
     with running_service(provider=wrong) as service:
@@ -173,9 +185,10 @@ def test_a_wrong_pin_is_tried_once(hsm: SoftHsm) -> None:
         assert "CKR_PIN_INCORRECT" in service.log()
         assert "correct user_pin" in service.log()
         assert "4321-wrong" not in service.log()
-        service.end()
+        at = (service.folder / "log").stat().st_size
         service.config_path.write_text(service.config_path.read_text().replace("4321-wrong", PIN))
-        service.start()
+        service.signal(signal.SIGHUP)
+        service.wait_for_log(READY, after=at)
         with service.client() as client:
             client.generate_key("key", templates.ecdsa_p256())
 

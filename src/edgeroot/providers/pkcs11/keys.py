@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from edgeroot.engine import EngineKey
@@ -116,7 +117,8 @@ def put(session: Session, attributes: KeyAttributes, object_id: bytes, material:
             made += [session.create(template)]
     except CkrError:
         for handle in made:
-            session.destroy(handle)
+            with suppress(CkrError):  # what is left then goes when the planned place is cleared
+                session.destroy(handle)
         raise
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Final
@@ -24,7 +24,7 @@ _NIST: Final = frozenset({(EccFamily.SECP_R1, 256), (EccFamily.SECP_R1, 384), (E
 def probe(module: Module, slot: int, info: TokenInfo) -> Profile:
     """The profile of the token in this slot, in which this process is logged in."""
     mechanisms = module.mechanisms(slot)
-    paddings = _Paddings(module, slot)
+    paddings = _Paddings(module, slot, mechanisms)
     hashes = tuple(HASHES)
     return Profile(
         serial_number=info.serial_number,
@@ -32,33 +32,34 @@ def probe(module: Module, slot: int, info: TokenInfo) -> Profile:
         firmware=info.firmware,
         has_random=bool(info.flags & ck.CKF_RNG),
         mechanisms=mechanisms,
-        oaep=frozenset(alg for alg in hashes if ck.CKM_RSA_PKCS_OAEP in mechanisms and paddings.encrypts(oaep(alg))),
-        oaep_labels=ck.CKM_RSA_PKCS_OAEP in mechanisms and paddings.encrypts(oaep(hashes[0], b"label")),
-        pss=frozenset(alg for alg in hashes if ck.CKM_RSA_PKCS_PSS in mechanisms and paddings.verifies(pss(alg))),
+        oaep=frozenset(alg for alg in hashes if paddings.encrypts(oaep(alg))),
+        oaep_labels=paddings.encrypts(oaep(hashes[0], b"label")),
+        pss=frozenset(alg for alg in hashes if paddings.verifies(pss(alg))),
         curves=_curves(module, slot, mechanisms.get(ck.CKM_EC_KEY_PAIR_GEN)),
     )
 
 
 class _Paddings:
-    """Whether RSA works with given parameters: tokens check them when an operation begins."""
+    """Whether RSA works with given parameters: tokens check them when an operation begins.
 
-    def __init__(self, module: Module, slot: int) -> None:
+    Where that cannot be tried with a public key that is gone with its session, the list of mechanisms is believed.
+    """
+
+    def __init__(self, module: Module, slot: int, mechanisms: Mapping[int, MechanismInfo]) -> None:
         self._module = module
         self._slot = slot
+        self._mechanisms = mechanisms
+
+    def encrypts(self, mechanism: Mechanism) -> bool:
+        return self._begins(mechanism, ck.CKF_ENCRYPT, lambda session, key: session.begin_encryption(mechanism, key))
+
+    def verifies(self, mechanism: Mechanism) -> bool:
+        return self._begins(mechanism, ck.CKF_VERIFY, lambda session, key: session.begin_verification(mechanism, key))
 
     @cached_property
     def _public(self) -> Template:
         attributes = KeyAttributes(KeyType.RSA_KEY_PAIR, _RSA_BITS, UsageFlags.NONE, Algorithm.NONE)
-        return imported_parts(attributes, engine.generate(attributes))[1]
-
-    def encrypts(self, mechanism: Mechanism) -> bool:
-        return self._begins(lambda session, key: session.begin_encryption(mechanism, key))
-
-    def verifies(self, mechanism: Mechanism) -> bool:
-        return self._begins(lambda session, key: session.begin_verification(mechanism, key))
-
-    def _begins(self, begin: Callable[[Session, int], None]) -> bool:
-        template: Template = {
+        shared: Template = {
             ck.CKA_CLASS: ck.CKO_PUBLIC_KEY,
             ck.CKA_KEY_TYPE: ck.CKK_RSA,
             ck.CKA_TOKEN: False,
@@ -66,9 +67,19 @@ class _Paddings:
             ck.CKA_ENCRYPT: True,
             ck.CKA_VERIFY: True,
         }
+        return shared | imported_parts(attributes, engine.generate(attributes))[1]
+
+    def _begins(self, mechanism: Mechanism, flag: int, begin: Callable[[Session, int], None]) -> bool:
+        listed = self._mechanisms.get(mechanism.number)
+        if listed is None or not listed.flags & flag:
+            return listed is not None
         with _session(self._module, self._slot) as session:
             try:
-                begin(session, session.create(template | self._public))
+                key = session.create(self._public)
+            except CkrError:
+                return True
+            try:
+                begin(session, key)
             except CkrError:
                 return False
         return True

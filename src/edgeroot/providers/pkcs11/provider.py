@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -104,9 +105,12 @@ class Pkcs11Provider(Provider):
             attributes = checked(attributes, material)
         self._check_size(function, attributes)
         token = self._get_token()
+        tries = count()
 
         def make(session: Session) -> None:
             private = token.is_logged_in
+            if next(tries):
+                keys.destroy(session, place)  # what a try that was cut off may have left
             if material is None:
                 keys.generate(session, attributes, place.object_id, private=private)
             else:

@@ -171,7 +171,7 @@ class Token:
         if self._slot is not None:
             return self._slot
         if self._failure is not None and now_s() - self._failed_s < _RETRY_S:
-            raise self._failure
+            raise self._failure.with_traceback(None)  # which would grow each time
         try:
             self._slot = self._connect()
         except (UnavailableError, CkrError) as error:

@@ -258,6 +258,17 @@ def test_a_missing_token_is_looked_for_once_a_second(clock: list[float]) -> None
     assert module.calls.count("load") == 1
 
 
+def test_an_error_that_is_told_again_does_not_grow(clock: list[float]) -> None:
+    token = make_token(ScriptedModule({}))
+    depths = []
+    for _ in range(4):
+        with pytest.raises(UnavailableError) as raised:
+            token.connect()
+        depths.append(len(raised.traceback))
+    assert depths[1:] == [depths[1]] * 3
+    assert clock == [1000.0]
+
+
 def test_what_is_missing_is_confirmed_by_the_token_that_was_connected_to() -> None:
     module = ScriptedModule()
     token = make_token(module)
