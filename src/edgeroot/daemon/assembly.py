@@ -289,7 +289,11 @@ def helper_main(service: Service, control: ControlLine) -> None:
 
 def host_main(service: Service, provider: int, control: ControlLine) -> None:
     """What the host process of the provider with this index runs."""
-    serve_jobs(Executor({provider: service.providers[provider].provider}), control)
+    back_end = service.providers[provider].provider
+    try:
+        serve_jobs(Executor({provider: back_end}), control)
+    finally:
+        back_end.close()
 
 
 def scout_main(service: Service, control: ControlLine) -> None:

@@ -44,6 +44,7 @@ _HANDOVER_STEP_S: Final = 0.02
 _RESTARTS: Final = 20
 _RESTART_WINDOW_S: Final = 10.0
 _DRAIN_EXTRA_S: Final = 5.0
+_GIVING_BACK_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -419,11 +420,7 @@ class Supervisor:
             self._wait(0.2)
             if self._signals.intersection(_STOP_SIGNALS) or monotonic() > deadline_s or self._failed:
                 break
-        for crew in self._crews():
-            for worker in crew.workers.values():
-                worker.kill()
-            for other in crew.others():
-                other.kill()  # with its clients gone, nobody waits for what it may be doing
+        self._end_crews()
         for writer in self._writers.values():
             writer.drain()
         for crew in self._crews():
@@ -435,6 +432,19 @@ class Supervisor:
         for lock in self._locks.values():
             lock.release()
         _log.info("stopped")
+
+    def _end_crews(self) -> None:
+        for crew in self._crews():
+            for worker in crew.workers.values():
+                worker.kill()
+            for host in crew.hosts.values():
+                host.drain()  # a device must be given back as it was
+        deadline_s = monotonic() + _GIVING_BACK_S
+        while any(crew.hosts for crew in self._crews()) and monotonic() < deadline_s:
+            self._wait(0.05)
+        for crew in self._crews():
+            for other in crew.others():
+                other.kill()  # with its clients gone, nobody waits for what it may be doing
 
     def _look(self) -> Present:
         crews = self._crews()

@@ -181,6 +181,10 @@ class Provider(ABC):
     @abstractmethod
     def capabilities(self) -> Capabilities: ...
 
+    def close(self) -> None:
+        """Give back what this process holds of the back end; whatever is called next opens it again."""
+        return  # most hold nothing
+
     def stepped(self, processes: int) -> SteppedProvider | None:
         """The same provider in steps, over a :class:`Link` of the calling process; None where calls never wait.
 

@@ -98,7 +98,7 @@ def _is_working(service: Service) -> bool:
     [
         (lambda text: text + "nonsense", "not TOML"),
         (replace("allow_root = true", 'allow_root = "yes"'), "allow_root"),
-        (replace('provider_type = "MbedCrypto"', 'provider_type = "Tpm"'), "Tpm"),
+        (replace('provider_type = "MbedCrypto"', 'provider_type = "Abacus"'), "Abacus"),
         (replace("/run/parsec.sock", "/nowhere/parsec.sock"), "nowhere"),
         (replace("/run/parsec.sock", "/config.toml"), "not a socket"),
         (replace("/store/kim.sqlite3", "/config.toml/kim.sqlite3"), "config.toml"),
