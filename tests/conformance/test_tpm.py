@@ -196,6 +196,18 @@ def test_a_wrong_padding_is_told(provider: TpmProvider) -> None:
         provider.cipher_decrypt(key, Algorithm.CBC_PKCS7, whole[:-16])
 
 
+def test_a_symmetric_key_has_no_public_part(provider: TpmProvider) -> None:
+    for attributes in (
+        KeyAttributes(KeyType.AES, 128, ALL, Algorithm.CTR),
+        KeyAttributes(KeyType.HMAC, 256, ALL, Algorithm.hmac(Hash.SHA_256)),
+    ):
+        key = made(provider, attributes)
+        with refused(PsaStatus.INVALID_ARGUMENT):
+            provider.export_public_key(key)
+        with refused(PsaStatus.INVALID_ARGUMENT):
+            provider.sign_hash(key, P256.algorithm, bytes(32))
+
+
 def test_random_bytes_of_any_size(provider: TpmProvider) -> None:
     for size_bytes in (0, 1, 31, 64, 65, 1000, 10_000):
         assert len(provider.generate_random(size_bytes)) == size_bytes

@@ -60,13 +60,10 @@ class Inventory:
 
     def capabilities(self) -> Capabilities:
         hashes = tuple(alg for alg, number in HASHES.items() if number in self.algorithms)
-        rows = [
-            Capability(Function.GENERATE_RANDOM),
-            Capability(
-                Function.HASH_COMPUTE | Function.HASH_COMPARE,
-                algorithms=frozenset(Algorithm.from_hash(alg) for alg in hashes),
-            ),
-        ]
+        rows = [Capability(Function.GENERATE_RANDOM)]
+        if hashes:
+            algorithms = frozenset(Algorithm.from_hash(alg) for alg in hashes)
+            rows.append(Capability(Function.HASH_COMPUTE | Function.HASH_COMPARE, algorithms=algorithms))
         if self.rsa_bits:
             rows += self._rsa(hashes)
         ecc_bits = tuple(bits for bits, curve in CURVES.items() if curve in self.curves)

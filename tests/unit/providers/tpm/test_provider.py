@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from edgeroot import engine
 from edgeroot.providers.api import BackEndAbsentError, LoadedKey
 from edgeroot.providers.software import SoftwareProvider
-from edgeroot.providers.tpm import TpmProvider
+from edgeroot.providers.tpm import TpmProvider, TpmProviderType, TpmSettings
+from edgeroot.providers.tpm.errors import FAILURE
 from edgeroot.providers.tpm.keys import importable, psa_signature
 from edgeroot.providers.tpm.provider import Found
-from edgeroot.providers.tpm.structures import Alg, sized
-from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, PsaStatus, Secret, UsageFlags
+from edgeroot.providers.tpm.reference import SecretReference
+from edgeroot.providers.tpm.structures import Alg, Curve, EccPublic, ObjectFlags, Public, RsaPublic, sized
+from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret, UsageFlags
 from tests.unit.providers.tpm.scripted import ScriptedLock, ScriptedTpm
 from tests.vectors.keys import refused
 
@@ -109,6 +112,52 @@ def test_primes_of_different_sizes_are_in_no_tpm() -> None:
     der = numbers.private_key().private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     with refused(PsaStatus.NOT_SUPPORTED):
         importable(KeyAttributes(KeyType.RSA_KEY_PAIR, 1024, ALL, Algorithm.NONE), Secret(der))
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_wrong_padding_is_told_from_failure_mode(tpm: ScriptedTpm, works: bool) -> None:
+    """libtpms answers both with TPM_RC_FAILURE; but in failure mode it does nothing else."""
+    tpm.algorithms |= {Alg.RSAES}
+    provider = TpmProvider(tpm.connect)
+    provider.start(None)
+    attributes = KeyAttributes(KeyType.RSA_KEY_PAIR, 2048, ALL, Algorithm.RSA_PKCS1V15_CRYPT)
+    key = imported(provider, attributes)
+    tpm.fails = {"rsa_decrypt": [FAILURE], "activate": [FAILURE], "random": [] if works else [FAILURE] * 2}
+    with refused(PsaStatus.INVALID_PADDING if works else PsaStatus.HARDWARE_FAILURE):
+        provider.asymmetric_decrypt(key, attributes.algorithm, bytes(256), b"")
+    with refused(PsaStatus.INVALID_ARGUMENT if works else PsaStatus.HARDWARE_FAILURE):
+        provider.attest_key(key, None, credential_blob=b"blob", secret=b"secret")
+    assert provider.attest_key(key, None, credential_blob=b"blob", secret=b"secret") == b"credential"
+
+
+def test_only_the_endorsement_key_attests(tpm: ScriptedTpm) -> None:
+    provider = TpmProvider(tpm.connect)
+    provider.start(None)
+    key = imported(provider, P256)
+    with refused(PsaStatus.NOT_SUPPORTED):
+        provider.prepare_key_attestation(key, key)
+    with refused(PsaStatus.NOT_SUPPORTED):
+        provider.attest_key(key, key, credential_blob=b"", secret=b"")
+
+
+def test_without_the_library_there_is_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "edgeroot.providers.tpm.native.esys", None)
+    provider = TpmProviderType().open(TpmSettings("device", skip_if_no_tpm=True), store_path=tmp_path / "keys")
+    with pytest.raises(PsaError, match=r"pip install 'edgeroot\[tpm\]'") as caught:
+        provider.start(None)
+    assert caught.value.status is PsaStatus.NOT_SUPPORTED
+    assert not isinstance(caught.value, BackEndAbsentError)
+
+
+def test_a_reference_with_an_impossible_modulus(tpm: ScriptedTpm) -> None:
+    provider = TpmProvider(tpm.connect)
+    provider.start(None)
+    public = Public(RsaPublic(2048, modulus=bytes(256)), ObjectFlags.SIGN)
+    with refused(PsaStatus.DATA_CORRUPT):
+        provider.load(bytes(SecretReference(b"private", public)), PSS)
+    public = Public(EccPublic(Curve.NIST_P256, x=b"1", y=b"1"), ObjectFlags.SIGN)
+    with refused(PsaStatus.DATA_CORRUPT):
+        provider.load(bytes(SecretReference(b"private", public)), P256)
 
 
 def test_a_second_instance_takes_over_what_the_first_one_found(tpm: ScriptedTpm) -> None:
