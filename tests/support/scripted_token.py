@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgeroot.providers.pkcs11 import constants as ck
 from edgeroot.providers.pkcs11.errors import CKR_PIN_INCORRECT, CKR_SLOT_ID_INVALID, CkrError
+from edgeroot.providers.pkcs11.mechanisms import Mechanism
 from edgeroot.providers.pkcs11.native import Module, Session, Template
 from edgeroot.providers.pkcs11.profile import MechanismInfo, TokenInfo
 from edgeroot.psa import Secret
@@ -67,7 +68,7 @@ class ScriptedModule(Module):
 
 
 class ScriptedSession(Session):
-    """What only opening, logging in and closing need."""
+    """What opening, logging in and being well need."""
 
     def __init__(self, module: ScriptedModule, slot: int) -> None:
         self.module = module
@@ -87,3 +88,15 @@ class ScriptedSession(Session):
     def find(self, template: Template) -> list[int]:
         self.module.note("find")
         return []
+
+    def random(self, size_bytes: int) -> Secret:
+        self.module.note("random")
+        return Secret(size_bytes)
+
+    def create(self, template: Template) -> int:
+        self.module.note("create")
+        return 1
+
+    def generate_key(self, mechanism: Mechanism, template: Template) -> int:
+        self.module.note("generate_key")
+        return 1

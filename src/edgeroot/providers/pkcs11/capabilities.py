@@ -70,6 +70,15 @@ class _Table:
     def _if(self, mechanism: int, flag: int, functions: Function) -> Function:
         return functions if self._profile.has(mechanism, flag) else _NOTHING
 
+    def _generated(self, mechanism: int) -> Function:
+        """Making secret keys."""
+        lacking = "C_GenerateKey" in self._profile.lacks
+        return _NOTHING if lacking else self._if(mechanism, ck.CKF_GENERATE, Function.GENERATE_KEY)
+
+    @property
+    def _import(self) -> Function:
+        return _NOTHING if "C_CreateObject" in self._profile.lacks else Function.IMPORT_KEY
+
     def _public(self, mechanism: int, flag: int, functions: Function) -> Function:
         return functions if self._software else self._if(mechanism, flag, functions)
 
@@ -147,8 +156,8 @@ class _Table:
         if info is None:
             return
         key_bits = [bits for bits in AES_KEY_BITS if info.min_size <= bits // 8 <= info.max_size]
-        generate = self._if(ck.CKM_AES_KEY_GEN, ck.CKF_GENERATE, Function.GENERATE_KEY)
-        hold = Function.IMPORT_KEY | Function.DESTROY_KEY | self._export
+        generate = self._generated(ck.CKM_AES_KEY_GEN)
+        hold = self._import | Function.DESTROY_KEY | self._export
         yield Capability(generate | hold, KeyType.AES, key_bits)
         for alg, mechanism in CIPHERS.items():
             functions = self._if(mechanism, ck.CKF_ENCRYPT, Function.CIPHER_ENCRYPT) | self._if(
@@ -167,8 +176,8 @@ class _Table:
     def _hmac(self) -> Iterator[Capability]:
         if ck.CKM_GENERIC_SECRET_KEY_GEN not in self._profile.mechanisms:
             return
-        generate = self._if(ck.CKM_GENERIC_SECRET_KEY_GEN, ck.CKF_GENERATE, Function.GENERATE_KEY)
-        hold = Function.IMPORT_KEY | Function.DESTROY_KEY | self._export
+        generate = self._generated(ck.CKM_GENERIC_SECRET_KEY_GEN)
+        hold = self._import | Function.DESTROY_KEY | self._export
         yield Capability(generate | hold, KeyType.HMAC, _HMAC_BITS)
         for alg, of in HASHES.items():
             info = self._profile.mechanisms.get(of.hmac)
@@ -183,7 +192,7 @@ class _Table:
     def _held(self, key_type: KeyType, key_bits: Collection[int]) -> Iterator[Capability]:
         # What anybody may know can always be exported.
         export = Function.EXPORT_KEY if key_type.is_public_key else self._export
-        hold = Function.IMPORT_KEY | Function.DESTROY_KEY | Function.EXPORT_PUBLIC_KEY
+        hold = self._import | Function.DESTROY_KEY | Function.EXPORT_PUBLIC_KEY
         yield Capability(hold | export, key_type, key_bits)
 
     def _used(

@@ -9,7 +9,7 @@ from typing import Final
 
 from edgeroot import engine
 from edgeroot.providers.pkcs11 import constants as ck
-from edgeroot.providers.pkcs11.errors import CkrError
+from edgeroot.providers.pkcs11.errors import CKR_FUNCTION_NOT_SUPPORTED, CkrError
 from edgeroot.providers.pkcs11.material import CURVES, imported_parts
 from edgeroot.providers.pkcs11.mechanisms import HASHES, Mechanism, oaep, pss
 from edgeroot.providers.pkcs11.native import Module, Session
@@ -36,6 +36,7 @@ def probe(module: Module, slot: int, info: TokenInfo) -> Profile:
         oaep_labels=paddings.encrypts(oaep(hashes[0], b"label")),
         pss=frozenset(alg for alg in hashes if paddings.verifies(pss(alg))),
         curves=_curves(module, slot, mechanisms.get(ck.CKM_EC_KEY_PAIR_GEN)),
+        lacks=_lacks(module, slot),
     )
 
 
@@ -83,6 +84,26 @@ class _Paddings:
             except CkrError:
                 return False
         return True
+
+
+def _lacks(module: Module, slot: int) -> frozenset[str]:
+    """What modules may leave out (v3.0 §5.1.7) and still list mechanisms for."""
+    secret: Template = {ck.CKA_CLASS: ck.CKO_SECRET_KEY, ck.CKA_TOKEN: False}
+    aes = secret | {ck.CKA_KEY_TYPE: ck.CKK_AES, ck.CKA_VALUE_LEN: 16}
+    generic = secret | {ck.CKA_KEY_TYPE: ck.CKK_GENERIC_SECRET, ck.CKA_VALUE: bytes(16)}
+    tries: dict[str, Callable[[Session], int]] = {
+        "C_GenerateKey": lambda session: session.generate_key(Mechanism(ck.CKM_AES_KEY_GEN), aes),
+        "C_CreateObject": lambda session: session.create(generic),
+    }
+    missing = set()
+    for function, call in tries.items():
+        with _session(module, slot) as session:
+            try:
+                call(session)
+            except CkrError as error:
+                if error.code == CKR_FUNCTION_NOT_SUPPORTED:
+                    missing.add(function)
+    return frozenset(missing)
 
 
 def _curves(module: Module, slot: int, info: MechanismInfo | None) -> frozenset[tuple[EccFamily, int]]:

@@ -49,7 +49,8 @@ class Profile:
     """What a token can do: its mechanisms, and what their list does not tell and was tried.
 
     ``oaep`` and ``pss`` are the hashes that the token takes in these paddings, ``oaep_labels`` whether it takes a
-    label. ``firmware`` and ``model`` are kept because another firmware may do more.
+    label, ``lacks`` the functions for making objects that its module does not have. ``firmware`` and ``model`` are
+    kept because another firmware may do more.
     """
 
     serial_number: str
@@ -61,6 +62,7 @@ class Profile:
     oaep_labels: bool
     pss: frozenset[Hash]
     curves: frozenset[tuple[EccFamily, int]]
+    lacks: frozenset[str]
 
     def describes(self, info: TokenInfo) -> bool:
         """Whether this is what the token can do, as it is now."""
@@ -85,7 +87,7 @@ class State:
             plain = asdict(self.profile)
             plain["mechanisms"] = [[number, *info] for number, info in sorted(self.profile.mechanisms.items())]
             plain["oaep"], plain["pss"] = sorted(self.profile.oaep), sorted(self.profile.pss)
-            plain["curves"] = sorted(self.profile.curves)
+            plain["curves"], plain["lacks"] = sorted(self.profile.curves), sorted(self.profile.lacks)
             document["profile"] = plain
         if self.refusal is not None:
             document["refusal"] = [self.refusal.salt.hex(), self.refusal.digest.hex(), self.refusal.is_counted]
@@ -103,6 +105,7 @@ class State:
             plain["mechanisms"] = {number: MechanismInfo(*info) for number, *info in plain["mechanisms"]}
             plain["oaep"], plain["pss"] = frozenset(map(Hash, plain["oaep"])), frozenset(map(Hash, plain["pss"]))
             plain["curves"] = frozenset((EccFamily(family), bits) for family, bits in plain["curves"])
+            plain["lacks"] = frozenset(plain["lacks"])
             profile = Profile(**plain)
         refusal = None
         if "refusal" in document:

@@ -156,13 +156,20 @@ class Token:
             self.disconnect()
 
     def _is_well(self) -> bool:
-        """Whether the token that was connected to is there and answers."""
+        """Whether the token that was connected to is there and answers.
+
+        Some modules know by themselves what a token is, and others make up random numbers by themselves: so both.
+        """
         if self._module is None or self._slot is None:
             return False
         try:
             info = self._module.token_info(self._slot)
             session = self._module.open_session(self._slot)
-            session.close()
+            try:
+                if info.flags & ck.CKF_RNG:
+                    session.random(1)
+            finally:
+                session.close()
         except CkrError:
             return False
         return info.serial_number == self._serial_number

@@ -21,6 +21,7 @@ EMPTY = Profile(
     oaep_labels=False,
     pss=frozenset(),
     curves=frozenset(),
+    lacks=frozenset(),
 )
 BOTH = ck.CKF_SIGN | ck.CKF_VERIFY
 # A small token: P-256 without verification, RSA of two sizes, a little AES.
@@ -129,6 +130,13 @@ def test_a_curve_that_no_point_can_be_checked_on_takes_no_foreign_points() -> No
     assert not some.can_hold(Function.IMPORT_KEY, pair.public_of_pair, 320)
     assert not can(some, Function.RAW_KEY_AGREEMENT, pair, 320, Algorithm.ECDH)
     assert can(some, Function.RAW_KEY_AGREEMENT, pair, 384, Algorithm.ECDH)
+
+
+def test_what_the_module_has_no_function_for_is_not_offered() -> None:
+    bare = offered(replace(SMALL, lacks=frozenset({"C_GenerateKey", "C_CreateObject"})), software=True)
+    assert Function.IMPORT_KEY not in bare.offered
+    generated = {row.key_type for row in bare.rows if Function.GENERATE_KEY in row.functions}
+    assert generated == {PAIR, KeyType.RSA_KEY_PAIR}
 
 
 def test_before_a_token_was_seen_requests_pass_and_no_key_is_promised() -> None:

@@ -1,7 +1,15 @@
 from __future__ import annotations
 
+import pytest
+
 from edgeroot.providers.pkcs11 import constants as ck
-from edgeroot.providers.pkcs11.errors import CKR_ARGUMENTS_BAD, CKR_TEMPLATE_INCONSISTENT, CkrError
+from edgeroot.providers.pkcs11.errors import (
+    CKR_ARGUMENTS_BAD,
+    CKR_FUNCTION_NOT_SUPPORTED,
+    CKR_TEMPLATE_INCONSISTENT,
+    CkrError,
+)
+from edgeroot.providers.pkcs11.material import CURVES
 from edgeroot.providers.pkcs11.mechanisms import Mechanism, OaepParameters
 from edgeroot.providers.pkcs11.native import Template
 from edgeroot.providers.pkcs11.probe import probe
@@ -9,13 +17,20 @@ from edgeroot.providers.pkcs11.profile import MechanismInfo, Profile
 from edgeroot.psa import EccFamily, Hash
 from tests.support.scripted_token import ScriptedModule, ScriptedSession, token_info
 
+NAMED = [CURVES[EccFamily.SECP_R1, 256], CURVES[EccFamily.SECP_R1, 384], CURVES[EccFamily.SECP_K1, 256]]
 SHA2 = frozenset({Hash.SHA_224, Hash.SHA_256, Hash.SHA_384, Hash.SHA_512})
 
 
 class Session(ScriptedSession):
-    """Takes OAEP with SHA-1 without a label, any PSS, and two curves."""
+    """Takes OAEP with SHA-1 without a label, any PSS, and three curves."""
 
     module: Module
+
+    def generate_key(self, mechanism: Mechanism, template: Template) -> int:
+        self.module.templates.append(template)
+        if self.module.generate_answer:
+            raise CkrError(self.module.generate_answer, "C_GenerateKey")
+        return 1
 
     def create(self, template: Template) -> int:
         self.module.templates.append(template)
@@ -35,7 +50,7 @@ class Session(ScriptedSession):
 
     def generate_key_pair(self, mechanism: Mechanism, public: Template, private: Template) -> tuple[int, int]:
         self.module.templates += [public, private]
-        if not self.module.has_session_objects or len(self.module.templates) > 6:
+        if not self.module.has_session_objects or public[ck.CKA_EC_PARAMS] not in NAMED:
             raise CkrError(CKR_TEMPLATE_INCONSISTENT, "C_GenerateKeyPair")
         return 1, 2
 
@@ -45,6 +60,7 @@ class Module(ScriptedModule):
         super().__init__()
         self.listed = mechanisms
         self.has_session_objects = has_session_objects
+        self.generate_answer = 0
         self.templates: list[Template] = []
 
     def mechanisms(self, slot: int) -> dict[int, MechanismInfo]:
@@ -83,7 +99,6 @@ def test_what_the_list_does_not_have_is_not_there() -> None:
         frozenset(),
         frozenset(),
     )
-    assert module.templates == []
 
 
 def test_what_cannot_be_tried_is_believed() -> None:
@@ -97,12 +112,22 @@ def test_what_cannot_be_tried_is_believed() -> None:
 
 
 def test_curves_are_tried_within_the_listed_sizes() -> None:
-    module = Module({ck.CKM_EC_KEY_PAIR_GEN: MechanismInfo(256, 384, ck.CKF_GENERATE_KEY_PAIR)})
+    module = Module({ck.CKM_EC_KEY_PAIR_GEN: MechanismInfo(200, 300, ck.CKF_GENERATE_KEY_PAIR)})
     profile = probed(module)
-    assert profile.curves == {(EccFamily.SECP_R1, 256), (EccFamily.SECP_R1, 384), (EccFamily.SECP_K1, 256)}
+    assert profile.curves == {(EccFamily.SECP_R1, 256), (EccFamily.SECP_K1, 256)}
 
 
 def test_a_token_without_passing_pairs_is_taken_to_have_the_usual_curves() -> None:
     listed = {ck.CKM_EC_KEY_PAIR_GEN: MechanismInfo(192, 384, ck.CKF_GENERATE_KEY_PAIR)}
     profile = probed(Module(listed, has_session_objects=False))
     assert profile.curves == {(EccFamily.SECP_R1, 256), (EccFamily.SECP_R1, 384)}
+
+
+@pytest.mark.parametrize(
+    ("answer", "lacking"),
+    [(0, set()), (CKR_TEMPLATE_INCONSISTENT, set()), (CKR_FUNCTION_NOT_SUPPORTED, {"C_GenerateKey"})],
+)
+def test_a_function_that_is_not_there_is_noticed(answer: int, lacking: set[str]) -> None:
+    module = Module({})
+    module.generate_answer = answer
+    assert probed(module).lacks == lacking

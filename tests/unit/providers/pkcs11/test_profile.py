@@ -17,6 +17,7 @@ PROFILE = Profile(
     oaep_labels=False,
     pss=frozenset({Hash.SHA_256, Hash.SHA_384}),
     curves=frozenset({(EccFamily.SECP_R1, 256), (EccFamily.BRAINPOOL_P_R1, 512)}),
+    lacks=frozenset({"C_GenerateKey"}),
 )
 REFUSAL = Refusal(b"salt", b"digest", is_counted=True)
 
