@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import cache
 from typing import Final
 
 from edgeroot import engine
@@ -11,7 +12,7 @@ from edgeroot.providers.pkcs11 import constants as ck
 from edgeroot.providers.pkcs11.material import CURVES
 from edgeroot.providers.pkcs11.mechanisms import AES_KEY_BITS, CIPHERS, GCM_TAG_BYTES, HASHES
 from edgeroot.providers.pkcs11.profile import Profile
-from edgeroot.psa import Algorithm, EccFamily, Hash, KeyType
+from edgeroot.psa import Algorithm, Hash, KeyType
 
 _RSA_BITS: Final = range(1024, 4096 + 1, 8)
 # Tokens make sizes that somebody has thought of; their list says the least and the greatest only.
@@ -132,7 +133,7 @@ class _Table:
         for family in sorted({family for family, _ in self._profile.curves}):
             pair = KeyType.ecc_key_pair(family)
             sizes = tuple(bits for of, bits in CURVES if of is family and (of, bits) in self._profile.curves)
-            checked = tuple(bits for bits in sizes if bits in _checked_sizes(family))
+            checked = tuple(bits for bits in sizes if is_known_to_engine(pair.public_of_pair, bits))
             generate = self._if(ck.CKM_EC_KEY_PAIR_GEN, ck.CKF_GENERATE_KEY_PAIR, Function.GENERATE_KEY)
             yield Capability(generate, pair, sizes)
             yield from self._held(pair, checked)
@@ -213,12 +214,9 @@ def _bounded(sizes: range, least: int, most: int) -> range:
     return range(first, min(sizes.stop, most + 1) if most else sizes.stop, sizes.step)
 
 
-def _checked_sizes(family: EccFamily) -> frozenset[int]:
-    """The curves on which the engine can tell a point from nonsense."""
-    public = KeyType.ecc_public_key(family)
-    return frozenset(
-        bits
-        for row in engine.rows()
-        if row.key_type == public and "import_key" in row.functions
-        for bits in row.key_bits
+@cache
+def is_known_to_engine(public: KeyType, key_bits: int) -> bool:
+    """Whether software can tell such a public key from nonsense, and use it."""
+    return any(
+        row.key_type == public and "import_key" in row.functions and key_bits in row.key_bits for row in engine.rows()
     )

@@ -26,7 +26,7 @@ from edgeroot.providers.api import (
     ProviderType,
 )
 from edgeroot.providers.pkcs11 import keys, operations
-from edgeroot.providers.pkcs11.capabilities import UNKNOWN, USES, rows
+from edgeroot.providers.pkcs11.capabilities import UNKNOWN, USES, is_known_to_engine, rows
 from edgeroot.providers.pkcs11.errors import CkrError
 from edgeroot.providers.pkcs11.keys import TokenKey
 from edgeroot.providers.pkcs11.material import checked
@@ -68,11 +68,14 @@ class Pkcs11Provider(Provider):
     def start(self, state: bytes | None) -> bytes | None:
         """Look what the token can do. A token that is away is no reason not to start: the log says what is missing."""
         self._state = State.from_bytes(state)
-        answer = isolated(self._try_out) if self._is_isolating else self._try_out()
+        try:
+            answer = isolated(self._try_out) if self._is_isolating else self._try_out()
+        except PsaError as error:  # the module took the process with it, or never answered
+            answer = error.detail.encode() + b"\0" + bytes(self._state)
         failure, _, after = answer.partition(b"\0")
         self._state = State.from_bytes(after)
         if failure:
-            _log.warning("provider Pkcs11 is not available: %s", failure.decode())
+            _log.warning("PKCS#11 module %s: not available: %s", self._settings.library_path, failure.decode())
         if self._state.profile is not None and not self._page.generation:
             self._page.write(after)
         return bytes(self._state)
@@ -361,8 +364,7 @@ class Pkcs11Provider(Provider):
         """Whether what the public key can do is done here, on a curve that the engine has."""
         if not self._settings.software_public_operations:
             return False
-        public = key.attributes.key_type.public_of_pair
-        return self._ready_capabilities().can_hold(Function.IMPORT_KEY, public, key.attributes.key_bits)
+        return is_known_to_engine(key.attributes.key_type.public_of_pair, key.attributes.key_bits)
 
     def _public_engine(self, key: LoadedKey) -> EngineKey:
         assert isinstance(key, TokenKey)
