@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Timer
@@ -14,10 +15,11 @@ from tpm2_pytss import ESAPI
 from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE
 from tpm2_pytss.types import TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE, TPMT_PUBLIC, TPMT_SYM_DEF
 
+from edgeroot import engine
 from edgeroot.providers.tpm import TpmProvider, TpmProviderType, TpmSettings
 from edgeroot.providers.tpm.errors import TpmError
 from edgeroot.providers.tpm.native.esys import EsysConnection
-from edgeroot.providers.tpm.structures import ObjectFlags, Public
+from edgeroot.providers.tpm.structures import Curve, EccPublic, ObjectFlags, Public, Symmetric
 from edgeroot.providers.tpm.templates import ENDORSEMENT_HANDLE, ENDORSEMENT_RSA, STORAGE_ECC, STORAGE_HANDLE
 from edgeroot.psa import (
     Algorithm,
@@ -219,6 +221,25 @@ def test_the_endorsement_key_may_be_persistent(swtpm: Swtpm, provider: TpmProvid
         owner.evict_control(ESYS_TR.OWNER, owner.tr_from_tpmpublic(ENDORSEMENT_HANDLE), ENDORSEMENT_HANDLE)
         make_persistent(owner, STORAGE_ECC, handle=ENDORSEMENT_HANDLE)  # some other key
     assert provider.prepare_key_attestation(key, None) == made
+    provider.close()
+
+
+def test_a_storage_key_of_another_kind(swtpm: Swtpm, tmp_path: Path) -> None:
+    parent = replace(STORAGE_ECC, detail=EccPublic(Curve.NIST_P384, symmetric=Symmetric(128)))
+    with esapi(swtpm) as owner:
+        make_persistent(owner, parent)
+    provider = TpmProviderType().open(TpmSettings(swtpm.tcti), store_path=tmp_path / "keys.sqlite3")
+    provider.start(None)
+    check_key(provider, provider.create(None, P256, None).reference)
+    ecdh = replace(P256, algorithm=Algorithm.ECDH)
+    key = provider.load(provider.create(None, ecdh, None).reference, ecdh)
+    assert len(provider.raw_key_agreement(key, Algorithm.ECDH, provider.export_public_key(key))) == 32
+    oaep = replace(RSA3072, key_bits=2048, algorithm=Algorithm.rsa_oaep(Hash.SHA_256))
+    material = engine.export(oaep, engine.generate(oaep))
+    key = provider.load(provider.create(None, oaep, material).reference, oaep)
+    hidden = provider.asymmetric_encrypt(key, oaep.algorithm, b"text", b"")
+    assert provider.asymmetric_decrypt(key, oaep.algorithm, hidden, b"") == b"text"
+    assert len(provider.generate_random(100)) == 100
     provider.close()
 
 

@@ -163,22 +163,34 @@ def test_a_changed_digest_is_not_signed(swtpm: Swtpm, tmp_path: Path) -> None:
         provider.close()
 
 
-@pytest.mark.parametrize("at", [14, 40, -1, -40], ids=["size", "signature", "authorisation", "nonce"])
-def test_a_changed_signature_is_noticed(swtpm: Swtpm, tmp_path: Path, at: int) -> None:
+def flipped(at: int) -> Callable[[bytes], bytes]:
+    """Changes one bit of each response that has an authorisation."""
+
     def flip(data: bytes) -> bytes:
-        if not (data.startswith(b"\x80\x02") and data[6:10] == bytes(4)):  # a response with an authorisation
+        if not (data.startswith(b"\x80\x02") and data[6:10] == bytes(4)):
             return data
         changed = bytearray(data)
         changed[at] ^= 1
         return bytes(changed)
 
+    return flip
+
+
+@pytest.mark.parametrize("at", [14, 40, -1, -40], ids=["size", "signature", "authorisation", "nonce"])
+def test_a_changed_response_is_noticed_and_what_follows_is_not_hurt(swtpm: Swtpm, tmp_path: Path, at: int) -> None:
     with tapped(swtpm) as tap:
         provider, key = signing(tap, tmp_path)
-        tap.change = flip
-        with pytest.raises(PsaError) as refused:
-            provider.sign_hash(key, P256.algorithm, bytes(32))
-        assert refused.value.status is PsaStatus.CORRUPTION_DETECTED
-        tap.change = bytes
+        calls: list[Callable[[], bytes]] = [
+            lambda: provider.sign_hash(key, P256.algorithm, bytes(32)),
+            lambda: provider.generate_random(32),
+        ]
+        for call in calls:
+            tap.change = flipped(at)
+            with pytest.raises(PsaError) as refused:
+                call()
+            assert refused.value.status is PsaStatus.CORRUPTION_DETECTED
+            tap.change = bytes
+            assert call()
         provider.close()
 
 

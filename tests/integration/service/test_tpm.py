@@ -13,13 +13,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
+from tpm2_pytss.constants import TPM2_CAP
 
 from edgeroot.client import templates
 from edgeroot.client.errors import InvalidArgumentError, NotSupportedError, ServiceError
 from edgeroot.psa import Algorithm, EccFamily, KeyType, UsageFlags
 from tests.support.clients import DIGEST, ECDSA, wait_until
 from tests.support.service import READY, SOFTWARE_PROVIDER, Service, running_service
-from tests.support.swtpm import Swtpm, credential_for, running_swtpm, with_tpm
+from tests.support.swtpm import Swtpm, credential_for, esapi, running_swtpm, with_tpm
 
 TPM = 3
 
@@ -110,6 +111,17 @@ def test_a_reload_hands_the_only_connection_over(service: Service) -> None:
     check_signature(service, "key")
     reload(service, "allow_root = true", "allow_root = true\nallow_deprecated = true")
     check_signature(service, "key")
+
+
+def test_a_service_that_ends_leaves_the_tpm_empty(swtpm: Swtpm, service: Service) -> None:
+    with service.client() as client:
+        client.generate_key("key", templates.ecdsa_p256())
+    check_signature(service, "key")
+    assert service.stop() == 0
+    with esapi(swtpm) as others:
+        for kind in (0x02000000, 0x80000000):
+            _, found = others.get_capability(TPM2_CAP.HANDLES, kind, 8)
+            assert found.data.handles.count == 0
 
 
 def test_other_settings_for_a_tpm_with_one_connection_need_a_restart(service: Service) -> None:

@@ -135,6 +135,9 @@ class TpmDevice:
         try:
             return self._attempt(operation)
         except TpmError as error:
+            if error.status == PsaStatus.CORRUPTION_DETECTED:
+                self._give_up()  # for the session's two ends no longer agree
+                raise
             if not (error.is_lost_connection or error.is_lost_state):
                 raise
             self._give_up()

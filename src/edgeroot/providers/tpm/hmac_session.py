@@ -16,21 +16,38 @@ from hashlib import sha256
 from struct import Struct
 from typing import Final
 
+from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from edgeroot.providers.tpm.structures import Alg, Curve, EccPublic, MalformedError, Public, Reader, RsaPublic, sized
+from edgeroot.providers.tpm.structures import (
+    Alg,
+    Curve,
+    EccPublic,
+    MalformedError,
+    Public,
+    Reader,
+    RsaPublic,
+    Symmetric,
+    sized,
+)
 
 _HEADER: Final = Struct(">HII")  # tag, size, command or response code
 _U32: Final = Struct(">I")
+_U16_BYTES: Final = 2
 _SESSIONS: Final = 0x8002
 _NO_SESSIONS: Final = 0x8001
 _START_AUTH_SESSION: Final = 0x00000176
 _FLUSH_CONTEXT: Final = 0x00000165
 _NULL_HANDLE: Final = 0x40000007
 _HMAC_SESSION: Final = 0
-_CONTINUE: Final = b"\x01"  # TPMA_SESSION
+_CIPHER: Final = bytes(Symmetric(128, Alg.CFB))
+_KEY_BYTES: Final = 16
+_CONTINUE: Final = 0x01  # TPMA_SESSION
+_ENCRYPT: Final = 0x40
 _NONCE_BYTES: Final = 16
 _DIGEST_BITS: Final = 256
 _USUAL_EXPONENT: Final = 65537
@@ -74,7 +91,7 @@ class Beginning:
             + sized(self._nonce)
             + sized(encrypted)
             + bytes((_HMAC_SESSION,))
-            + int(Alg.NULL).to_bytes(2)
+            + _CIPHER
             + int(Alg.SHA256).to_bytes(2),
         )
 
@@ -95,15 +112,20 @@ class HmacSession:
         self._theirs = nonce
         self._ours = b""
 
-    def command(self, code: int, entity: Entity, parameters: bytes) -> bytes:
-        """A command whose first and only handle is the entity, which it authorises."""
-        self._ours = os.urandom(_NONCE_BYTES)
-        digest = sha256(_U32.pack(code) + entity.name + parameters).digest()
-        mac = self._mac(entity, digest + self._ours + self._theirs + _CONTINUE)
-        area = _U32.pack(self.handle) + sized(self._ours) + _CONTINUE + sized(mac)
-        return _packet(_SESSIONS, code, _U32.pack(entity.handle) + _U32.pack(len(area)) + area + parameters)
+    def command(self, code: int, entity: Entity | None, parameters: bytes, *, hidden: bool = False) -> bytes:
+        """A command whose first and only handle is the entity, which it authorises; or one without a handle.
 
-    def response(self, code: int, entity: Entity, packet: bytes) -> bytes:
+        With ``hidden`` the TPM encrypts the first parameter of the response, which is a TPM2B.
+        """
+        self._ours = os.urandom(_NONCE_BYTES)
+        attributes = bytes((_CONTINUE | (_ENCRYPT if hidden else 0),))
+        name, handle = (b"", b"") if entity is None else (entity.name, _U32.pack(entity.handle))
+        digest = sha256(_U32.pack(code) + name + parameters).digest()
+        mac = hmac.digest(self._value(entity), digest + self._ours + self._theirs + attributes, sha256)
+        area = _U32.pack(self.handle) + sized(self._ours) + attributes + sized(mac)
+        return _packet(_SESSIONS, code, handle + _U32.pack(len(area)) + area + parameters)
+
+    def response(self, code: int, entity: Entity | None, packet: bytes, *, hidden: bool = False) -> bytes:
         """The parameters of the response to that command. ResponseCodeError, ForgedResponseError."""
         body = _body(packet)
         try:
@@ -115,18 +137,28 @@ class HmacSession:
         except MalformedError as error:
             raise ForgedResponseError("a response without an authorisation") from error
         digest = sha256(_U32.pack(0) + _U32.pack(code) + parameters).digest()
-        if not hmac.compare_digest(mac, self._mac(entity, digest + theirs + self._ours + bytes((attributes,)))):
+        told = digest + theirs + self._ours + bytes((attributes,))
+        if not hmac.compare_digest(mac, hmac.digest(self._value(entity), told, sha256)):
             raise ForgedResponseError("a response with a wrong authorisation")
         self._theirs = theirs
-        return parameters
+        return self._shown(entity, parameters) if hidden else parameters
+
+    def _shown(self, entity: Entity | None, parameters: bytes) -> bytes:
+        """Decrypt the first parameter (Part 1, clause 21.3)."""
+        size_bytes = Reader(parameters).u16()
+        start, end = _U16_BYTES, _U16_BYTES + size_bytes
+        key = _kdfa(self._value(entity), b"CFB\0", self._theirs, self._ours)
+        cipher = Cipher(AES(key[:_KEY_BYTES]), CFB(key[_KEY_BYTES:])).decryptor()
+        shown = cipher.update(parameters[start:end]) + cipher.finalize()
+        return parameters[:start] + shown + parameters[end:]
 
     def flush(self) -> bytes:
         """The command that ends the session."""
         return _packet(_NO_SESSIONS, _FLUSH_CONTEXT, _U32.pack(self.handle))
 
-    def _mac(self, entity: Entity, data: bytes) -> bytes:
+    def _value(self, entity: Entity | None) -> bytes:
         # A TPM takes the zeros at the end of an authorisation for nothing (Part 1, clause 19.6.4.3).
-        return hmac.digest(self._key + entity.auth.rstrip(b"\0"), data, sha256)
+        return self._key + (b"" if entity is None else entity.auth.rstrip(b"\0"))
 
 
 def _packet(tag: int, code: int, body: bytes) -> bytes:

@@ -44,13 +44,16 @@ from tpm2_pytss.utils import wrap
 from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
 from edgeroot.providers.tpm.errors import CONNECTING, INITIALIZE, TpmError, tpm_error
 from edgeroot.providers.tpm.hmac_session import Beginning, Entity, ForgedResponseError, HmacSession, ResponseCodeError
-from edgeroot.providers.tpm.structures import MalformedError, sized
+from edgeroot.providers.tpm.structures import MalformedError, Reader, sized
 from edgeroot.psa import PsaStatus, Secret
 
 _FLUSH: Final = Struct(">HIII")  # tag, size, command code, handle (Part 3, clause 28.4)
 _NO_SESSIONS: Final = 0x8001
 _FLUSH_CONTEXT: Final = 0x00000165
 _SIGN: Final = 0x0000015D
+_RSA_DECRYPT: Final = 0x00000159
+_ECDH_ZGEN: Final = 0x00000154
+_GET_RANDOM: Final = 0x0000017B
 _NO_TICKET: Final = Struct(">HIH").pack(0x8024, 0x40000007, 0)  # TPMT_TK_HASHCHECK: hashed elsewhere
 _MANY: Final = 256
 _COMMAND_CODE: Final = 0x2000FFFF  # the number in a TPMA_CC, and whether it is a vendor's
@@ -268,18 +271,14 @@ class EsysConnection(Connection):
                 duplicate,
                 seed,
                 TPMT_SYM_DEF_OBJECT(algorithm=TPM2_ALG.NULL),
-                session1=self._protected(command=False, response=False),
             )
         return bytes(private)
 
     def load(self, primary: int, private: bytes, public: bytes, auth: bytes) -> int:
+        # Nothing in it is secret, and the storage key has no authorisation: the library's session would take longer
+        # than all the rest. Whether this very key was loaded shows when it is used: its name is part of each HMAC.
         with _command("TPM2_Load"):
-            handle = self._esys.load(
-                ESYS_TR(primary),
-                TPM2B_PRIVATE(private),
-                _public(public),
-                session1=self._protected(command=False, response=False),
-            )
+            handle = self._esys.load(ESYS_TR(primary), TPM2B_PRIVATE(private), _public(public))
             self._esys.tr_set_auth(handle, auth)
             name = bytes(self._esys.tr_get_name(handle))
             self._entities[int(handle)] = Entity(int(self._esys.tr_get_tpm_handle(handle)), name, auth)
@@ -301,12 +300,17 @@ class EsysConnection(Connection):
 
     # Uses of keys
 
+    def _quickly(self, name: str, code: int, entity: Entity | None, parameters: bytes, *, hidden: bool) -> bytes:
+        assert self._quick is not None
+        with _by_hand(name):
+            packet = self._exchange(self._quick.command(code, entity, parameters, hidden=hidden))
+            return self._quick.response(code, entity, packet, hidden=hidden)
+
     def sign(self, handle: int, digest: bytes, scheme: bytes) -> bytes:
-        quick, entity = self._quick, self._entities.get(handle)
-        if quick is not None and entity is not None:
-            with _by_hand("TPM2_Sign"):
-                response = self._exchange(quick.command(_SIGN, entity, sized(digest) + scheme + _NO_TICKET))
-                return quick.response(_SIGN, entity, response)
+        entity = self._entities.get(handle)
+        if self._quick is not None and entity is not None:
+            parameters = sized(digest) + scheme + _NO_TICKET
+            return self._quickly("TPM2_Sign", _SIGN, entity, parameters, hidden=False)
         with _command("TPM2_Sign"):
             signature = self._esys.sign(
                 ESYS_TR(handle),
@@ -317,6 +321,11 @@ class EsysConnection(Connection):
             return bytes(signature.marshal())
 
     def rsa_decrypt(self, handle: int, ciphertext: bytes, scheme: bytes, label: bytes) -> Secret:
+        entity = self._entities.get(handle)
+        if self._quick is not None and entity is not None:
+            parameters = sized(ciphertext) + scheme + sized(label)
+            response = self._quickly("TPM2_RSA_Decrypt", _RSA_DECRYPT, entity, parameters, hidden=True)
+            return Secret(Reader(response).sized())
         with _command("TPM2_RSA_Decrypt"):
             plaintext = self._esys.rsa_decrypt(
                 ESYS_TR(handle),
@@ -328,6 +337,11 @@ class EsysConnection(Connection):
             return Secret(bytes(plaintext))
 
     def agree(self, handle: int, x: bytes, y: bytes) -> Secret:
+        entity = self._entities.get(handle)
+        if self._quick is not None and entity is not None:
+            parameters = sized(sized(x) + sized(y))
+            response = self._quickly("TPM2_ECDH_ZGen", _ECDH_ZGEN, entity, parameters, hidden=True)
+            return Secret(Reader(Reader(response).sized()).sized())
         with _command("TPM2_ECDH_ZGen"):
             shared = self._esys.ecdh_zgen(
                 ESYS_TR(handle),
@@ -370,6 +384,9 @@ class EsysConnection(Connection):
             return Secret(bytes(out)), bytes(iv_out)
 
     def random(self, size_bytes: int) -> Secret:
+        if self._quick is not None:
+            parameters = size_bytes.to_bytes(2)
+            return Secret(Reader(self._quickly("TPM2_GetRandom", _GET_RANDOM, None, parameters, hidden=True)).sized())
         with _command("TPM2_GetRandom"):
             drawn = self._esys.get_random(size_bytes, session1=self._protected(command=False, response=True))
             return Secret(bytes(drawn))
