@@ -23,7 +23,7 @@ from edgeroot.providers.pkcs11.material import (
 from edgeroot.providers.pkcs11.mechanisms import Mechanism
 from edgeroot.providers.pkcs11.native import Session
 from edgeroot.providers.pkcs11.reference import KeyReference
-from edgeroot.providers.pkcs11.templates import lookup, object_class, private_object, public_object
+from edgeroot.providers.pkcs11.templates import Protection, lookup, object_class, private_object, public_object
 from edgeroot.psa import KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 
 _RSA_GENERATION: Final = Mechanism(ck.CKM_RSA_PKCS_KEY_PAIR_GEN)
@@ -86,9 +86,9 @@ def destroy(session: Session, place: KeyReference) -> bool:
     return was_there
 
 
-def generate(session: Session, attributes: KeyAttributes, object_id: bytes, *, private: bool) -> None:
+def generate(session: Session, attributes: KeyAttributes, object_id: bytes, protection: Protection) -> None:
     """Make the objects of a new key."""
-    template = private_object(attributes, object_id, private=private)
+    template = private_object(attributes, object_id, protection)
     if attributes.key_type.is_rsa:
         public = public_object(attributes, object_id) | {
             ck.CKA_MODULUS_BITS: attributes.key_bits,
@@ -103,12 +103,14 @@ def generate(session: Session, attributes: KeyAttributes, object_id: bytes, *, p
         session.generate_key(_SECRET_GENERATION[attributes.key_type], template)
 
 
-def put(session: Session, attributes: KeyAttributes, object_id: bytes, material: Secret, *, private: bool) -> None:
+def put(
+    session: Session, attributes: KeyAttributes, object_id: bytes, material: Secret, protection: Protection
+) -> None:
     """Make the objects of an imported key; if one of them fails, none is left."""
     private_parts, public_parts = imported_parts(attributes, material)
     templates = []
     if private_parts:
-        templates.append(private_object(attributes, object_id, private=private) | private_parts)
+        templates.append(private_object(attributes, object_id, protection) | private_parts)
     if public_parts:
         templates.append(public_object(attributes, object_id) | public_parts)
     made: list[int] = []

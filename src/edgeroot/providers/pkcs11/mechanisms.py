@@ -88,6 +88,24 @@ AES_KEY_BITS: Final = (128, 192, 256)
 GCM_TAG_BYTES: Final = (4, 8, 12, 13, 14, 15, 16)
 
 
+def of_policy(alg: Algorithm) -> int | None:
+    """The one mechanism that a private or secret key with this policy is used with; None if there is none."""
+    if alg.is_rsa_pkcs1v15_sign or alg == Algorithm.RSA_PKCS1V15_CRYPT:
+        return ck.CKM_RSA_PKCS
+    if alg.is_rsa_pss:
+        return ck.CKM_RSA_PKCS_PSS
+    if alg.is_rsa_oaep:
+        return ck.CKM_RSA_PKCS_OAEP
+    if alg.is_ecdsa:
+        return ck.CKM_ECDSA
+    if alg == Algorithm.ECDH:
+        return ck.CKM_ECDH1_DERIVE
+    if alg.is_aead and alg.aead_default == Algorithm.GCM:
+        return ck.CKM_AES_GCM
+    found = mac(alg)
+    return CIPHERS.get(alg) if found is None else found.number
+
+
 def pss(alg: Hash) -> Mechanism:
     """RSA-PSS over a hash, with MGF1 over the same hash and a salt of its length (PSA Crypto API 1.2, §10.7.1)."""
     of = HASHES[alg]

@@ -14,9 +14,10 @@ from edgeroot.providers.pkcs11.material import CURVES, imported_parts
 from edgeroot.providers.pkcs11.mechanisms import HASHES, Mechanism, oaep, pss
 from edgeroot.providers.pkcs11.native import Module, Session
 from edgeroot.providers.pkcs11.profile import MechanismInfo, Profile, TokenInfo
-from edgeroot.providers.pkcs11.templates import Template
+from edgeroot.providers.pkcs11.templates import Template, allowed_mechanisms
 from edgeroot.psa import Algorithm, EccFamily, KeyAttributes, KeyType, UsageFlags
 
+ALLOWED_MECHANISMS: Final = "CKA_ALLOWED_MECHANISMS"
 _RSA_BITS: Final = 2048
 _NIST: Final = frozenset({(EccFamily.SECP_R1, 256), (EccFamily.SECP_R1, 384), (EccFamily.SECP_R1, 521)})
 
@@ -91,19 +92,25 @@ def _lacks(module: Module, slot: int) -> frozenset[str]:
     secret: Template = {ck.CKA_CLASS: ck.CKO_SECRET_KEY, ck.CKA_TOKEN: False}
     aes = secret | {ck.CKA_KEY_TYPE: ck.CKK_AES, ck.CKA_VALUE_LEN: 16}
     generic = secret | {ck.CKA_KEY_TYPE: ck.CKK_GENERIC_SECRET, ck.CKA_VALUE: bytes(16)}
-    tries: dict[str, Callable[[Session], int]] = {
-        "C_GenerateKey": lambda session: session.generate_key(Mechanism(ck.CKM_AES_KEY_GEN), aes),
-        "C_CreateObject": lambda session: session.create(generic),
-    }
+    held = generic | {ck.CKA_ALLOWED_MECHANISMS: allowed_mechanisms(ck.CKM_SHA256_HMAC)}
     missing = set()
-    for function, call in tries.items():
-        with _session(module, slot) as session:
-            try:
-                call(session)
-            except CkrError as error:
-                if error.code == CKR_FUNCTION_NOT_SUPPORTED:
-                    missing.add(function)
+    with _session(module, slot) as session:
+        if _answer(lambda: session.generate_key(Mechanism(ck.CKM_AES_KEY_GEN), aes)) == CKR_FUNCTION_NOT_SUPPORTED:
+            missing.add("C_GenerateKey")
+        if _answer(lambda: session.create(generic)) == CKR_FUNCTION_NOT_SUPPORTED:
+            missing.add("C_CreateObject")
+        if _answer(lambda: session.create(held)):
+            missing.add(ALLOWED_MECHANISMS)
     return frozenset(missing)
+
+
+def _answer(call: Callable[[], object]) -> int:
+    """CKR_OK, or what the module answers instead."""
+    try:
+        call()
+    except CkrError as error:
+        return error.code
+    return 0
 
 
 def _curves(module: Module, slot: int, info: MechanismInfo | None) -> frozenset[tuple[EccFamily, int]]:

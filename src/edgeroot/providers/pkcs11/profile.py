@@ -49,8 +49,8 @@ class Profile:
     """What a token can do: its mechanisms, and what their list does not tell and was tried.
 
     ``oaep`` and ``pss`` are the hashes that the token takes in these paddings, ``oaep_labels`` whether it takes a
-    label, ``lacks`` the functions for making objects that its module does not have. ``firmware`` and ``model`` are
-    kept because another firmware may do more.
+    label, ``lacks`` the functions for making objects, and the attribute of such, that its module does not have.
+    ``firmware`` and ``model`` are kept because another firmware may do more.
     """
 
     serial_number: str

@@ -111,13 +111,12 @@ class Pkcs11Provider(Provider):
         tries = count()
 
         def make(session: Session) -> None:
-            private = token.is_logged_in
             if next(tries):
                 keys.destroy(session, place)  # what a try that was cut off may have left
             if material is None:
-                keys.generate(session, attributes, place.object_id, private=private)
+                keys.generate(session, attributes, place.object_id, token.protection)
             else:
-                keys.put(session, attributes, place.object_id, material, private=private)
+                keys.put(session, attributes, place.object_id, material, token.protection)
 
         token.run(make)
         return Created(reference, attributes)

@@ -6,9 +6,12 @@ used to get other keys out of the token.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from struct import pack
 from typing import Final
 
 from edgeroot.providers.pkcs11 import constants as ck
+from edgeroot.providers.pkcs11.mechanisms import of_policy
 from edgeroot.psa import KeyAttributes, KeyType, UsageFlags
 
 Value = bool | int | bytes
@@ -39,17 +42,37 @@ def lookup(key_type: KeyType, object_id: bytes, wanted_class: int) -> Template:
     return {ck.CKA_ID: object_id, ck.CKA_CLASS: wanted_class, ck.CKA_KEY_TYPE: token_key_type(key_type)}
 
 
-def private_object(attributes: KeyAttributes, object_id: bytes, *, private: bool) -> Template:
-    """A private key's or secret key's template without its value. ``private``: only who is logged in sees it."""
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """How a token guards an object beyond its uses.
+
+    ``private``: only who is logged in sees it. ``names_mechanisms``: the token itself keeps it to the mechanism of its
+    policy, so that a policy changed in the key store changes nothing.
+    """
+
+    private: bool
+    names_mechanisms: bool
+
+
+def allowed_mechanisms(*numbers: int) -> bytes:
+    """CKA_ALLOWED_MECHANISMS: an array of CK_MECHANISM_TYPE, which is C's unsigned long (v3.0 §4.8)."""
+    return pack(f"@{len(numbers)}L", *numbers)
+
+
+def private_object(attributes: KeyAttributes, object_id: bytes, protection: Protection) -> Template:
+    """A private key's or secret key's template without its value."""
     usage, key_type = attributes.usage, attributes.key_type
     exportable = bool(usage & UsageFlags.EXPORT)
     template = lookup(key_type, object_id, object_class(key_type)) | {
         ck.CKA_TOKEN: True,
         ck.CKA_LABEL: LABEL,
-        ck.CKA_PRIVATE: private,
+        ck.CKA_PRIVATE: protection.private,
         ck.CKA_SENSITIVE: not exportable,
         ck.CKA_EXTRACTABLE: exportable,
     }
+    mechanism = of_policy(attributes.algorithm)
+    if protection.names_mechanisms and mechanism is not None:
+        template[ck.CKA_ALLOWED_MECHANISMS] = allowed_mechanisms(mechanism)
     return template | _uses(attributes)
 
 

@@ -33,9 +33,10 @@ from edgeroot.providers.pkcs11.native import (
     now_s,
     read_pin_file,
 )
-from edgeroot.providers.pkcs11.probe import probe
+from edgeroot.providers.pkcs11.probe import ALLOWED_MECHANISMS, probe
 from edgeroot.providers.pkcs11.profile import Profile, Refusal, State, TokenInfo
 from edgeroot.providers.pkcs11.settings import Pkcs11Settings, pin_source
+from edgeroot.providers.pkcs11.templates import Protection
 from edgeroot.psa import Secret
 
 _T = TypeVar("_T")
@@ -77,9 +78,11 @@ class Token:
         self._failed_s = 0.0
 
     @property
-    def is_logged_in(self) -> bool:
-        """Whether there is a PIN, so that objects can be private."""
-        return self._settings.user_pin is not None
+    def protection(self) -> Protection:
+        """How objects are guarded: without a PIN none can be private."""
+        profile = self.state.profile
+        names_mechanisms = profile is not None and ALLOWED_MECHANISMS not in profile.lacks
+        return Protection(private=self._settings.user_pin is not None, names_mechanisms=names_mechanisms)
 
     def run(self, function: Callable[[Session], _T]) -> _T:
         """What ``function`` returns. It may be called twice: where a session, log-in or handle turned out to be over.

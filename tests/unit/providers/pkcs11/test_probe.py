@@ -131,3 +131,7 @@ def test_a_function_that_is_not_there_is_noticed(answer: int, lacking: set[str])
     module = Module({})
     module.generate_answer = answer
     assert probed(module).lacks == lacking
+
+
+def test_an_attribute_that_cannot_be_tried_is_not_used() -> None:
+    assert probed(Module({}, has_session_objects=False)).lacks == {"CKA_ALLOWED_MECHANISMS"}

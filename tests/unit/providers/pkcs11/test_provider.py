@@ -14,7 +14,7 @@ from edgeroot.providers.pkcs11 import Pkcs11Settings, keys
 from edgeroot.providers.pkcs11.errors import CKR_DEVICE_MEMORY, CKR_SESSION_HANDLE_INVALID, CkrError
 from edgeroot.providers.pkcs11.native import Session
 from edgeroot.providers.pkcs11.provider import Pkcs11Provider
-from edgeroot.providers.pkcs11.templates import Template
+from edgeroot.providers.pkcs11.templates import Protection, Template
 from edgeroot.providers.pkcs11.token import Token
 from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret, UsageFlags
 from tests.support.softhsm import LABEL, PIN, SoftHsm, softhsm
@@ -92,8 +92,8 @@ def test_a_try_that_was_cut_off_leaves_nothing_beside_the_next(hsm: SoftHsm, mon
     provider = opened(hsm.settings())
     generate, cut_off = keys.generate, [True]
 
-    def interrupted(session: Session, attributes: KeyAttributes, object_id: bytes, *, private: bool) -> None:
-        generate(session, attributes, object_id, private=private)
+    def interrupted(session: Session, attributes: KeyAttributes, object_id: bytes, protection: Protection) -> None:
+        generate(session, attributes, object_id, protection)
         if cut_off:
             cut_off.pop()
             raise CkrError(CKR_SESSION_HANDLE_INVALID, "C_GenerateKeyPair")
@@ -148,4 +148,16 @@ def test_in_software_a_public_key_works_without_its_token(hsm: SoftHsm) -> None:
     provider.verify_hash(key, PAIR.algorithm, bytes(32), signature)
     with pytest.raises(PsaError):
         provider.sign_hash(key, PAIR.algorithm, bytes(32))
+    provider.close()
+
+
+def test_the_token_itself_refuses_what_the_policy_does_not_name(hsm: SoftHsm) -> None:
+    """Even if somebody has changed the policy in the key store."""
+    provider = opened(hsm.settings())
+    usage = UsageFlags.ENCRYPT | UsageFlags.DECRYPT
+    made = KeyAttributes(KeyType.AES, 128, usage, Algorithm.GCM)
+    reference = provider.create(provider.plan(made), made, None).reference
+    changed = provider.load(reference, replace(made, algorithm=Algorithm.ECB_NO_PADDING))
+    with pytest.raises(PsaError, match="C_EncryptInit with CKR_MECHANISM_INVALID"):
+        provider.cipher_encrypt(changed, Algorithm.ECB_NO_PADDING, bytes(16))
     provider.close()

@@ -151,7 +151,7 @@ def test_without_a_pin_nobody_logs_in() -> None:
     token.connect()
 
     assert "login" not in module.calls
-    assert not token.is_logged_in
+    assert not token.protection.private
 
 
 def test_the_pin_is_in_no_error_and_no_state() -> None:
