@@ -17,8 +17,10 @@ from tpm2_pytss.constants import ESYS_TR
 
 from edgeroot import engine
 from edgeroot.providers.api import LoadedKey
-from edgeroot.providers.tpm import TpmProvider, TpmProviderType, TpmSettings
+from edgeroot.providers.tpm import TpmProvider
 from edgeroot.providers.tpm.keys import authorisation
+from edgeroot.providers.tpm.native.esys import EsysConnection
+from edgeroot.providers.tpm.native.machine import DeviceLock
 from edgeroot.psa import (
     Algorithm,
     EccFamily,
@@ -27,7 +29,6 @@ from edgeroot.psa import (
     KeyType,
     PsaError,
     PsaStatus,
-    Secret,
     UsageFlags,
 )
 from tests.support.swtpm import Swtpm, credential_for, esapi, running_swtpm, two_free_ports
@@ -47,6 +48,7 @@ class Tap:
     """Passes on what goes between a client and a TPM, on both channels, and keeps it. ``change`` may change it."""
 
     def __init__(self, swtpm: Swtpm) -> None:
+        self.folder = swtpm.directory
         self.port = two_free_ports()
         self.heard = bytearray()
         self.change: Callable[[bytes], bytes] = bytes
@@ -115,15 +117,13 @@ def imported(provider: TpmProvider, attributes: KeyAttributes, secrets: list[byt
     return provider.load(provider.create(None, attributes, exported).reference, attributes)
 
 
-def test_no_secret_is_heard(swtpm: Swtpm, tmp_path: Path) -> None:
+def test_no_secret_is_heard(swtpm: Swtpm) -> None:
     with esapi(swtpm) as owner:
         owner.hierarchy_change_auth(ESYS_TR.OWNER, OWNER_AUTH)
         owner.hierarchy_change_auth(ESYS_TR.ENDORSEMENT, OWNER_AUTH)
     secrets = [OWNER_AUTH]
     with tapped(swtpm) as tap:
-        settings = TpmSettings(f"swtpm:host=127.0.0.1,port={tap.port}", Secret(OWNER_AUTH), Secret(OWNER_AUTH))
-        provider = TpmProviderType().open(settings, store_path=tmp_path / "keys.sqlite3")
-        provider.start(None)
+        provider = behind(tap, auth=OWNER_AUTH)
         digest = b"a digest that need not be secret"
         signer = imported(provider, P256, secrets)
         provider.sign_hash(signer, P256.algorithm, digest)
@@ -150,10 +150,10 @@ def test_no_secret_is_heard(swtpm: Swtpm, tmp_path: Path) -> None:
     assert len(secrets) > 15
 
 
-def test_a_changed_digest_is_not_signed(swtpm: Swtpm, tmp_path: Path) -> None:
+def test_a_changed_digest_is_not_signed(swtpm: Swtpm) -> None:
     wanted, other = b"the digest of what was meant...!", b"the digest of something else...!"
     with tapped(swtpm) as tap:
-        provider, key = signing(tap, tmp_path)
+        provider, key = signing(tap)
         tap.change = lambda data: data.replace(wanted, other)
         with pytest.raises(PsaError) as refused:
             provider.sign_hash(key, P256.algorithm, wanted)
@@ -177,9 +177,9 @@ def flipped(at: int) -> Callable[[bytes], bytes]:
 
 
 @pytest.mark.parametrize("at", [14, 40, -1, -40], ids=["size", "signature", "authorisation", "nonce"])
-def test_a_changed_response_is_noticed_and_what_follows_is_not_hurt(swtpm: Swtpm, tmp_path: Path, at: int) -> None:
+def test_a_changed_response_is_noticed_and_what_follows_is_not_hurt(swtpm: Swtpm, at: int) -> None:
     with tapped(swtpm) as tap:
-        provider, key = signing(tap, tmp_path)
+        provider, key = signing(tap)
         calls: list[Callable[[], bytes]] = [
             lambda: provider.sign_hash(key, P256.algorithm, bytes(32)),
             lambda: provider.generate_random(32),
@@ -194,11 +194,22 @@ def test_a_changed_response_is_noticed_and_what_follows_is_not_hurt(swtpm: Swtpm
         provider.close()
 
 
-def signing(tap: Tap, folder: Path) -> tuple[TpmProvider, LoadedKey]:
-    """A provider behind the tap with a key that has signed, so that everything is loaded."""
-    settings = TpmSettings(f"swtpm:host=127.0.0.1,port={tap.port}")
-    provider = TpmProviderType().open(settings, store_path=folder / "keys.sqlite3")
+def behind(tap: Tap, *, auth: bytes = b"") -> TpmProvider:
+    """Not as the service opens it, which forks to look at the TPM: this process has threads."""
+    tcti = f"swtpm:host=127.0.0.1,port={tap.port}"
+    provider = TpmProvider(
+        lambda: EsysConnection(tcti),
+        owner_auth=lambda: auth,
+        endorsement_auth=lambda: auth,
+        lock=DeviceLock(tap.folder / "lock"),
+    )
     provider.start(None)
+    return provider
+
+
+def signing(tap: Tap) -> tuple[TpmProvider, LoadedKey]:
+    """A provider behind the tap with a key that has signed, so that everything is loaded."""
+    provider = behind(tap)
     key = provider.load(provider.create(None, P256, None).reference, P256)
     provider.sign_hash(key, P256.algorithm, bytes(32))
     return provider, key

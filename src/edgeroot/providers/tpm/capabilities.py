@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from edgeroot.providers.api import Capabilities, Capability, Function
@@ -57,6 +58,22 @@ class Inventory:
             input_buffer_bytes=connection.property(_INPUT_BUFFER),
             transient_slots=connection.property(_TRANSIENT_SLOTS),
         )
+
+    def __bytes__(self) -> bytes:
+        """For another process of the service."""
+        fields = {
+            name: sorted(value) if isinstance(value, frozenset) else value for name, value in asdict(self).items()
+        }
+        return json.dumps(fields).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Inventory:
+        fields = json.loads(data)
+        for name in ("algorithms", "curves", "commands"):
+            fields[name] = frozenset(fields[name])
+        for name in ("rsa_bits", "aes_bits"):
+            fields[name] = tuple(fields[name])
+        return cls(**fields)
 
     def capabilities(self) -> Capabilities:
         hashes = tuple(alg for alg, number in HASHES.items() if number in self.algorithms)

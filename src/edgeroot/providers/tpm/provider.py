@@ -39,10 +39,10 @@ from edgeroot.providers.tpm.keys import (
     psa_signature,
     width_bytes,
 )
-from edgeroot.providers.tpm.native.machine import DeviceLock, read_authorisation
+from edgeroot.providers.tpm.native.machine import DeviceLock, apart, read_authorisation
 from edgeroot.providers.tpm.reference import PublicReference, SecretReference, parse_reference
 from edgeroot.providers.tpm.settings import TpmSettings, parse_auth
-from edgeroot.providers.tpm.structures import MalformedError, Public, Scheme
+from edgeroot.providers.tpm.structures import MalformedError, Public, Reader, Scheme, sized
 from edgeroot.providers.tpm.templates import new_key, scheme_of
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 
@@ -92,11 +92,13 @@ class TpmProvider(Provider):
         lock: Lock | None = None,
         found: Found | None = None,
         may_be_absent: bool = False,
+        apart: Callable[[Callable[[], bytes]], bytes] = lambda look: look(),
     ) -> None:
         """``lock`` is given where the TPM has room for one connection only.
 
         ``found`` is what an earlier instance with these settings found: if that one has the connection now, which is
-        so when a running service reads its configuration again, there is no need to look.
+        so when a running service reads its configuration again, there is no need to look. ``apart`` runs what looks at
+        the TPM for :meth:`start` where it leaves no trace.
         """
         self._device = TpmDevice(connect, lock=lock, lock_wait_s=_LOCK_WAIT_S)
         self._owner_auth = owner_auth
@@ -104,6 +106,7 @@ class TpmProvider(Provider):
         self._capabilities: Capabilities | None = None
         self._found = Found() if found is None else found
         self._may_be_absent = may_be_absent
+        self._apart = apart
 
     def start(self, state: bytes | None) -> bytes:
         """Find the storage primary key; the state is its name, by which a TPM that was cleared is noticed.
@@ -111,11 +114,17 @@ class TpmProvider(Provider):
         DATA_INVALID if it is not the one that the stored keys belong to, COMMUNICATION_FAILURE if there is no TPM.
         """
         expected = b"" if state is None else state.removeprefix(_STATE_VERSION)
-        found = self._found
+        found, owner_auth = self._found, self._owner_auth()
+
+        def look() -> bytes:
+            lock_wait_s = 0 if found.name else _LOCK_WAIT_S
+            name, inventory = self._device.start(owner_auth=owner_auth, name=expected, lock_wait_s=lock_wait_s)
+            return sized(name) + bytes(inventory)
+
         try:
-            found.name, found.inventory = self._device.start(
-                owner_auth=self._owner_auth(), name=expected, lock_wait_s=0 if found.name else _LOCK_WAIT_S
-            )
+            seen = self._apart(look)
+            found.name = Reader(seen).sized()
+            found.inventory = Inventory.from_bytes(seen[len(sized(found.name)) :])
         except TpmError as error:
             if self._may_be_absent and error.is_absent:
                 raise BackEndAbsentError(error.status, error.detail) from error
@@ -123,7 +132,7 @@ class TpmProvider(Provider):
         except PsaError as error:
             if error.status != PsaStatus.CONNECTION_BUSY or found.inventory is None or expected != found.name:
                 raise
-            self._device.resume(owner_auth=self._owner_auth(), name=found.name)
+        self._device.resume(owner_auth=owner_auth, name=found.name)
         assert found.inventory is not None, "a name was found with it"
         self._capabilities = found.inventory.capabilities()
         return _STATE_VERSION + found.name
@@ -465,4 +474,5 @@ class TpmProviderType(ProviderType):
             lock=DeviceLock(lock_path) if settings.has_one_connection else None,
             found=self._found.setdefault((settings, store_path), Found()),
             may_be_absent=settings.skip_if_no_tpm,
+            apart=apart,
         )

@@ -96,3 +96,7 @@ def test_padding_needs_room_in_the_modulus() -> None:
         assert [tuple(row.key_bits) for row in rows] == [(2048, 3072, 4096)]
     assert Algorithm.rsa_oaep(Hash.SHA3_256) not in algorithms(FULL, Function.ASYMMETRIC_ENCRYPT)
     assert Algorithm.rsa_pss(Hash.SHA3_256) in algorithms(FULL, Function.SIGN_HASH)
+
+
+def test_what_one_process_saw_another_knows() -> None:
+    assert Inventory.from_bytes(bytes(FULL)) == FULL

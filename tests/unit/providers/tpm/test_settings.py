@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
+from time import sleep
 
 import pytest
 
 from edgeroot.daemon.config import Host, parse_config
 from edgeroot.providers.tpm import TpmProviderType, TpmSettings
-from edgeroot.providers.tpm.native.machine import DeviceLock, read_authorisation
+from edgeroot.providers.tpm.errors import CONNECTING, TpmError, tpm_error
+from edgeroot.providers.tpm.native.machine import DeviceLock, apart, read_authorisation
 from edgeroot.providers.tpm.settings import AuthSource, parse_auth
-from edgeroot.psa import PsaStatus, Secret
+from edgeroot.psa import PsaError, PsaStatus, Secret
 from tests.vectors.keys import refused
 
 
@@ -112,3 +116,39 @@ def test_one_holds_the_lock(tmp_path: Path) -> None:
     one.release()
     other.acquire(0)
     other.release()
+
+
+def test_what_is_looked_at_apart_comes_back() -> None:
+    here = os.getpid()
+    seen = apart(lambda: os.getpid().to_bytes(8))
+    assert int.from_bytes(seen) != here
+
+
+def test_errors_come_back_as_they_are() -> None:
+    def fail(error: PsaError) -> bytes:
+        raise error
+
+    with pytest.raises(TpmError) as caught:
+        apart(lambda: fail(tpm_error(CONNECTING, 0xA000A, "text")))
+    assert caught.value.is_absent
+    assert caught.value.detail == tpm_error(CONNECTING, 0xA000A, "text").detail
+    with pytest.raises(PsaError, match="who knows") as plain:
+        apart(lambda: fail(PsaError(PsaStatus.CONNECTION_BUSY, "who knows")))
+    assert plain.value.status is PsaStatus.CONNECTION_BUSY
+    assert not isinstance(plain.value, TpmError)
+
+
+def test_a_look_that_hangs_or_dies_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeroot.providers.tpm.native.machine._APART_S", 0.2)
+
+    def hang() -> bytes:
+        sleep(60)
+        return b"too late"
+
+    def die() -> bytes:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return b"never"
+
+    for look in (hang, die):
+        with refused(PsaStatus.COMMUNICATION_FAILURE):
+            apart(look)
