@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from edgeroot.providers.pkcs11 import Pkcs11Settings
 from edgeroot.providers.pkcs11.settings import PinSource, pin_source
 from edgeroot.psa import Secret
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.mark.parametrize(
@@ -55,3 +59,11 @@ def test_a_label_selects_alone() -> None:
             Pkcs11Settings(Path("/m.so"), slot_number, serial_number, token_label="a")
     with pytest.raises(ValueError, match="negative"):
         Pkcs11Settings(library_path=Path("/m.so"), slot_number=-1)
+
+
+def test_the_documentation_has_these_keys_and_defaults() -> None:
+    text = (ROOT / "docs/pkcs11.md").read_text()
+    documented = dict(re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| ?([^|]*) \|", text, flags=re.MULTILINE))
+    defaults = {one.name: one.default for one in fields(Pkcs11Settings)}
+    shown = {MISSING: "required", None: "", True: "`true`", False: "`false`"}
+    assert documented == {name: shown[default] for name, default in defaults.items()}
