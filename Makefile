@@ -5,6 +5,8 @@ new_enough := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for one in /usr/bin/python3 python3; do $$one $(new_enough) 2>/dev/null && echo $$one && exit; done; echo python3)
 # What the native module and the TPM's library are compiled with; an interpreter that is not Debian's brings its own.
 headers = $(if $(filter /usr/bin/%,$(PYTHON)),python3-dev)
+# The TPM's resource manager in user space, and what another program does with the TPM meanwhile.
+manager := dbus-daemon tpm2-abrmd libtss2-tcti-tabrmd0 tpm2-tools
 ROUNDS ?= 200
 PYTEST_ARGS ?=
 
@@ -46,11 +48,11 @@ peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks 
 	@$(bin)/python -m peers
 
 test: peers ## every test, with few rounds of those that repeat
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm $(manager)
 	$(bin)/python -m pytest $(PYTEST_ARGS)
 
 soak: peers ## the tests that repeat, with ROUNDS=200 rounds
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm $(manager)
 	$(bin)/python -m pytest -m rounds --rounds $(ROUNDS) --timeout 3600 -o faulthandler_timeout=3900 $(PYTEST_ARGS)
 
 lint: $(dev) ## style, types, and generated code against its source
