@@ -26,6 +26,7 @@ SESSION_MEMORY: Final = 0x903
 VALUE: Final = 0x084
 CONNECTING: Final = "connecting"
 """Stands for the command where there is none yet."""
+TRY_AGAIN: Final = (0x908, 0x90A, 0x922)  # TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_RETRY
 _REFERENCES: Final = range(0x910, 0x920)
 
 

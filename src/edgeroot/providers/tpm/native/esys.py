@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from struct import Struct
+from time import sleep
 from typing import Final
 
 # Before the libraries are loaded, which otherwise write lines of their own to standard error beside the error that they
@@ -42,7 +43,7 @@ from tpm2_pytss.types import (
 from tpm2_pytss.utils import wrap
 
 from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
-from edgeroot.providers.tpm.errors import CONNECTING, INITIALIZE, TpmError, tpm_error
+from edgeroot.providers.tpm.errors import CONNECTING, INITIALIZE, TRY_AGAIN, TpmError, tpm_error
 from edgeroot.providers.tpm.hmac_session import Beginning, Entity, ForgedResponseError, HmacSession, ResponseCodeError
 from edgeroot.providers.tpm.structures import MalformedError, Reader, sized
 from edgeroot.psa import PsaStatus, Secret
@@ -55,6 +56,9 @@ _RSA_DECRYPT: Final = 0x00000159
 _ECDH_ZGEN: Final = 0x00000154
 _GET_RANDOM: Final = 0x0000017B
 _NO_TICKET: Final = Struct(">HIH").pack(0x8024, 0x40000007, 0)  # TPMT_TK_HASHCHECK: hashed elsewhere
+_CODE: Final = slice(6, 10)  # where the response code is in a response (Part 1, clause 18.5)
+_WITHOUT_LAYER: Final = 0xFFFF
+_WAITS_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
 _MANY: Final = 256
 _COMMAND_CODE: Final = 0x2000FFFF  # the number in a TPMA_CC, and whether it is a vendor's
 _HIERARCHIES: Final = {Hierarchy.OWNER: ESYS_TR.OWNER, Hierarchy.ENDORSEMENT: ESYS_TR.ENDORSEMENT}
@@ -295,8 +299,15 @@ class EsysConnection(Connection):
             self._exchange(_FLUSH.pack(_NO_SESSIONS, _FLUSH.size, _FLUSH_CONTEXT, handle))
 
     def _exchange(self, command: bytes) -> bytes:
-        self._tcti.transmit(command)
-        return bytes(self._tcti.receive())
+        """The response to a command, which is sent again where the TPM asks for that: it has done nothing then."""
+        waits = iter(_WAITS_S)
+        while True:
+            self._tcti.transmit(command)
+            response = bytes(self._tcti.receive())
+            wait_s = next(waits, None)
+            if int.from_bytes(response[_CODE], "big") & _WITHOUT_LAYER not in TRY_AGAIN or wait_s is None:
+                return response
+            sleep(wait_s)
 
     # Uses of keys
 
