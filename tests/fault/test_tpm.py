@@ -32,7 +32,7 @@ from edgeroot.psa import (
     Secret,
     UsageFlags,
 )
-from tests.fault.test_kills import churn, complete, kill_one
+from tests.fault.test_kills import RESTART_ROOM_S, churn, complete, kill_one
 from tests.support.ledger import Ledger, check
 from tests.support.service import running_service
 from tests.support.swtpm import Swtpm, esapi, running_swtpm, with_tpm
@@ -102,6 +102,7 @@ def test_nothing_acknowledged_is_lost(victim: str, swtpm: Swtpm, rounds: int, rn
                 service.start()
             complete(service, "host", 1)
             check(service, ledger, fresh, unused_name=f"unused-{number}")
+            time.sleep(RESTART_ROOM_S)
         assert len(ledger.names) > 10
 
 
