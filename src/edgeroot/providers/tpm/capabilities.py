@@ -14,6 +14,7 @@ from edgeroot.providers.tpm.templates import CURVES, ECC_PAIR, HASHES, MODES
 from edgeroot.psa import Algorithm, Hash, KeyType
 
 _RSA_BITS: Final = (1024, 2048, 3072, 4096)
+_ENDORSEMENT_BITS: Final = 2048
 _LARGEST_DIGEST: Final = 0x120  # TPM_PT_MAX_DIGEST
 _INPUT_BUFFER: Final = 0x10D  # TPM_PT_INPUT_BUFFER
 _HMAC_COMMANDS: Final = frozenset((0x155, 0x15B, 0x15C, 0x13E))  # HMAC, HMAC_Start, SequenceUpdate, SequenceComplete
@@ -94,8 +95,7 @@ class Inventory:
 
     def _rsa(self, hashes: Collection[Hash]) -> list[Capability]:
         pair, public = KeyType.RSA_KEY_PAIR, KeyType.RSA_PUBLIC_KEY
-        attests = Function.PREPARE_KEY_ATTESTATION | Function.ATTEST_KEY
-        rows = [Capability(_PAIR | attests, pair, self.rsa_bits), Capability(_PUBLIC, public, self.rsa_bits)]
+        rows = [Capability(self._manage_pairs(), pair, self.rsa_bits), Capability(_PUBLIC, public, self.rsa_bits)]
         if Alg.RSASSA in self.algorithms:
             signatures = frozenset(Algorithm.rsa_pkcs1v15_sign(alg) for alg in hashes)
             rows += _both(pair, self.rsa_bits, signatures, pair_can=_SIGN, public_can=_VERIFY)
@@ -113,10 +113,13 @@ class Inventory:
                 rows += _both(pair, fitting, encryption, pair_can=_DECRYPT, public_can=Function.ASYMMETRIC_ENCRYPT)
         return rows
 
+    def _manage_pairs(self) -> Function:
+        can_attest = _ENDORSEMENT_BITS in self.rsa_bits
+        return _PAIR | (Function.PREPARE_KEY_ATTESTATION | Function.ATTEST_KEY if can_attest else Function(0))
+
     def _ecc(self, key_bits: tuple[int, ...], hashes: Collection[Hash]) -> list[Capability]:
         pair = ECC_PAIR
-        attests = Function.PREPARE_KEY_ATTESTATION | Function.ATTEST_KEY
-        rows = [Capability(_PAIR | attests, pair, key_bits), Capability(_PUBLIC, pair.public_of_pair, key_bits)]
+        rows = [Capability(self._manage_pairs(), pair, key_bits), Capability(_PUBLIC, pair.public_of_pair, key_bits)]
         if Alg.ECDSA in self.algorithms:
             signatures = frozenset(Algorithm.ecdsa(alg) for alg in hashes)
             rows += _both(pair, key_bits, signatures, pair_can=_SIGN, public_can=_VERIFY)

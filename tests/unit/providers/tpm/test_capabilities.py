@@ -87,6 +87,12 @@ def test_sizes_and_curves_are_the_tpms() -> None:
     assert not replace(FULL, curves=frozenset()).capabilities().can_hold(Function.GENERATE_KEY, PAIR, 256)
 
 
+def test_without_an_endorsement_key_nothing_is_attested() -> None:
+    for function in (Function.PREPARE_KEY_ATTESTATION, Function.ATTEST_KEY):
+        assert {row.key_type for row in offered(FULL, function)} == {KeyType.RSA_KEY_PAIR, PAIR}
+        assert not offered(replace(FULL, rsa_bits=(1024, 3072)), function)
+
+
 def test_padding_needs_room_in_the_modulus() -> None:
     for function, alg in (
         (Function.SIGN_HASH, Algorithm.rsa_pss(Hash.SHA_512)),
