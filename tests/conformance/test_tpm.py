@@ -14,6 +14,7 @@ from edgeroot import engine
 from edgeroot.engine import EngineKey
 from edgeroot.providers.api import Capability, Created, Function, LoadedKey
 from edgeroot.providers.tpm import TpmProvider, TpmProviderType, TpmSettings
+from edgeroot.providers.tpm.keys import authorisation
 from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, PsaStatus, Secret, UsageFlags
 from edgeroot.testing.provider_kit import check_provider
 from tests.support.swtpm import Swtpm, running_swtpm
@@ -255,3 +256,17 @@ def test_keys_that_it_does_not_have(provider: TpmProvider) -> None:
     montgomery = KeyAttributes(KeyType.ecc_key_pair(EccFamily.MONTGOMERY), 255, ALL, Algorithm.ECDH)
     with refused(PsaStatus.NOT_SUPPORTED):
         provider.create(None, montgomery, Secret(bytes(32)))
+
+
+@pytest.mark.parametrize("attributes", [P256, KeyAttributes(KeyType.HMAC, 256, ALL, Algorithm.hmac(Hash.SHA_256))])
+def test_authorisations_that_end_with_a_zero(provider: TpmProvider, attributes: KeyAttributes) -> None:
+    """A TPM takes the zeros at their end for nothing (TPM 2.0 Library, Part 1, clause 19.6.4.3)."""
+    usages = (UsageFlags(bits) for bits in range(int(ALL) + 1) if bits & ~int(ALL) == 0)
+    ending = (replace(attributes, usage=usage) for usage in usages)
+    made_of = next(one for one in ending if authorisation(one).endswith(b"\0"))
+    key = made(provider, made_of)
+    if attributes.key_type == KeyType.HMAC:
+        assert len(provider.mac_compute(key, attributes.algorithm, MESSAGE)) == 32
+        assert len(provider.mac_compute(key, attributes.algorithm, LONG)) == 32
+    else:
+        assert len(provider.sign_message(key, attributes.algorithm, MESSAGE)) == 64
