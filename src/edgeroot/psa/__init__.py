@@ -8,6 +8,7 @@ from edgeroot.psa.algorithm import Algorithm as Algorithm
 from edgeroot.psa.algorithm import Hash as Hash
 from edgeroot.psa.attributes import KeyAttributes as KeyAttributes
 from edgeroot.psa.attributes import UsageFlags as UsageFlags
+from edgeroot.psa.derivation import DerivationStep as DerivationStep
 from edgeroot.psa.key_type import DhFamily as DhFamily
 from edgeroot.psa.key_type import EccFamily as EccFamily
 from edgeroot.psa.key_type import KeyType as KeyType

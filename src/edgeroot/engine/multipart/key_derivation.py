@@ -5,7 +5,6 @@ with a pre-shared key (RFC 4279, clause 2), each also behind a key agreement.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import IntEnum
 from struct import Struct
 from typing import Final
 
@@ -15,7 +14,7 @@ from edgeroot.engine import keys
 from edgeroot.engine.errors import bad_state, invalid_argument, not_supported
 from edgeroot.engine.hashes import HASHES
 from edgeroot.engine.symmetric import with_parity
-from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
+from edgeroot.psa import Algorithm, DerivationStep, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 
 _HKDF: Final = 0x08000100
 _TLS12_PRF: Final = 0x08000200
@@ -27,26 +26,14 @@ _PSK_MAX_BYTES: Final = 128  # PSA_TLS12_PSK_TO_MS_PSK_MAX_SIZE
 _PRF_CAPACITY: Final = 0xFFFFFFFF  # PSA_KEY_DERIVATION_UNLIMITED_CAPACITY, as the transport can carry it
 _LENGTH: Final = Struct(">H")
 
-
-class Step(IntEnum):
-    """``psa_key_derivation_step_t``."""
-
-    SECRET = 0x0101
-    OTHER_SECRET = 0x0103
-    LABEL = 0x0201
-    SALT = 0x0202
-    INFO = 0x0203
-    SEED = 0x0204
-
-
 # In which order the inputs come; a HKDF's salt may be left out.
 _ORDER: Final = {
-    _HKDF: (Step.SALT, Step.SECRET, Step.INFO),
-    _TLS12_PRF: (Step.SEED, Step.SECRET, Step.LABEL),
-    _TLS12_PSK_TO_MS: (Step.SEED, Step.OTHER_SECRET, Step.SECRET, Step.LABEL),
+    _HKDF: (DerivationStep.SALT, DerivationStep.SECRET, DerivationStep.INFO),
+    _TLS12_PRF: (DerivationStep.SEED, DerivationStep.SECRET, DerivationStep.LABEL),
+    _TLS12_PSK_TO_MS: (DerivationStep.SEED, DerivationStep.OTHER_SECRET, DerivationStep.SECRET, DerivationStep.LABEL),
 }
-_OPTIONAL: Final = {_HKDF: (Step.SALT,), _TLS12_PRF: (), _TLS12_PSK_TO_MS: (Step.OTHER_SECRET,)}
-_SECRET_STEPS: Final = (Step.SECRET, Step.OTHER_SECRET)
+_OPTIONAL: Final = {_HKDF: (DerivationStep.SALT,), _TLS12_PRF: (), _TLS12_PSK_TO_MS: (DerivationStep.OTHER_SECRET,)}
+_SECRET_STEPS: Final = (DerivationStep.SECRET, DerivationStep.OTHER_SECRET)
 
 
 class KeyDerivationOperation:
@@ -70,7 +57,7 @@ class KeyDerivationOperation:
             raise not_supported(f"hash algorithm {hash_alg.name}")
         self._family: Final = family
         self._hash: Final = algorithm
-        self._inputs: dict[Step, bytes] = {}
+        self._inputs: dict[DerivationStep, bytes] = {}
         self._output: Iterator[bytes] | None = None
         self._rest = b""
         self._failed = False
@@ -161,29 +148,35 @@ class KeyDerivationOperation:
         if step not in order:
             self._failed = True
             raise invalid_argument(f"the algorithm has no input of step {step:#06x}")
-        given = Step(step)
+        given = DerivationStep(step)
         behind = order[order.index(given) :]
         required = [one for one in order[: order.index(given)] if one not in _OPTIONAL[self._family]]
         # HKDF takes its info at any time; everything else comes in order, and once.
-        out_of_order = any(one in self._inputs for one in behind if not (self._family == _HKDF and one is Step.INFO))
+        out_of_order = any(
+            one in self._inputs for one in behind if not (self._family == _HKDF and one is DerivationStep.INFO)
+        )
         missing = any(one not in self._inputs for one in required)
-        if self._output is not None or given in self._inputs or (given is not Step.INFO and (out_of_order or missing)):
+        if (
+            self._output is not None
+            or given in self._inputs
+            or (given is not DerivationStep.INFO and (out_of_order or missing))
+        ):
             self._failed = True
             raise bad_state("the input does not come in its order")
-        if self._family == _TLS12_PSK_TO_MS and given is Step.SECRET and len(data) > _PSK_MAX_BYTES:
+        if self._family == _TLS12_PSK_TO_MS and given is DerivationStep.SECRET and len(data) > _PSK_MAX_BYTES:
             self._failed = True
             raise invalid_argument(f"a pre-shared key has at most {_PSK_MAX_BYTES} bytes")
         self._inputs[given] = data
 
     def _blocks(self) -> Iterator[bytes]:
-        secret = self._inputs[Step.SECRET]
+        secret = self._inputs[DerivationStep.SECRET]
         if self._family == _HKDF:
-            salt = self._inputs.get(Step.SALT) or bytes(self._hash.digest_size)
-            return _hkdf_expand(self._hash, _hmac(self._hash, salt, secret), self._inputs[Step.INFO])
+            salt = self._inputs.get(DerivationStep.SALT) or bytes(self._hash.digest_size)
+            return _hkdf_expand(self._hash, _hmac(self._hash, salt, secret), self._inputs[DerivationStep.INFO])
         if self._family == _TLS12_PSK_TO_MS:
-            other = self._inputs.get(Step.OTHER_SECRET, bytes(len(secret)))
+            other = self._inputs.get(DerivationStep.OTHER_SECRET, bytes(len(secret)))
             secret = _LENGTH.pack(len(other)) + other + _LENGTH.pack(len(secret)) + secret
-        return _p_hash(self._hash, secret, self._inputs[Step.LABEL] + self._inputs[Step.SEED])
+        return _p_hash(self._hash, secret, self._inputs[DerivationStep.LABEL] + self._inputs[DerivationStep.SEED])
 
     def _require_sound(self) -> None:
         if self._failed:

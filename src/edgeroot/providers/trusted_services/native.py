@@ -10,7 +10,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Final
 from uuid import UUID
 
@@ -21,9 +21,8 @@ from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.tee.api import Session, TeeBusyError, TeeError, TeeRefusedError, Transport
 from edgeroot.tee.places import world_socket
 from edgeroot.tee.transports.emulated import Channel, EmulatedTransport, SharedBuffer, service_result
+from edgeroot.tee.transports.patience import patiently
 
-_FIRST_PAUSE_S: Final = 0.001
-_LONGEST_PAUSE_S: Final = 0.6  # so that all of them are about a second
 _RECONNECT_S: Final = 0.05
 _RECONNECT_SHARE: Final = 4  # a secure world that hangs costs its callers a fifth of their time at most
 _SETUP_S: Final = 0.25  # for each of the few messages that a new channel begins with
@@ -84,23 +83,15 @@ class SessionCaller:
             self.close()  # what is forked from this process must not have this connection
 
     def call(self, call: BackEndCall) -> BackEndAnswer:
-        """BUSY is tried again, with longer and longer breaks."""
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                return BackEndAnswer(*self._connected().call(call.opcode, call.request))
-            except ValueError:
-                return BackEndAnswer(error=PsaError(PsaStatus.INSUFFICIENT_MEMORY, "the request is too long"))
-            except TeeRefusedError as error:
-                return failed(error)
-            except TeeBusyError as error:
-                if pause_s > _LONGEST_PAUSE_S:
-                    return failed(error)
-                sleep(pause_s)
-                pause_s *= 2
-            except TeeError as error:
-                self.close()
-                return failed(error)
+        try:
+            return BackEndAnswer(*patiently(lambda: self._connected().call(call.opcode, call.request)))
+        except ValueError:
+            return BackEndAnswer(error=PsaError(PsaStatus.INSUFFICIENT_MEMORY, "the request is too long"))
+        except (TeeRefusedError, TeeBusyError) as error:
+            return failed(error)
+        except TeeError as error:
+            self.close()
+            return failed(error)
 
     def close(self) -> None:
         """Disconnect; the next call connects again."""

@@ -11,7 +11,6 @@ import pytest
 
 from edgeroot.abi.services import CRYPTO
 from edgeroot.providers.api import BackEndAnswer, BackEndCall
-from edgeroot.providers.trusted_services import native
 from edgeroot.providers.trusted_services.errors import RefusedCallError
 from edgeroot.providers.trusted_services.native import NoLink, SessionCaller
 from edgeroot.psa import PsaStatus
@@ -24,6 +23,7 @@ from edgeroot.tee.api import (
     TeeRefusedError,
     Transport,
 )
+from edgeroot.tee.transports import patience
 from edgeroot.tee.transports.emulated import WorldGoneError
 from tests.vectors.keys import refused
 
@@ -91,7 +91,7 @@ def _raise_next(errors: list[TeeError | None]) -> None:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWorld]:
     made = FakeWorld()
-    monkeypatch.setattr(native, "sleep", made.pauses_s.append)
+    monkeypatch.setattr(patience, "sleep", made.pauses_s.append)
     yield made
     assert made.log.count("connect") - made.log.count("disconnect") in (0, 1), "a connection was dropped and not closed"
 

@@ -8,7 +8,7 @@ from typing import Final
 from edgeroot import engine
 from edgeroot.abi import crypto_messages as m
 from edgeroot.abi.crypto import CryptoOpcode as Op
-from edgeroot.psa import Algorithm, KeyType, PsaError, PsaStatus, Secret
+from edgeroot.psa import Algorithm, DerivationStep, KeyType, PsaError, PsaStatus, Secret
 from edgeroot.secure.partitions.crypto import policy
 from edgeroot.secure.partitions.crypto.answers import EMPTY, Deferred, Handlers, check_capacity, check_output
 from edgeroot.secure.partitions.crypto.contexts import Contexts
@@ -18,7 +18,7 @@ from edgeroot.secure.partitions.crypto.record import KeyRecord
 from edgeroot.secure.partitions.crypto.slow import Function, Task
 from edgeroot.secure.runtime.api import Caller
 
-_SECRET_STEPS: Final = (0x0101, 0x0103)  # PSA_KEY_DERIVATION_INPUT_SECRET and _OTHER_SECRET
+_SECRET_STEPS: Final = (DerivationStep.SECRET, DerivationStep.OTHER_SECRET)
 
 
 class DerivationOperations:

@@ -1,0 +1,231 @@
+"""The life of operations in several parts: inactive, active, in an error state (PSA Crypto API 1.2, clause 3.3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from edgeroot.abi.crypto import CryptoOpcode
+from edgeroot.psa import Algorithm, DerivationStep, Hash, KeyType, PsaError, PsaStatus, UsageFlags
+from edgeroot.tee.psa import (
+    AeadOperation,
+    CipherOperation,
+    HashOperation,
+    KeyDerivationOperation,
+    MacOperation,
+    PsaClient,
+    PsaKeyAttributes,
+)
+from edgeroot.tee.psa.operation import Operation
+from tests.support.psa_client import ContextTransport, psa_client
+
+SHA_256 = Algorithm.from_hash(Hash.SHA_256)
+HMAC = Algorithm.hmac(Hash.SHA_256)
+HKDF = Algorithm.hkdf(Hash.SHA_256)
+KEY = bytes(range(16))
+
+
+@pytest.fixture
+def client() -> PsaClient:
+    return psa_client()
+
+
+def is_active(operation: Operation) -> bool:
+    return operation.is_active
+
+
+def key(client: PsaClient, key_type: KeyType, usage: UsageFlags, alg: int) -> int:
+    """The one key of this algorithm."""
+    key_id = 1 + alg % 0x3FFFFFFE
+    with suppress(PsaError):  # it is there already
+        client.psa_import_key(PsaKeyAttributes(key_type, 128, usage, alg, lifetime=1, id=key_id), KEY)
+    return key_id
+
+
+def aes(client: PsaClient, alg: int) -> int:
+    return key(client, KeyType.AES, UsageFlags.ENCRYPT | UsageFlags.DECRYPT, alg)
+
+
+def mac_key(client: PsaClient) -> int:
+    return key(client, KeyType.HMAC, UsageFlags.SIGN_MESSAGE | UsageFlags.VERIFY_MESSAGE, HMAC)
+
+
+def secret(client: PsaClient) -> int:
+    return key(client, KeyType.DERIVE, UsageFlags.DERIVE, HKDF)
+
+
+def assert_status(status: PsaStatus, call: Callable[..., object], *arguments: object, **sizes: int) -> None:
+    with pytest.raises(PsaError) as caught:
+        call(*arguments, **sizes)
+    assert caught.value.status is status
+
+
+Step = Callable[[PsaClient, Any], None]
+# What sets it up, a step that succeeds, one that fails, and what aborts it.
+FAMILIES: dict[str, tuple[type[Operation], Step, Step, Step, Step]] = {
+    "hash": (
+        HashOperation,
+        lambda c, o: c.psa_hash_setup(o, SHA_256),
+        lambda c, o: c.psa_hash_update(o, b"data"),
+        lambda c, o: c.psa_hash_verify(o, bytes(32)),
+        lambda c, o: c.psa_hash_abort(o),
+    ),
+    "mac": (
+        MacOperation,
+        lambda c, o: c.psa_mac_verify_setup(o, mac_key(c), HMAC),
+        lambda c, o: c.psa_mac_update(o, b"data"),
+        lambda c, o: c.psa_mac_verify_finish(o, bytes(32)),
+        lambda c, o: c.psa_mac_abort(o),
+    ),
+    "cipher": (
+        CipherOperation,
+        lambda c, o: c.psa_cipher_encrypt_setup(o, aes(c, Algorithm.CTR), Algorithm.CTR),
+        lambda c, o: c.psa_cipher_set_iv(o, bytes(16)),
+        lambda c, o: c.psa_cipher_set_iv(o, bytes(16)),
+        lambda c, o: c.psa_cipher_abort(o),
+    ),
+    "aead": (
+        AeadOperation,
+        lambda c, o: c.psa_aead_encrypt_setup(o, aes(c, Algorithm.GCM), Algorithm.GCM),
+        lambda c, o: c.psa_aead_set_nonce(o, bytes(12)),
+        lambda c, o: c.psa_aead_set_nonce(o, bytes(12)),
+        lambda c, o: c.psa_aead_abort(o),
+    ),
+    "key derivation": (
+        KeyDerivationOperation,
+        lambda c, o: c.psa_key_derivation_setup(o, HKDF),
+        lambda c, o: c.psa_key_derivation_input_key(o, DerivationStep.SECRET, secret(c)),
+        lambda c, o: c.psa_key_derivation_input_bytes(o, DerivationStep.SECRET, b"again"),
+        lambda c, o: c.psa_key_derivation_abort(o),
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_operation_is_set_up_once_and_ends_with_an_error_until_it_is_aborted(client: PsaClient, family: str) -> None:
+    kind, set_up, step, failing_step, abort = FAMILIES[family]
+    operation = kind()
+
+    abort(client, operation)  # of what is inactive: no error
+    assert_status(PsaStatus.BAD_STATE, step, client, operation)
+    set_up(client, operation)
+    assert is_active(operation)
+    assert_status(PsaStatus.BAD_STATE, set_up, client, operation)
+    assert is_active(operation)
+    step(client, operation)
+    with pytest.raises(PsaError):
+        failing_step(client, operation)
+    assert not is_active(operation)
+    assert_status(PsaStatus.BAD_STATE, step, client, operation)
+    assert_status(PsaStatus.BAD_STATE, set_up, client, operation)
+    abort(client, operation)
+    set_up(client, operation)
+    step(client, operation)
+    abort(client, operation)
+    assert not is_active(operation)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_set_up_that_fails_leaves_it_inactive(family: str) -> None:
+    transport = ContextTransport()
+    client = psa_client(transport)
+    kind, set_up, step, _, abort = FAMILIES[family]
+    operation = kind()
+
+    def refuse(opcode: int) -> None:
+        if opcode != CryptoOpcode.IMPORT_KEY:
+            raise PsaError(PsaStatus.INSUFFICIENT_MEMORY, "no more")
+
+    transport.session.before = refuse
+    assert_status(PsaStatus.INSUFFICIENT_MEMORY, set_up, client, operation)
+    transport.session.before = lambda _opcode: None
+    assert not is_active(operation)
+    set_up(client, operation)
+    step(client, operation)
+    abort(client, operation)
+
+
+def test_a_buffer_that_is_too_small_ends_an_operation_in_an_error(client: PsaClient) -> None:
+    operation = HashOperation()
+    client.psa_hash_setup(operation, SHA_256)
+    assert_status(PsaStatus.BUFFER_TOO_SMALL, client.psa_hash_finish, operation, hash_size=31)
+    assert not is_active(operation)
+    client.psa_hash_abort(operation)
+    client.psa_hash_setup(operation, SHA_256)
+    assert len(client.psa_hash_finish(operation, hash_size=32)) == 32
+    client.psa_hash_setup(operation, SHA_256)  # a finished one is inactive again
+    client.psa_hash_abort(operation)
+
+
+def test_an_iv_that_does_not_fit_ends_the_operation(client: PsaClient) -> None:
+    operation = CipherOperation()
+    client.psa_cipher_encrypt_setup(operation, aes(client, Algorithm.CTR), Algorithm.CTR)
+    assert_status(PsaStatus.BUFFER_TOO_SMALL, client.psa_cipher_generate_iv, operation, iv_size=15)
+    assert_status(PsaStatus.BAD_STATE, client.psa_cipher_update, operation, b"data")
+    client.psa_cipher_abort(operation)
+
+
+def test_both_outputs_of_an_aead_are_bounded(client: PsaClient) -> None:
+    key = aes(client, Algorithm.GCM)
+
+    def begun() -> AeadOperation:
+        operation = AeadOperation()
+        client.psa_aead_encrypt_setup(operation, key, Algorithm.GCM)
+        client.psa_aead_set_nonce(operation, bytes(12))
+        return operation
+
+    assert_status(PsaStatus.BUFFER_TOO_SMALL, client.psa_aead_finish, begun(), tag_size=15)
+    assert client.psa_aead_finish(begun(), ciphertext_size=0, tag_size=16)[0] == b""
+
+
+def test_a_derivation_that_is_exhausted_is_still_active(client: PsaClient) -> None:
+    operation = KeyDerivationOperation()
+    client.psa_key_derivation_setup(operation, HKDF)
+    client.psa_key_derivation_input_key(operation, DerivationStep.SECRET, secret(client))
+    client.psa_key_derivation_input_bytes(operation, DerivationStep.INFO, b"")
+    client.psa_key_derivation_set_capacity(operation, 40)
+    client.psa_key_derivation_output_bytes(operation, 30)
+    assert_status(PsaStatus.INSUFFICIENT_DATA, client.psa_key_derivation_output_bytes, operation, 11)
+    assert is_active(operation)
+    assert_status(PsaStatus.INSUFFICIENT_DATA, client.psa_key_derivation_output_bytes, operation, 1)
+    client.psa_key_derivation_abort(operation)
+
+
+def test_a_hash_is_cloned_into_an_inactive_operation_only(client: PsaClient) -> None:
+    source, target = HashOperation(), HashOperation()
+    assert_status(PsaStatus.BAD_STATE, client.psa_hash_clone, source, target)
+    client.psa_hash_setup(source, SHA_256)
+    client.psa_hash_update(source, b"both ")
+    client.psa_hash_clone(source, target)
+    assert_status(PsaStatus.BAD_STATE, client.psa_hash_clone, source, target)
+    client.psa_hash_update(target, b"of us")
+
+    assert client.psa_hash_finish(source) == client.psa_hash_compute(SHA_256, b"both ")
+    assert client.psa_hash_finish(target) == client.psa_hash_compute(SHA_256, b"both of us")
+
+
+def test_what_the_services_protocol_lacks_is_not_supported(client: PsaClient) -> None:
+    operation = HashOperation()
+    client.psa_hash_setup(operation, SHA_256)
+    assert_status(PsaStatus.NOT_SUPPORTED, client.psa_hash_suspend, operation)
+    assert_status(PsaStatus.NOT_SUPPORTED, client.psa_hash_resume, HashOperation(), b"")
+    derivation = KeyDerivationOperation()
+    assert_status(PsaStatus.NOT_SUPPORTED, client.psa_key_derivation_input_integer, derivation, 0x0205, 1)
+    assert is_active(operation)
+    client.psa_hash_abort(operation)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_partition_is_left_without_operations(family: str) -> None:
+    """As many as the partition can hold, several times over: what was aborted or has failed takes no room."""
+    client = psa_client()
+    kind, set_up, _, failing_step, abort = FAMILIES[family]
+    for _ in range(50):
+        operation = kind()
+        set_up(client, operation)
+        with suppress(PsaError):
+            failing_step(client, operation)
+        abort(client, operation)
