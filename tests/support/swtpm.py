@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket
 import subprocess
@@ -20,7 +21,8 @@ from tpm2_pytss.utils import make_credential
 from tests.support.requirements import unavailable
 
 _START_S: Final = 10.0
-_PORT_TRIES: Final = 50
+_PORTS: Final = range(12000, 32000, 2)
+_PORT_TRIES: Final = 1000
 
 
 class Swtpm:
@@ -116,12 +118,14 @@ def _listens(port: int) -> bool:
 
 
 def two_free_ports() -> int:
-    """A port that is free, as is the one above it: the library takes that one for the control channel."""
-    for _ in range(_PORT_TRIES):
+    """A port that is free, as is the one above it: the library takes that one for the control channel.
+
+    From below those that the kernel gives to clients, of which one could take it before the TPM does.
+    """
+    for port in random.SystemRandom().sample(_PORTS, _PORT_TRIES):
         with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
             try:
+                one.bind(("127.0.0.1", port))
                 other.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue

@@ -18,7 +18,7 @@ from typing import Final
 
 from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -47,6 +47,7 @@ _HMAC_SESSION: Final = 0
 _CIPHER: Final = bytes(Symmetric(128, Alg.CFB))
 _KEY_BYTES: Final = 16
 _CONTINUE: Final = 0x01  # TPMA_SESSION
+_DECRYPT: Final = 0x20
 _ENCRYPT: Final = 0x40
 _NONCE_BYTES: Final = 16
 _DIGEST_BITS: Final = 256
@@ -112,13 +113,18 @@ class HmacSession:
         self._theirs = nonce
         self._ours = b""
 
-    def command(self, code: int, entity: Entity | None, parameters: bytes, *, hidden: bool = False) -> bytes:
+    def command(
+        self, code: int, entity: Entity | None, parameters: bytes, *, veiled: bool = False, hidden: bool = False
+    ) -> bytes:
         """A command whose first and only handle is the entity, which it authorises; or one without a handle.
 
-        With ``hidden`` the TPM encrypts the first parameter of the response, which is a TPM2B.
+        With ``veiled`` its first parameter, a TPM2B, is encrypted; with ``hidden`` the TPM does so in the response.
         """
         self._ours = os.urandom(_NONCE_BYTES)
-        attributes = bytes((_CONTINUE | (_ENCRYPT if hidden else 0),))
+        attributes = bytes((_CONTINUE | (_DECRYPT if veiled else 0) | (_ENCRYPT if hidden else 0),))
+        if veiled:
+            cipher = self._cipher(entity, self._ours, self._theirs).encryptor()
+            parameters = _first_through(cipher, parameters)
         name, handle = (b"", b"") if entity is None else (entity.name, _U32.pack(entity.handle))
         digest = sha256(_U32.pack(code) + name + parameters).digest()
         mac = hmac.digest(self._value(entity), digest + self._ours + self._theirs + attributes, sha256)
@@ -141,16 +147,14 @@ class HmacSession:
         if not hmac.compare_digest(mac, hmac.digest(self._value(entity), told, sha256)):
             raise ForgedResponseError("a response with a wrong authorisation")
         self._theirs = theirs
-        return self._shown(entity, parameters) if hidden else parameters
+        if not hidden:
+            return parameters
+        return _first_through(self._cipher(entity, theirs, self._ours).decryptor(), parameters)
 
-    def _shown(self, entity: Entity | None, parameters: bytes) -> bytes:
-        """Decrypt the first parameter (Part 1, clause 21.3)."""
-        size_bytes = Reader(parameters).u16()
-        start, end = _U16_BYTES, _U16_BYTES + size_bytes
-        key = _kdfa(self._value(entity), b"CFB\0", self._theirs, self._ours)
-        cipher = Cipher(AES(key[:_KEY_BYTES]), CFB(key[_KEY_BYTES:])).decryptor()
-        shown = cipher.update(parameters[start:end]) + cipher.finalize()
-        return parameters[:start] + shown + parameters[end:]
+    def _cipher(self, entity: Entity | None, newer: bytes, older: bytes) -> Cipher[CFB]:
+        """For the first parameter (Part 1, clause 21.3)."""
+        key = _kdfa(self._value(entity), b"CFB\0", newer, older)
+        return Cipher(AES(key[:_KEY_BYTES]), CFB(key[_KEY_BYTES:]))
 
     def flush(self) -> bytes:
         """The command that ends the session."""
@@ -159,6 +163,13 @@ class HmacSession:
     def _value(self, entity: Entity | None) -> bytes:
         # A TPM takes the zeros at the end of an authorisation for nothing (Part 1, clause 19.6.4.3).
         return self._key + (b"" if entity is None else entity.auth.rstrip(b"\0"))
+
+
+def _first_through(cipher: CipherContext, parameters: bytes) -> bytes:
+    """The parameters with what the cipher makes of the first one's content; its size stays in the clear."""
+    start = _U16_BYTES
+    end = start + Reader(parameters).u16()
+    return parameters[:start] + cipher.update(parameters[start:end]) + cipher.finalize() + parameters[end:]
 
 
 def _packet(tag: int, code: int, body: bytes) -> bytes:

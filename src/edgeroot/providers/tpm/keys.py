@@ -27,6 +27,7 @@ from edgeroot.providers.tpm.templates import CURVES, ECC_PAIR, imported_ecc, imp
 from edgeroot.psa import KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 
 _UNCOMPRESSED: Final = b"\x04"
+_AUTHORISATION_BYTES: Final = 20  # as many as a key may have whose name is a digest of SHA-1
 _USUAL_EXPONENT: Final = 65537
 _NAMES: Final[dict[int, str]] = {Alg.SHA1: "sha1", Alg.SHA256: "sha256", Alg.SHA384: "sha384", Alg.SHA512: "sha512"}
 
@@ -58,7 +59,7 @@ def width_bytes(attributes: KeyAttributes) -> int:
 
 def authorisation(attributes: KeyAttributes) -> bytes:
     """What authorises the use of a key: only with the attributes that it was made with does the TPM use it."""
-    return hashlib.sha256(b"edgeroot key attributes" + bytes(attributes)).digest()
+    return hashlib.sha256(b"edgeroot key attributes" + bytes(attributes)).digest()[:_AUTHORISATION_BYTES]
 
 
 def public_key(attributes: KeyAttributes, public: Public) -> EngineKey | None:

@@ -55,6 +55,10 @@ _SIGN: Final = 0x0000015D
 _RSA_DECRYPT: Final = 0x00000159
 _ECDH_ZGEN: Final = 0x00000154
 _GET_RANDOM: Final = 0x0000017B
+_CREATE: Final = 0x00000153
+_HMAC: Final = 0x00000155
+_ENCRYPT_DECRYPT_2: Final = 0x00000193
+_NO_REGISTERS: Final = bytes(4)  # TPML_PCR_SELECTION
 _NO_TICKET: Final = Struct(">HIH").pack(0x8024, 0x40000007, 0)  # TPMT_TK_HASHCHECK: hashed elsewhere
 _CODE: Final = slice(6, 10)  # where the response code is in a response (Part 1, clause 18.5)
 _WITHOUT_LAYER: Final = 0xFFFF
@@ -218,6 +222,7 @@ class EsysConnection(Connection):
             return  # a storage key of another kind, which the library knows how to use
         with _by_hand("TPM2_StartAuthSession"):
             self._quick = beginning.begun(self._exchange(beginning.command))
+            self._entities[primary.handle] = Entity(handle, primary.name, b"")
 
     def _start(self, primary: int, kind: TPM2_SE) -> ESYS_TR:
         cipher = TPMT_SYM_DEF(
@@ -247,6 +252,11 @@ class EsysConnection(Connection):
     # Keys
 
     def create(self, primary: int, template: bytes, auth: bytes, secret: Secret) -> tuple[bytes, bytes]:
+        entity = self._entities.get(primary)
+        if self._quick is not None and entity is not None:
+            parameters = sized(sized(auth) + sized(secret)) + sized(template) + sized(b"") + _NO_REGISTERS
+            response = Reader(self._quickly("TPM2_Create", _CREATE, entity, parameters, veiled=True))
+            return response.sized(), response.sized()
         sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(userAuth=auth, data=bytes(secret)))
         with _command("TPM2_Create"):
             private, public, *_ = self._esys.create(
@@ -311,17 +321,27 @@ class EsysConnection(Connection):
 
     # Uses of keys
 
-    def _quickly(self, name: str, code: int, entity: Entity | None, parameters: bytes, *, hidden: bool) -> bytes:
+    def _quickly(
+        self,
+        name: str,
+        code: int,
+        entity: Entity | None,
+        parameters: bytes,
+        *,
+        veiled: bool = False,
+        hidden: bool = False,
+    ) -> bytes:
+        """By hand, in a session of our own; ``veiled`` and ``hidden`` as there."""
         assert self._quick is not None
         with _by_hand(name):
-            packet = self._exchange(self._quick.command(code, entity, parameters, hidden=hidden))
+            packet = self._exchange(self._quick.command(code, entity, parameters, veiled=veiled, hidden=hidden))
             return self._quick.response(code, entity, packet, hidden=hidden)
 
     def sign(self, handle: int, digest: bytes, scheme: bytes) -> bytes:
         entity = self._entities.get(handle)
         if self._quick is not None and entity is not None:
             parameters = sized(digest) + scheme + _NO_TICKET
-            return self._quickly("TPM2_Sign", _SIGN, entity, parameters, hidden=False)
+            return self._quickly("TPM2_Sign", _SIGN, entity, parameters)
         with _command("TPM2_Sign"):
             signature = self._esys.sign(
                 ESYS_TR(handle),
@@ -362,6 +382,10 @@ class EsysConnection(Connection):
             return Secret(bytes(shared.point.x))
 
     def hmac(self, handle: int, data: bytes, hash_algorithm: int) -> bytes:
+        entity = self._entities.get(handle)
+        if self._quick is not None and entity is not None:
+            parameters = sized(data) + hash_algorithm.to_bytes(2)
+            return Reader(self._quickly("TPM2_HMAC", _HMAC, entity, parameters, veiled=True, hidden=True)).sized()
         with _command("TPM2_HMAC"):
             session = self._protected(command=True, response=True)
             return bytes(self._esys.hmac(ESYS_TR(handle), data, TPM2_ALG(hash_algorithm), session1=session))
@@ -383,6 +407,12 @@ class EsysConnection(Connection):
             return bytes(result)
 
     def crypt(self, handle: int, data: bytes, *, decrypt: bool, mode: int, iv: bytes) -> tuple[Secret, bytes]:
+        entity = self._entities.get(handle)
+        if self._quick is not None and entity is not None:
+            parameters = sized(data) + bytes((decrypt,)) + mode.to_bytes(2) + sized(iv)
+            name, code = "TPM2_EncryptDecrypt2", _ENCRYPT_DECRYPT_2
+            response = Reader(self._quickly(name, code, entity, parameters, veiled=True, hidden=True))
+            return Secret(response.sized()), response.sized()
         with _command("TPM2_EncryptDecrypt2"):
             out, iv_out = self._esys.encrypt_decrypt_2(
                 ESYS_TR(handle),
