@@ -16,11 +16,18 @@ from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE
 from tpm2_pytss.types import TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE, TPMT_PUBLIC, TPMT_SYM_DEF
 
 from edgeroot import engine
+from edgeroot.providers.api import LoadedKey
 from edgeroot.providers.tpm import TpmProvider, TpmProviderType, TpmSettings
 from edgeroot.providers.tpm.errors import TpmError
 from edgeroot.providers.tpm.native.esys import EsysConnection
 from edgeroot.providers.tpm.structures import Curve, EccPublic, ObjectFlags, Public, Symmetric
-from edgeroot.providers.tpm.templates import ENDORSEMENT_HANDLE, ENDORSEMENT_RSA, STORAGE_ECC, STORAGE_HANDLE
+from edgeroot.providers.tpm.templates import (
+    ENDORSEMENT_HANDLE,
+    ENDORSEMENT_RSA,
+    STORAGE_ECC,
+    STORAGE_HANDLE,
+    STORAGE_RSA,
+)
 from edgeroot.psa import (
     Algorithm,
     EccFamily,
@@ -225,21 +232,34 @@ def test_the_endorsement_key_may_be_persistent(swtpm: Swtpm, provider: TpmProvid
     provider.close()
 
 
-def test_a_storage_key_of_another_kind(swtpm: Swtpm, tmp_path: Path) -> None:
-    parent = replace(STORAGE_ECC, detail=EccPublic(Curve.NIST_P384, symmetric=Symmetric(128)))
+@pytest.mark.parametrize(
+    "parent",
+    [STORAGE_RSA, replace(STORAGE_ECC, detail=EccPublic(Curve.NIST_P384, symmetric=Symmetric(128)))],
+    ids=["RSA", "P-384"],
+)
+def test_a_storage_key_of_another_kind(swtpm: Swtpm, tmp_path: Path, parent: Public) -> None:
+    """Salts are encrypted to it, and keys that are imported; of a kind that is rare the library has to take care."""
     with esapi(swtpm) as owner:
         make_persistent(owner, parent)
     provider = TpmProviderType().open(TpmSettings(swtpm.tcti), store_path=tmp_path / "keys.sqlite3")
     provider.start(None)
+
+    def imported(attributes: KeyAttributes) -> LoadedKey:
+        material = engine.export(attributes, engine.generate(attributes))
+        return provider.load(provider.create(None, attributes, material).reference, attributes)
+
     check_key(provider, provider.create(None, P256, None).reference)
-    ecdh = replace(P256, algorithm=Algorithm.ECDH)
-    key = provider.load(provider.create(None, ecdh, None).reference, ecdh)
+    key = imported(replace(P256, algorithm=Algorithm.ECDH))
     assert len(provider.raw_key_agreement(key, Algorithm.ECDH, provider.export_public_key(key))) == 32
-    oaep = replace(RSA3072, key_bits=2048, algorithm=Algorithm.rsa_oaep(Hash.SHA_256))
-    material = engine.export(oaep, engine.generate(oaep))
-    key = provider.load(provider.create(None, oaep, material).reference, oaep)
-    hidden = provider.asymmetric_encrypt(key, oaep.algorithm, b"text", b"")
-    assert provider.asymmetric_decrypt(key, oaep.algorithm, hidden, b"") == b"text"
+    oaep = Algorithm.rsa_oaep(Hash.SHA_256)
+    key = imported(replace(RSA3072, key_bits=2048, algorithm=oaep))
+    assert provider.asymmetric_decrypt(key, oaep, provider.asymmetric_encrypt(key, oaep, b"text", b""), b"") == b"text"
+    hmac = Algorithm.hmac(Hash.SHA_256)
+    key = imported(KeyAttributes(KeyType.HMAC, 256, UsageFlags.SIGN_MESSAGE, hmac))
+    provider.mac_verify(key, hmac, b"text", provider.mac_compute(key, hmac, b"text"))
+    key = imported(KeyAttributes(KeyType.AES, 128, UsageFlags.ENCRYPT, Algorithm.CTR))
+    hidden = provider.cipher_encrypt(key, Algorithm.CTR, b"text")
+    assert provider.cipher_decrypt(key, Algorithm.CTR, hidden) == b"text"
     assert len(provider.generate_random(100)) == 100
     provider.close()
 
