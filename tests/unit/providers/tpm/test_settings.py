@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import tomllib
+from dataclasses import MISSING, fields
 from pathlib import Path
 from time import sleep
 
@@ -152,3 +155,15 @@ def test_a_look_that_hangs_or_dies_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     for look in (hang, die):
         with refused(PsaStatus.COMMUNICATION_FAILURE):
             apart(look)
+
+
+def test_the_reference_describes_exactly_the_settings_there_are() -> None:
+    text = (Path(__file__).parents[4] / "docs/tpm.md").read_text()
+    documented = re.findall(r"^\| `(\w+)` \| \w+ \| (?:`(.*?)`|required) \|", text, flags=re.MULTILINE)
+    assert [name for name, _ in documented] == [field.name for field in fields(TpmSettings)]
+    defaults = {name: tomllib.loads(f"value = {default}")["value"] for name, default in documented if default}
+    for field in fields(TpmSettings):
+        if field.name in defaults:
+            assert defaults[field.name] == (field.default if field.type == "bool" else field.default.decode())
+        else:
+            assert field.default is MISSING
