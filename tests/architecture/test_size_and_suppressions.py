@@ -15,7 +15,7 @@ CHECKED = ("src", "tests", "peers", "scripts", "bench", "fuzz", "examples")
 MOST_LINES = 800
 WORTH_A_LOOK_LINES = 500
 # Lower these when the count falls; a new suppression replaces an old one, unless a whole room comes with it.
-MOST_NOQA = 33
+MOST_NOQA = 32
 MOST_TYPE_IGNORES = 13
 
 _SUPPRESSION = re.compile(r"#\s*(noqa|type:\s*ignore|mypy:|ruff:)")

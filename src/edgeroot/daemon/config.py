@@ -71,6 +71,7 @@ class CoreConfig:
     buffer_size_limit_bytes: int = 1 << 20
     allow_deprecated: bool = False
     execution_timeout_s: float = 60.0
+    write_paths: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +282,7 @@ def _read_core(table: TableReader, host: Host) -> CoreConfig:
         ),
         allow_deprecated=table.boolean("allow_deprecated", default.allow_deprecated),
         execution_timeout_s=table.milliseconds("execution_timeout", 60_000),
+        write_paths=tuple(host.directory / path for path in table.texts("write_paths") or ()),
     )
     table.finish()
     return core

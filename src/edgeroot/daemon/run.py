@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -78,21 +78,22 @@ def run_service(
             notifier=Notifier.from_environment(os.environ),
         )
         if supervisor.has_neighbour:
-            for refused in confine_service(read=config_folders, write=_own_folders(config)):
+            for refused in confine_service(read=config_folders, write=_written(config, types)):
                 _log.warning(refused)
     except (ConfigError, KeyStoreError, StartError, ListenError, ActivationError) as error:
         raise CannotStartError(str(error)) from error
     return supervisor.run()
 
 
-def _own_folders(config: ServiceConfig) -> set[Path]:
-    """Where the service writes. A reload may name new places only below these, once it is confined."""
+def _written(config: ServiceConfig, types: Mapping[str, ProviderType]) -> set[Path]:
+    """What the service writes to. A reload may name new places only below these, once it is confined."""
     folders = {manager.path if manager.path.is_dir() else manager.path.parent for manager in config.key_managers}
     folders |= {manager.path.parent for manager in config.key_managers}
     folders |= {listener.socket_path.parent for listener in config.listeners}
     if config.metrics is not None and isinstance(config.metrics.listen, Path):
         folders.add(config.metrics.listen.parent)
-    return folders
+    folders |= {device for one in config.providers for device in types[one.provider_type].devices(one.settings)}
+    return folders.union(config.core.write_paths)
 
 
 def _set_up_logging(config: ServiceConfig) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Collection, Generator
 from dataclasses import dataclass, field, fields
 from enum import Flag, auto
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, TypeVar
 
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret, UsageFlags
 
@@ -403,6 +403,10 @@ class SteppedProvider(ABC):
         raise _not_supported()
 
 
+Settings: TypeAlias = Any
+"""A frozen dataclass of the provider type's own."""
+
+
 class ProviderType(ABC):
     """A kind of provider, found through the entry-point group ``edgeroot.providers``.
 
@@ -415,8 +419,13 @@ class ProviderType(ABC):
     settings: ClassVar[type[Any]]
 
     @abstractmethod
-    def open(self, settings: Any, *, store_path: Path) -> Provider:  # noqa: ANN401 - each type has settings of its own
+    def open(self, settings: Settings, *, store_path: Path) -> Provider:
         """A provider with these settings whose own files, if it has any, lie beside the key store ``store_path``."""
+
+    def devices(self, settings: Settings) -> tuple[Path, ...]:
+        """The devices that providers with these settings write to, which a service that is confined must keep."""
+        del settings
+        return ()
 
     def setting_names(self) -> tuple[str, ...]:
         return tuple(f.name for f in fields(self.settings))

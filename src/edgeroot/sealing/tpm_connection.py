@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeroot.sealing.errors import SealingError
@@ -12,6 +13,7 @@ from edgeroot.sealing.errors import SealingError
 if TYPE_CHECKING:
     from tpm2_pytss import ESAPI
 
+_DEFAULT_DEVICE: Final = "/dev/tpm0"  # tcti-device(7)
 _FORMAT_ONE: Final = 0x080
 _FORMAT_ONE_CODE: Final = 0x03F
 
@@ -41,6 +43,12 @@ def connected(tcti: str, *, advice: Mapping[int, str]) -> Iterator[ESAPI]:
     except TSS2_Exception as error:
         code = error.rc & _FORMAT_ONE_CODE if error.rc & _FORMAT_ONE else 0
         raise SealingError(advice.get(code, f"the TPM at {tcti} cannot be used: {error}")) from error
+
+
+def device_of(tcti: str) -> Path | None:
+    """The device that a connection by this name opens; None if it goes another way."""
+    name, _, path = tcti.partition(":")
+    return Path(path or _DEFAULT_DEVICE) if name == "device" else None
 
 
 def handles(tpm: ESAPI, first: int) -> list[int]:

@@ -160,6 +160,7 @@ def test_the_least_configuration_gets_upstreams_defaults() -> None:
         buffer_size_limit_bytes=1048576,
         allow_deprecated=False,
         execution_timeout_s=60.0,
+        write_paths=(),
     )
     (listener,) = config.listeners
     assert listener == ListenerConfig(
@@ -183,6 +184,11 @@ def test_shipped_samples_are_right(sample: str) -> None:
     host = Host(Path("/"), 1, lambda _name: 5)
     text = (ROOT / "deploy/config" / sample).read_text()
     assert parse_config(text, TYPES, host=host).warnings == ()
+
+
+def test_paths_that_modules_write_to_start_at_the_working_directory() -> None:
+    config = parse('[core_settings]\nwrite_paths = ["tokens", "/dev/hsm"]\n' + BASE)
+    assert config.core.write_paths == (HOST.directory / "tokens", Path("/dev/hsm"))
 
 
 def test_several_listeners_and_authenticators() -> None:

@@ -28,6 +28,7 @@ from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, Psa
 from edgeroot.sealing.errors import SealingError
 from edgeroot.sealing.key_file import key_file
 from edgeroot.sealing.tpm import TpmPlace, parse_pcrs
+from edgeroot.sealing.tpm_connection import device_of
 from edgeroot.sealing.wrapping_key import WrappingKey
 
 # Measured on one core of 2.5 GHz: below these, no call reaches 2 ms.
@@ -244,6 +245,11 @@ class SoftwareProviderType(ProviderType):
     provider_type: ClassVar[str] = "MbedCrypto"
     default_name: ClassVar[str] = "mbed-crypto-provider"
     settings: ClassVar[type[Any]] = SoftwareSettings
+
+    def devices(self, settings: SoftwareSettings) -> tuple[Path, ...]:
+        """The TPM that the wrapping key is sealed to: a reload may ask it again."""
+        device = None if settings.wrapping_key_tcti is None else device_of(settings.wrapping_key_tcti)
+        return () if device is None else (device,)
 
     def open(self, settings: SoftwareSettings, *, store_path: Path) -> SoftwareProvider:
         if settings.wrapping_key_file is not None:

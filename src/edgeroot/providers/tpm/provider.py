@@ -45,6 +45,7 @@ from edgeroot.providers.tpm.settings import TpmSettings, parse_auth
 from edgeroot.providers.tpm.structures import MalformedError, Public, Reader, Scheme, sized
 from edgeroot.providers.tpm.templates import new_key, scheme_of
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
+from edgeroot.sealing.tpm_connection import device_of
 
 _T = TypeVar("_T")
 _STATE_VERSION: Final = b"\x01"
@@ -464,6 +465,10 @@ class TpmProviderType(ProviderType):
 
     def __init__(self) -> None:
         self._found: dict[tuple[TpmSettings, Path], Found] = {}
+
+    def devices(self, settings: TpmSettings) -> tuple[Path, ...]:
+        device = device_of(settings.tcti)
+        return () if device is None else (device,)
 
     def open(self, settings: TpmSettings, *, store_path: Path) -> TpmProvider:
         lock_path = store_path.with_name(f"{store_path.name}.tpm-lock")

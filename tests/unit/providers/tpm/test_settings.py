@@ -11,6 +11,7 @@ from time import sleep
 import pytest
 
 from edgeroot.daemon.config import Host, parse_config
+from edgeroot.providers.software.provider import SoftwareProviderType, SoftwareSettings
 from edgeroot.providers.tpm import TpmProviderType, TpmSettings
 from edgeroot.providers.tpm.errors import CONNECTING, TpmError, tpm_error
 from edgeroot.providers.tpm.native.machine import DeviceLock, apart, read_authorisation
@@ -169,3 +170,16 @@ def test_the_reference_describes_exactly_the_settings_there_are() -> None:
         "endorsement_hierarchy_auth": bytes(in_force.endorsement_hierarchy_auth).decode(),
         "skip_if_no_tpm": in_force.skip_if_no_tpm,
     }
+
+
+@pytest.mark.parametrize(
+    ("tcti", "devices"),
+    [("device:/dev/tpmrm0", ["/dev/tpmrm0"]), ("device", ["/dev/tpm0"]), ("tabrmd", []), ("swtpm:port=2321", [])],
+)
+def test_a_confined_service_keeps_its_tpms_device(tcti: str, devices: list[str]) -> None:
+    assert list(map(str, TpmProviderType().devices(TpmSettings(tcti)))) == devices
+    assert list(map(str, SoftwareProviderType().devices(SoftwareSettings(wrapping_key_tcti=tcti)))) == devices
+
+
+def test_a_wrapping_key_in_a_plain_file_needs_no_device() -> None:
+    assert SoftwareProviderType().devices(SoftwareSettings()) == ()
