@@ -84,7 +84,9 @@ class Context:
                 self._connect()
         for _ in range(len(self._ready)):
             channel = self._ready.popleft()
-            for _ in range(min(_REQUESTS_IN_TURN, len(channel.queue))):
+            for _ in range(_REQUESTS_IN_TURN):
+                if not channel.queue:  # or no more: the channel may have ended as an answer was sent
+                    break
                 self._serve(channel, channel.queue.popleft())
                 if perf_counter_ns() > self._answer_by_ns:
                     self._send_answers()
