@@ -167,11 +167,16 @@ class Monitor:
         share = self.shares.retrieve(
             request.handle, source_id=request.sender, receiver_id=endpoint_id, borrower=connection
         )
+        try:
+            descriptor = os.dup(share.memory)
+        except OSError as error:
+            self.shares.relinquish(request.handle, borrower=connection)
+            raise RefusedError(FfaError.NO_MEMORY, "the manager has no descriptor left") from error
         response = Transaction.share(
             sender=share.source_id, receiver=share.receiver_id, page_count=share.page_count, handle=share.handle
         ).encode()
         registers = _padded(FunctionId.MEM_RETRIEVE_RESP, len(response), len(response))
-        return Answer(registers, response, os.dup(share.memory))
+        return Answer(registers, response, descriptor)
 
     def _callee(self, connection: Connection, target_id: int) -> Manifest:
         """The partition, if its manifest lets this connection call it. INVALID_PARAMETERS, DENIED."""
