@@ -34,13 +34,16 @@ class ContextSession(Session):
 
 
 class ContextTransport(Transport):
-    """Offers the crypto service alone, through one session."""
+    """Offers the crypto service, through one session, and what ``others`` has."""
 
     def __init__(self, world: World | None = None) -> None:
         self.session = ContextSession((world or World()).context())
+        self.others: dict[UUID, Session] = {}
 
     def open_session(self, service: UUID, *, buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> Session:
         del buffer_bytes
+        if service in self.others:
+            return self.others[service]
         if service != CRYPTO:
             raise NoSuchServiceError(f"no partition offers {service}")
         return self.session

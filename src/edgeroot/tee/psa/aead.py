@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeroot.abi import crypto_messages as m
 from edgeroot.abi.crypto import CryptoOpcode as Op
 from edgeroot.psa import Algorithm, PsaError, PsaStatus, Secret
-from edgeroot.tee.psa.operation import AeadOperation, Crypto, fitting
+from edgeroot.tee.psa.operation import AeadOperation, Crypto, fail, fitting, fitting_output
 
 
 class Aead(Crypto):
@@ -55,21 +55,29 @@ class Aead(Crypto):
 
     def psa_aead_encrypt_setup(self, operation: AeadOperation, key: int, alg: int) -> None:
         self._set_up(operation, Op.AEAD_ENCRYPT_SETUP, m.KeyAlgorithmRequest(key, alg))
+        operation.has_nonce = False
 
     def psa_aead_decrypt_setup(self, operation: AeadOperation, key: int, alg: int) -> None:
         self._set_up(operation, Op.AEAD_DECRYPT_SETUP, m.KeyAlgorithmRequest(key, alg))
+        operation.has_nonce = False
 
     def psa_aead_set_lengths(self, operation: AeadOperation, ad_length: int, plaintext_length: int) -> None:
-        """Before anything else; CCM cannot do without."""
+        """Before the nonce, or BAD_STATE; CCM cannot do without."""
+        self._handle_of(operation)
+        if operation.has_nonce:  # which Mbed TLS, and services over it, mind with CCM only
+            fail(operation, PsaStatus.BAD_STATE, "the lengths come before the nonce")
         lengths = (ad_length, plaintext_length)
         self._step(operation, Op.AEAD_SET_LENGTHS, m.EmptyResponse, *lengths, request=m.SetLengthsRequest)
 
     def psa_aead_generate_nonce(self, operation: AeadOperation, *, nonce_size: int | None = None) -> bytes:
         """BAD_STATE when decrypting, or if there is a nonce already."""
-        return self._drawn(operation, Op.AEAD_GENERATE_NONCE, nonce_size)
+        nonce = self._drawn(operation, Op.AEAD_GENERATE_NONCE, nonce_size)
+        operation.has_nonce = True
+        return nonce
 
     def psa_aead_set_nonce(self, operation: AeadOperation, nonce: bytes) -> None:
         self._step(operation, Op.AEAD_SET_NONCE, m.EmptyResponse, nonce, request=m.HandleDataRequest)
+        operation.has_nonce = True
 
     def psa_aead_update_ad(self, operation: AeadOperation, additional_data: bytes) -> None:
         self._feed(operation, Op.AEAD_UPDATE_AD, additional_data)
@@ -83,7 +91,8 @@ class Aead(Crypto):
     ) -> tuple[bytes, bytes]:
         """The rest of the ciphertext, and the tag."""
         response = self._last(operation, Op.AEAD_FINISH, m.AeadFinishResponse)
-        return fitting(response.ciphertext, ciphertext_size), fitting(response.tag, tag_size)
+        ciphertext = fitting_output(operation, response.ciphertext, ciphertext_size)
+        return ciphertext, fitting_output(operation, response.tag, tag_size)
 
     def psa_aead_verify(self, operation: AeadOperation, tag: bytes, *, plaintext_size: int | None = None) -> Secret:
         """The rest of the plaintext; INVALID_SIGNATURE if anything was changed."""

@@ -12,10 +12,13 @@ class Asymmetric(Crypto):
     """ECDSA signatures are r || s."""
 
     def psa_sign_message(self, key: int, alg: int, message: bytes, *, signature_size: int | None = None) -> bytes:
+        """NOT_SUPPORTED for a message that is longer than a call can carry."""
+        self._require_room(message)
         return fitting(self._data(Op.SIGN_MESSAGE, m.SignRequest(key, alg, message)), signature_size)
 
     def psa_verify_message(self, key: int, alg: int, message: bytes, signature: bytes) -> None:
-        """INVALID_SIGNATURE if it is not the message's."""
+        """INVALID_SIGNATURE if it is not the message's; NOT_SUPPORTED for more than a call can carry."""
+        self._require_room(message, signature)
         self._do(Op.VERIFY_MESSAGE, m.VerifyRequest(key, alg, message, signature))
 
     def psa_sign_hash(self, key: int, alg: int, hash_value: bytes, *, signature_size: int | None = None) -> bytes:

@@ -24,14 +24,13 @@ Message = TypeVar("Message")
 class Calls:
     """A session with each service that is called, opened at the first call, and again after one that was lost.
 
-    One call at a time. ``losses`` counts the sessions that were lost, and with them all that services knew of them.
+    One call at a time. With a session is lost what its service knew of it: operations in several parts.
     """
 
     def __init__(self, transport: Transport, *, buffer_bytes: int = BUFFER_BYTES) -> None:
         self._transport = transport
         self._buffer_bytes = buffer_bytes
         self._sessions: dict[UUID, Session] = {}
-        self.losses = 0
 
     def call(
         self,
@@ -74,18 +73,30 @@ class Calls:
 
     def room_bytes(self, service: UUID) -> int:
         """How much data fits into a call or an answer."""
-        try:
-            session = patiently(lambda: self._session(service))
-        except NoSuchServiceError as error:
-            raise PsaError(PsaStatus.NOT_SUPPORTED, str(error)) from error
-        except TeeError as error:
-            raise PsaError(PsaStatus.COMMUNICATION_FAILURE, str(error)) from error
-        return min(session.capacity_bytes - _OVERHEAD_BYTES, _RECORD_MAX_BYTES)
+        return min(self._opened(service).capacity_bytes - _OVERHEAD_BYTES, _RECORD_MAX_BYTES)
+
+    def can_carry(self, service: UUID, *inputs: bytes) -> bool:
+        """Whether one call has room for all of these, each in a record of its own."""
+        lengths = [len(one) for one in inputs]
+        room_bytes = self._opened(service).capacity_bytes - _OVERHEAD_BYTES
+        return sum(lengths) <= room_bytes and max(lengths) <= _RECORD_MAX_BYTES
+
+    def session(self, service: UUID) -> Session | None:
+        """The one that is open just now."""
+        return self._sessions.get(service)
 
     def close(self) -> None:
         sessions, self._sessions = self._sessions, {}
         for session in sessions.values():
             session.close()
+
+    def _opened(self, service: UUID) -> Session:
+        try:
+            return patiently(lambda: self._session(service))
+        except NoSuchServiceError as error:
+            raise PsaError(PsaStatus.NOT_SUPPORTED, str(error)) from error
+        except TeeError as error:
+            raise PsaError(PsaStatus.COMMUNICATION_FAILURE, str(error)) from error
 
     def _session(self, service: UUID) -> Session:
         session = self._sessions.get(service)
@@ -97,5 +108,4 @@ class Calls:
     def _lose(self, service: UUID) -> None:
         session = self._sessions.pop(service, None)
         if session is not None:
-            self.losses += 1
             session.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from edgeroot.abi import crypto_messages as m
 from edgeroot.abi.crypto import CryptoOpcode as Op
 from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.tee.psa.operation import Crypto, HashOperation
+
+_NO_SUSPENSION: Final = "a hash in the secure world cannot be taken out of it"
 
 
 class Hashes(Crypto):
@@ -54,8 +56,9 @@ class Hashes(Crypto):
 
     def psa_hash_suspend(self, operation: HashOperation) -> NoReturn:
         """The services' protocol has no such call."""
-        raise PsaError(PsaStatus.NOT_SUPPORTED, "a hash in the secure world cannot be taken out of it")
+        self._lacks(operation, _NO_SUSPENSION)
 
     def psa_hash_resume(self, operation: HashOperation, hash_state: bytes) -> NoReturn:
         """The services' protocol has no such call."""
-        raise PsaError(PsaStatus.NOT_SUPPORTED, "a hash in the secure world cannot be taken out of it")
+        self._require_inactive(operation)
+        raise PsaError(PsaStatus.NOT_SUPPORTED, _NO_SUSPENSION)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from edgeroot.abi import crypto_messages as m
 from edgeroot.abi.crypto import CryptoOpcode as Op
-from edgeroot.abi.services import CRYPTO
 from edgeroot.psa import PsaError, PsaStatus, Secret
 from edgeroot.tee.psa.attributes import PsaKeyAttributes
 from edgeroot.tee.psa.operation import Crypto, fitting
@@ -15,6 +14,7 @@ class Keys(Crypto):
 
     def psa_import_key(self, attributes: PsaKeyAttributes, data: bytes) -> int:
         """The new key's id."""
+        self._require_room(data)
         return self._new(Op.IMPORT_KEY, m.ImportKeyRequest(attributes.to_abi(), data))
 
     def psa_generate_key(self, attributes: PsaKeyAttributes) -> int:
@@ -32,7 +32,13 @@ class Keys(Crypto):
 
     def psa_purge_key(self, key: int) -> None:
         """Drop what is only a copy in memory; a volatile key stays."""
-        self._do(Op.PURGE_KEY, m.KeyIdRequest(key))
+        try:
+            self._do(Op.PURGE_KEY, m.KeyIdRequest(key))
+        except PsaError as error:
+            if error.status is not PsaStatus.DOES_NOT_EXIST:
+                raise
+            # What Mbed TLS says of an unknown key here, and services over it; the specification (9.7) has one status.
+            raise PsaError(PsaStatus.INVALID_HANDLE, "there is no such key") from error
 
     def psa_get_key_attributes(self, key: int) -> PsaKeyAttributes:
         found = self._call(Op.GET_KEY_ATTRIBUTES, m.KeyIdRequest(key), m.KeyAttributesResponse)
@@ -47,11 +53,8 @@ class Keys(Crypto):
 
     def psa_generate_random(self, output_size: int) -> Secret:
         """So many random bytes."""
-        if output_size < 0:
-            raise PsaError(PsaStatus.INVALID_ARGUMENT, "a size is not negative")
-        step = self._calls.room_bytes(CRYPTO)
-        sizes = [min(step, output_size - start) for start in range(0, output_size or 1, step)]
-        return Secret(b"".join(self._data(Op.GENERATE_RANDOM, m.GenerateRandomRequest(size)) for size in sizes))
+        requests = map(m.GenerateRandomRequest, self._sizes(output_size))
+        return Secret(b"".join(self._data(Op.GENERATE_RANDOM, request) for request in requests))
 
     def _new(self, opcode: Op, request: object) -> int:
         return self._call(opcode, request, m.KeyIdResponse).key_id

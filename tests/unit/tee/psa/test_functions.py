@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from edgeroot.psa import Algorithm, DerivationStep, EccFamily, Hash, KeyType, PsaError, PsaStatus, Secret, UsageFlags
 from edgeroot.tee.api import TeeBusyError, TeeError
 from edgeroot.tee.psa import AeadOperation, CipherOperation, KeyDerivationOperation, PsaClient, PsaKeyAttributes
+from tests.support.crypto_partition import CAPACITY_BYTES
 from tests.support.psa_client import ContextTransport, psa_client
 from tests.unit.tee.psa.test_operations import assert_status
 
@@ -80,6 +81,7 @@ def test_a_key_has_the_attributes_it_was_made_with(client: PsaClient) -> None:
     client.psa_destroy_key(0)
     assert_status(PsaStatus.INVALID_HANDLE, client.psa_get_key_attributes, 77)
     assert_status(PsaStatus.INVALID_HANDLE, client.psa_destroy_key, 77)
+    assert_status(PsaStatus.INVALID_HANDLE, client.psa_purge_key, 77)
 
 
 def test_attributes_follow_the_rules_of_identifiers_and_lifetimes() -> None:
@@ -266,7 +268,17 @@ def test_key_derivation_and_agreement(client: PsaClient) -> None:
     peer = ec.generate_private_key(ec.SECP256R1())
     point = peer.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
     ours = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), client.psa_export_public_key(pair))
-    assert client.psa_raw_key_agreement(agreement, pair, point) == peer.exchange(ec.ECDH(), ours)
+    shared = peer.exchange(ec.ECDH(), ours)
+    assert client.psa_raw_key_agreement(agreement, pair, point) == shared
+    assert_status(PsaStatus.BUFFER_TOO_SMALL, client.psa_raw_key_agreement, agreement, pair, point, output_size=31)
+
+    attributes = PsaKeyAttributes(KeyType.DERIVE, 256, UsageFlags.EXPORT | UsageFlags.DERIVE, alg)
+    assert client.psa_export_key(client.psa_key_agreement(pair, point, agreement, attributes)) == shared
+    attributes.psa_set_key_bits(128)
+    assert_status(PsaStatus.INVALID_ARGUMENT, client.psa_key_agreement, pair, point, agreement, attributes)
+    attributes.psa_set_key_bits(256)
+    attributes.psa_set_key_type(KeyType.AES)
+    assert_status(PsaStatus.INVALID_ARGUMENT, client.psa_key_agreement, pair, point, agreement, attributes)
 
 
 def test_a_busy_partition_is_asked_again(client: PsaClient, transport: ContextTransport) -> None:
@@ -306,4 +318,10 @@ def test_the_sessions_end_with_the_client(transport: ContextTransport) -> None:
 
 def test_data_that_is_too_long_for_one_call_is_refused_where_it_cannot_be_cut(client: PsaClient) -> None:
     key = client.psa_generate_key(PsaKeyAttributes(P256, 256, EVERYTHING, ECDSA))
-    assert_status(PsaStatus.INVALID_ARGUMENT, client.psa_sign_message, key, ECDSA, bytes(70000))
+    fitting = CAPACITY_BYTES - 128
+    client.psa_verify_message(key, ECDSA, bytes(fitting), client.psa_sign_message(key, ECDSA, bytes(fitting)))
+    for size in (fitting + 64, 70000):
+        assert_status(PsaStatus.NOT_SUPPORTED, client.psa_verify_message, key, ECDSA, bytes(size), bytes(64))
+    assert_status(PsaStatus.NOT_SUPPORTED, client.psa_sign_message, key, ECDSA, bytes(70000))
+    assert_status(PsaStatus.NOT_SUPPORTED, client.psa_import_key, PsaKeyAttributes(KeyType.RAW_DATA), bytes(70000))
+    assert_status(PsaStatus.INVALID_ARGUMENT, client.psa_sign_hash, key, ECDSA, bytes(70000))
