@@ -7,7 +7,6 @@ signature. What waits beyond a channel's queue is answered with FFA_BUSY.
 from __future__ import annotations
 
 import select
-import socket
 from collections import deque
 from time import perf_counter_ns
 from typing import Final
@@ -19,7 +18,7 @@ from edgeroot.psa import PsaError
 from edgeroot.secure.runtime.api import Caller
 from edgeroot.secure.runtime.endpoint import Endpoint, Pending
 from edgeroot.secure.runtime.lanes import Lanes
-from edgeroot.secure.runtime.manager import ManagerConnection
+from edgeroot.secure.runtime.manager import ManagerConnection, NewChannel
 
 _REQUEST: Final = FunctionId.MSG_SEND_DIRECT_REQ_32
 _REQUEST_64: Final = FunctionId.MSG_SEND_DIRECT_REQ_64
@@ -34,11 +33,12 @@ _MORE_BYTES: Final = FRAME.size + 1  # to notice a datagram that is too long
 
 
 class _Channel:
-    __slots__ = ("caller", "queue", "route", "slow", "socket")
+    __slots__ = ("caller", "number", "queue", "route", "slow", "socket")
 
-    def __init__(self, caller: Caller, sock: socket.socket, own_id: int) -> None:
+    def __init__(self, caller: Caller, new: NewChannel, own_id: int) -> None:
         self.caller = caller
-        self.socket = sock
+        self.number = new.number
+        self.socket = new.socket
         self.route = caller.source_id << 16 | own_id
         self.queue: deque[bytes] = deque()
         self.slow = 0
@@ -99,7 +99,7 @@ class Context:
     def _connect(self) -> None:
         for new in self._manager.new_channels():
             self._next_channel += 1
-            channel = _Channel(Caller(new.source_id, self._next_channel), new.socket, self._own_id)
+            channel = _Channel(Caller(new.source_id, self._next_channel), new, self._own_id)
             self._channels[new.socket.fileno()] = channel
             self._poll.register(new.socket.fileno(), select.EPOLLIN)
 
@@ -183,6 +183,7 @@ class Context:
         channel.socket.close()
         channel.queue.clear()
         self._endpoint.channel_closed(channel.caller)
+        self._manager.closed(channel.number)
 
 
 def _refusal(code: FfaError) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import socket
 from collections import deque
 from dataclasses import dataclass
 
-from edgeroot.abi.emulation import CHANNEL_CONNECT, CHANNEL_OPEN, FRAME
+from edgeroot.abi.emulation import CHANNEL_CLOSED, CHANNEL_CONNECT, CHANNEL_OPEN, FRAME
 from edgeroot.abi.ffa import FunctionId
 from edgeroot.abi.memory import MemoryRelinquish, RetrieveRequest, Transaction
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
@@ -20,9 +20,10 @@ class ManagerGoneError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NewChannel:
-    """A channel from ``source_id`` that this execution context is to serve."""
+    """A channel from ``source_id`` that this execution context is to serve; ``number`` is the manager's."""
 
     source_id: int
+    number: int
     socket: socket.socket
 
 
@@ -57,6 +58,13 @@ class ManagerConnection:
         found = list(self._channels)
         self._channels.clear()
         return found
+
+    def closed(self, number: int) -> None:
+        """A channel that came under this number has ended."""
+        try:
+            self._control.send(FRAME.pack(CHANNEL_CLOSED, number, 0, 0, 0, 0, 0, 0, 0))
+        except OSError as error:
+            raise ManagerGoneError from error
 
     def open_channel(self, endpoint_id: int) -> socket.socket:
         """A channel to another partition; RpcError TRANSPORT_LAYER if the manager does not allow it."""
@@ -128,6 +136,6 @@ class ManagerConnection:
         if answer.frame[0] == CHANNEL_CONNECT and len(answer.descriptors) == 1:
             channel = socket.socket(fileno=answer.descriptors[0])
             channel.setblocking(False)
-            self._channels.append(NewChannel(answer.frame[1] >> 16, channel))
+            self._channels.append(NewChannel(answer.frame[1] >> 16, answer.frame[2], channel))
         else:
             close_all(answer.descriptors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -19,14 +20,21 @@ class Log:
         self._file = self._open()
 
     def write(self, source: str, line: str) -> None:
-        """One line from the manager or a partition; what could drive a terminal is taken out."""
+        """One line from the manager or a partition; what could drive a terminal is taken out.
+
+        A line that there is no room for is lost: a full disk ends no secure world.
+        """
         clean = "".join(char if char.isprintable() else "?" for char in line)[:_MAX_LINE_BYTES]
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-        os.write(self._file, f"{stamp} {source}: {clean}\n".encode())
-        if os.fstat(self._file).st_size > _MAX_BYTES:
-            self._path.replace(self._path.with_name(self._path.name + ".1"))
-            os.close(self._file)
-            self._file = self._open()
+        with suppress(OSError):
+            os.write(self._file, f"{stamp} {source}: {clean}\n".encode())
+            if os.fstat(self._file).st_size > _MAX_BYTES:
+                self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._path.replace(self._path.with_name(self._path.name + ".1"))
+        full, self._file = self._file, self._open()
+        os.close(full)
 
     def close(self) -> None:
         os.close(self._file)

@@ -14,27 +14,28 @@ import signal
 import socket
 import struct
 import subprocess
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import Final
 
-from edgeroot.abi.emulation import CHANNEL_CONNECT, FRAME
+from edgeroot.abi.emulation import CHANNEL_CLOSED, CHANNEL_CONNECT, FRAME
 from edgeroot.abi.ffa import FfaError, FunctionId
-from edgeroot.secure.runtime.frames import receive_frame
+from edgeroot.secure.runtime.frames import close_all, receive_frame
+from edgeroot.secure.spm.channels import Channels
 from edgeroot.secure.spm.keeper import AnchorKeeper
 from edgeroot.secure.spm.launch import Launcher, Process
 from edgeroot.secure.spm.log import LineReader, Log
 from edgeroot.secure.spm.manifest import Manifest
 from edgeroot.secure.spm.monitor import Answer, Connection, Monitor, OpenChannel, channel_answer, refusal
-from edgeroot.secure.spm.users import UserTable
+from edgeroot.secure.spm.state import StateError
+from edgeroot.secure.spm.users import UserTable, UserTableError
 
 _log: Final = logging.getLogger(__name__)
 _CREDENTIALS: Final = struct.Struct("3i")
 _CONNECTIONS_PER_USER: Final = 256
 _CONNECTIONS_OF_A_STRANGER: Final = 4
-_CHANNELS_PER_USER: Final = 256
+_CONNECTIONS_OF_STRANGERS: Final = 64  # of all: a user may have the use of many user ids
 _BACKLOG: Final = 128
 _START_S: Final = 30.0
 _HEALTHY_S: Final = 30.0
@@ -52,8 +53,11 @@ class _Client:
     partition: _Partition | None = None
     user_id: int = -1
     ready: bool = False
-    channels: int = 0  # that were given to this execution context, or this user
-    sources: Counter[int] = field(default_factory=Counter)  # whose channels these are
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether whatever he asks for is denied."""
+        return self.connection.endpoint_id is None and not self.connection.is_administrator
 
 
 @dataclass(slots=True, eq=False)
@@ -112,11 +116,13 @@ class Manager:
         self._monitor = Monitor(tuple(manifests), self._launcher.contexts_of, self._status)
         self._selector = selectors.DefaultSelector()
         self._clients: set[_Client] = set()
+        self._channels: Channels[_Client] = Channels()
         self._waiting: list[_Waiting] = []
         self._signals: set[int] = set()
         self._woken, self._waker = socket.socketpair()
         self._owner = owner
         self._keeper = keeper
+        self._spare = _spare_descriptor()
 
     def run(self) -> int:
         """Serve until a signal says stop; the exit code."""
@@ -172,7 +178,13 @@ class Manager:
     def _start(self, partition: _Partition) -> None:
         partition.start_at_s = None
         partition.started_s = monotonic()
-        partition.process = process = self._launcher.launch(partition.manifest)
+        try:
+            partition.process = process = self._launcher.launch(partition.manifest)
+        except (OSError, StateError) as error:
+            if self._when_ready is not None:
+                raise  # whoever starts the secure world is told
+            self._start_later(partition, f"cannot be started ({error})")
+            return
         for control in process.controls:
             connection = Connection(partition.manifest.id, partition.manifest)
             self._add(_Client(control, connection, partition))
@@ -198,16 +210,18 @@ class Manager:
             for client in partition.contexts:
                 self._drop(client)
             partition.contexts = []
-            now = monotonic()
-            if now - partition.started_s > _HEALTHY_S:
+            if monotonic() - partition.started_s > _HEALTHY_S:
                 partition.delay_s = _FIRST_DELAY_S
-            # The first time at once: whoever waits for this partition waits no longer than it takes to start.
-            delay_s = 0.0 if partition.delay_s == _FIRST_DELAY_S else partition.delay_s
-            partition.delay_s = min(partition.delay_s * 2, _LONGEST_DELAY_S)
-            partition.start_at_s = now + delay_s
             partition.restarts += 1
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-            self._say(f"partition {partition.manifest.name} {how}; starting it anew in {delay_s:.1f} s")
+            self._start_later(partition, how)
+
+    def _start_later(self, partition: _Partition, why: str) -> None:
+        # The first time at once: whoever waits for this partition waits no longer than it takes to start.
+        delay_s = 0.0 if partition.delay_s == _FIRST_DELAY_S else partition.delay_s
+        partition.delay_s = min(partition.delay_s * 2, _LONGEST_DELAY_S)
+        partition.start_at_s = monotonic() + delay_s
+        self._say(f"partition {partition.manifest.name} {why}; starting it anew in {delay_s:.1f} s")
 
     def _say(self, line: str) -> None:
         _log.warning("%s", line)
@@ -218,21 +232,46 @@ class Manager:
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return  # he has left again
         except OSError:
+            self._turn_away()
             return
         sock.setblocking(False)
         _pid, uid, _gid = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        endpoint_id = self._users().ffa_id(uid)
-        is_administrator = uid in (0, os.geteuid())
-        is_known = endpoint_id is not None or is_administrator
-        if not is_known:
+        client = _Client(
+            sock, Connection(self._table().ffa_id(uid), is_administrator=uid in (0, os.geteuid())), user_id=uid
+        )
+        if client.is_stranger:
             # He is let in to be told so: whatever he asks for is denied.
             self._log.write("manager", f"user {uid} is not in the table of users and is refused")
-        limit = _CONNECTIONS_PER_USER if is_known else _CONNECTIONS_OF_A_STRANGER
-        if sum(client.user_id == uid for client in self._clients) >= limit:
+        limit = _CONNECTIONS_OF_A_STRANGER if client.is_stranger else _CONNECTIONS_PER_USER
+        strangers = sum(one.is_stranger for one in self._clients) if client.is_stranger else 0
+        if sum(one.user_id == uid for one in self._clients) >= limit or strangers >= _CONNECTIONS_OF_STRANGERS:
             sock.close()
             return
-        self._add(_Client(sock, Connection(endpoint_id, is_administrator=is_administrator), user_id=uid))
+        self._add(client)
+
+    def _turn_away(self) -> None:
+        """Close the connection of who waits longest, with the descriptor that is kept for this.
+
+        Without that he would wait, and this loop run without a pause, until there is a descriptor again.
+        """
+        self._log.write("manager", "there are too many connections: one more is refused")
+        os.close(self._spare)
+        try:
+            self._listener.accept()[0].close()
+        except OSError:
+            pass
+        self._spare = _spare_descriptor()
+
+    def _table(self) -> UserTable:
+        """The table of users; an empty one while it cannot be read, so that only administrators get in."""
+        try:
+            return self._users()
+        except (OSError, UserTableError) as error:
+            self._say(f"nobody is let in, as the table of users cannot be read: {error}")
+            return UserTable()
 
     def _add(self, client: _Client) -> None:
         client.socket.setblocking(False)
@@ -245,6 +284,7 @@ class Manager:
             self._selector.unregister(client.socket)
             client.socket.close()
             self._monitor.forget(client.connection)
+            self._channels.forget(client)
             self._waiting = [one for one in self._waiting if one.client is not client]
 
     def _read(self, client: _Client) -> None:
@@ -260,8 +300,12 @@ class Manager:
             self._drop(client)
             return
         registers, payload, descriptors = received
-        if registers[0] == FunctionId.MSG_WAIT and client.partition is not None:
-            self._note_ready(client, client.partition)
+        if client.partition is not None and registers[0] in (FunctionId.MSG_WAIT, CHANNEL_CLOSED):
+            close_all(descriptors)
+            if registers[0] == CHANNEL_CLOSED:
+                self._channels.closed(registers[1], client)
+            else:
+                self._note_ready(client, client.partition)
             return
         answer = self._monitor.call(client.connection, registers[:8], payload, descriptors)
         if isinstance(answer, OpenChannel):
@@ -285,29 +329,31 @@ class Manager:
     # Channels
 
     def _open(self, client: _Client, tag: int, wanted: OpenChannel) -> None:
-        target = next(one for one in self._partitions if one.manifest.id == wanted.target.id)
+        target = self._partition(wanted)
         if not target.is_ready:
-            # A partition waits for one that boots before it; a user is told to come again.
-            if client.partition is not None:
-                self._waiting.append(_Waiting(client, tag, wanted, monotonic() + _START_S))
-            else:
+            # A partition's context waits for one that boots before it; whoever else is told to come again.
+            if client.partition is None or any(one.client is client for one in self._waiting):
                 self._answer(client, refusal(FfaError.RETRY), tag)
+            else:
+                self._waiting.append(_Waiting(client, tag, wanted, monotonic() + _START_S))
             return
-        if client.partition is None and client.channels >= _CHANNELS_PER_USER:
+        context = self._channels.choose(wanted.source_id, target.contexts)
+        pair = None if context is None else _channel()
+        if context is None or pair is None:
             self._answer(client, refusal(FfaError.NO_MEMORY), tag)
             return
-        context = _context_for(wanted.source_id, target.contexts)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = pair
         with theirs:
-            registers = (CHANNEL_CONNECT, wanted.source_id << 16 | wanted.target.id, 0, 0, 0, 0, 0, 0)
-            connect = Answer(registers, descriptor=ours.detach())
-            if not _send(context.socket, connect, 0):
+            number = self._channels.opened(wanted.source_id, context)
+            registers = (CHANNEL_CONNECT, wanted.source_id << 16 | wanted.target.id, number, 0, 0, 0, 0, 0)
+            if not _send(context.socket, Answer(registers, descriptor=ours.detach()), 0):
+                self._channels.closed(number, context)
                 self._answer(client, refusal(FfaError.RETRY), tag)
                 return
-            context.channels += 1
-            context.sources[wanted.source_id] += 1
-            client.channels += 1
             self._answer(client, channel_answer(theirs.detach()), tag)
+
+    def _partition(self, wanted: OpenChannel) -> _Partition:
+        return next(one for one in self._partitions if one.manifest.id == wanted.target.id)
 
     def _serve_waiting(self) -> None:
         if not self._waiting:
@@ -317,8 +363,10 @@ class Manager:
         for one in waiting:
             if one.until_s < now:
                 self._answer(one.client, refusal(FfaError.RETRY), one.tag)
-            else:
+            elif self._partition(one.wanted).is_ready:
                 self._open(one.client, one.tag, one.wanted)
+            else:
+                self._waiting.append(one)
 
     # Status and end
 
@@ -334,13 +382,13 @@ class Manager:
                 "user": None if one.process is None else one.process.user_id,
                 "execution_contexts": len(one.contexts),
                 "slow_contexts": one.manifest.slow_contexts,
-                "channels": sum(context.channels for context in one.contexts),
+                "channels": sum(map(self._channels.count, one.contexts)),
                 "restarts": one.restarts,
                 "shared_regions": self._monitor.shares.held_for(one.manifest.id),
             }
             for one in self._partitions
         ]
-        users = [{"uid": uid, "id": ffa_id} for uid, ffa_id in sorted(self._users().ids.items())]
+        users = [{"uid": uid, "id": ffa_id} for uid, ffa_id in sorted(self._table().ids.items())]
         status = {
             "emulated": True,
             "manager": {"pid": os.getpid(), "uptime_s": round(time() - self._began_s, 1)},
@@ -363,19 +411,19 @@ class Manager:
                 process.popen.kill()
         self._log.write("manager", "stopped")
         self._log.close()
+        os.close(self._spare)
 
 
-def _context_for(source_id: int, contexts: Sequence[_Client]) -> _Client:
-    """The execution context for one more channel of a source.
+def _spare_descriptor() -> int:
+    return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
 
-    A source has half of the contexts at most, since its own processes need cores as well: spread over all of them, each
-    signature wakes a sleeping process, and costs twice as much (measured on two cores).
-    """
-    serving = [one for one in contexts if one.sources[source_id]]
-    free = [one for one in contexts if not one.sources[source_id]]
-    if free and len(serving) < (len(contexts) + 1) // 2:
-        return min(free, key=lambda one: one.channels)
-    return min(serving, key=lambda one: one.sources[source_id])
+
+def _channel() -> tuple[socket.socket, socket.socket] | None:
+    """Both ends of a new one; None if this process has no descriptors left."""
+    try:
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError:
+        return None
 
 
 def _send(sock: socket.socket, answer: Answer, tag: int) -> bool:

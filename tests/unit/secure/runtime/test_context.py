@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edgeroot.abi.emulation import FRAME
+from edgeroot.abi.emulation import CHANNEL_CLOSED, FRAME
 from edgeroot.abi.ffa import FfaError, FunctionId, signed
 from edgeroot.abi.rpc_status import RpcStatus
 from edgeroot.abi.ts_rpc import (
@@ -21,6 +21,7 @@ from edgeroot.abi.ts_rpc import (
 )
 from edgeroot.secure.runtime import context as context_module
 from edgeroot.secure.runtime.api import Reply
+from edgeroot.secure.runtime.frames import receive_frame
 from edgeroot.secure.runtime.manager import ManagerGoneError
 from tests.support.partition_context import OWN_ID, SOURCE, CallerEnd, Scripted, turning
 
@@ -186,6 +187,19 @@ def test_what_belongs_to_a_channel_ends_with_it() -> None:
         other.ask(call_request(Call(0, 5, handle=2)))
         world.turn()
         assert call_outcome(other.answer()[3:8]).service_status == 0
+
+
+def test_the_manager_is_told_which_channel_has_ended() -> None:
+    with turning(Scripted()) as world:
+        world.channel(number=5)
+        caller = world.channel(number=0xFFFFFFFE)
+        with pytest.raises(BlockingIOError):
+            receive_frame(world.control)
+        caller.socket.close()
+        world.turn()
+        told = receive_frame(world.control)
+    assert told is not None
+    assert told.frame[:2] == (CHANNEL_CLOSED, 0xFFFFFFFE)
 
 
 def leaves(caller: CallerEnd) -> None:
