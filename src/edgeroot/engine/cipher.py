@@ -174,7 +174,7 @@ class CipherKey(EngineKey):
             if alg != Algorithm.STREAM_CIPHER:
                 raise self._mismatch(f"encrypt with {alg!r}")
             return _CHACHA20_NONCE_BYTES if key_type == KeyType.CHACHA20 else 0
-        if alg not in _MODES:
+        if not alg.is_cipher or alg == Algorithm.STREAM_CIPHER:
             raise self._mismatch(f"encrypt with {alg!r}")
         if alg not in _MODES_OF[key_type]:
             raise not_supported(f"{alg!r} with a key of type {key_type!r}")

@@ -131,6 +131,8 @@ def test_an_object_longer_than_a_call_is_written_in_parts(client: PsaClient) -> 
     assert client.psa_ps_get(5, 0, 70000) == LONG[:70000]
     assert client.psa_ps_get(5, 69999, 100) == LONG[69999:70000]
     assert status_of(client.psa_ps_set_extended, 5, 69999, b"12") is PsaStatus.INVALID_ARGUMENT
+    assert status_of(client.psa_ps_set_extended, 5, 1, LONG[:70000]) is PsaStatus.INVALID_ARGUMENT
+    assert client.psa_ps_get(5, 0, 70000) == LONG[:70000]
     client.psa_ps_remove(5)
 
 

@@ -45,9 +45,9 @@ class HashOperation:
 
 def hash_setup(alg: Algorithm) -> HashOperation:
     """INVALID_ARGUMENT for what is no hash, NOT_SUPPORTED for one that the library does not have."""
-    if not alg.is_hash or alg.hash is None or alg.is_wildcard:
+    if not alg.is_hash or alg.is_wildcard:
         raise invalid_argument(f"{alg!r} is no hash")
-    algorithm: Final = HASHES.get(alg.hash)
+    algorithm: Final = HASHES.get(alg.hash) if alg.hash is not None else None
     if algorithm is None:
-        raise not_supported(f"hash algorithm {alg.hash.name}")
+        raise not_supported(f"hash algorithm {alg!r}")
     return HashOperation(hashes.Hash(algorithm))

@@ -118,9 +118,12 @@ class KeyDerivationOperation:
     def output_key(self, attributes: KeyAttributes) -> Secret:
         """Material for a key of this type and size (PSA Crypto API 1.2, psa_key_derivation_output_key).
 
-        NOT_SUPPORTED for types that cannot be derived, INVALID_ARGUMENT for a size that no key of the type has.
+        NOT_SUPPORTED for types that cannot be derived, INVALID_ARGUMENT for public ones and for a size that no key of
+        the type has.
         """
         key_type = attributes.key_type
+        if key_type.is_public_key:
+            raise invalid_argument("no public key is derived")
         if key_type.is_asymmetric and not (key_type.is_ecc and key_type.is_key_pair):
             raise not_supported(f"deriving a key of type {key_type!r}")
         size_bytes = (attributes.key_bits + 7) // 8

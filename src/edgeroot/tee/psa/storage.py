@@ -62,6 +62,8 @@ class Storage:
     def psa_ps_set_extended(self, uid: int, data_offset: int, data: bytes) -> None:
         """Write a part, without leaving a gap; what does not fit into one call is written part after part."""
         step = self._calls.room_bytes(PROTECTED_STORAGE)
+        if len(data) > step and data_offset + len(data) > self.psa_ps_get_info(uid).capacity:
+            raise PsaError(PsaStatus.INVALID_ARGUMENT, "the data does not fit into the object")  # none of its parts
         for start in range(0, len(data) or 1, step):
             part = s.SetExtendedRequest(uid, data_offset + start, data[start : start + step])
             self._change(PROTECTED_STORAGE, s.StorageOpcode.SET_EXTENDED, part)

@@ -56,8 +56,9 @@ class TestHash:
         for alg in (Algorithm.GCM, Algorithm.NONE, Algorithm.from_hash(Hash.ANY)):
             with refused(PsaStatus.INVALID_ARGUMENT):
                 engine.hash_setup(alg)
-        with refused(PsaStatus.NOT_SUPPORTED):
-            engine.hash_setup(Algorithm.from_hash(Hash.MD2))
+        for alg in (Algorithm.from_hash(Hash.MD2), Algorithm(0x020000FE)):
+            with refused(PsaStatus.NOT_SUPPORTED):
+                engine.hash_setup(alg)
 
 
 MACS = [
@@ -165,6 +166,14 @@ class TestCipher:
             operation.update(b"x")
         with refused(PsaStatus.BAD_STATE):
             engine.cipher_setup(loaded, Algorithm.CTR, encrypt=False).generate_iv()
+
+    def test_a_mode_that_nobody_has_and_one_that_is_not_the_keys(self) -> None:
+        for alg, status in (
+            (Algorithm(0x04C01300), PsaStatus.NOT_SUPPORTED),  # PSA_ALG_CCM_STAR_NO_TAG
+            (Algorithm.STREAM_CIPHER, PsaStatus.INVALID_ARGUMENT),
+        ):
+            with refused(status):
+                engine.cipher_setup(key(KeyType.AES, bytes(16), alg), alg, encrypt=True)
 
 
 class TestAead:
@@ -329,8 +338,12 @@ class TestKeyDerivation:
         assert self.ready().output_key(attributes) == material
 
     def test_keys_that_cannot_be_derived(self) -> None:
-        for key_type in (KeyType.RSA_KEY_PAIR, KeyType.ecc_public_key(EccFamily.SECP_R1)):
-            with refused(PsaStatus.NOT_SUPPORTED):
+        for key_type, status in (
+            (KeyType.RSA_KEY_PAIR, PsaStatus.NOT_SUPPORTED),
+            (KeyType.RSA_PUBLIC_KEY, PsaStatus.INVALID_ARGUMENT),
+            (KeyType.ecc_public_key(EccFamily.SECP_R1), PsaStatus.INVALID_ARGUMENT),
+        ):
+            with refused(status):
                 self.ready().output_key(KeyAttributes(key_type, 256, UsageFlags.NONE, Algorithm.NONE))
 
     def test_no_scalar_is_searched_for_where_there_is_no_curve(self) -> None:
