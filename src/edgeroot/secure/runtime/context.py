@@ -155,7 +155,7 @@ class Context:
             if channel.socket.fileno() >= 0:  # otherwise nobody waits, and nothing is left undone
                 self._respond(channel, frame, _RESPONSE, pending.finish(result))
 
-        self._lanes.submit(channel.caller.source_id, pending.service, pending.task, done)
+        self._lanes.submit(channel.caller, pending.service, pending.task, done)
 
     def _respond(self, channel: _Channel, frame: tuple[int, ...], function: int, words: Words) -> None:
         self._send(channel, frame, (function, (frame[1] & 0xFFFF) << 16 | frame[1] >> 16, 0, *words))
@@ -182,6 +182,7 @@ class Context:
         del self._channels[descriptor]
         channel.socket.close()
         channel.queue.clear()
+        self._lanes.forget(channel.caller)
         self._endpoint.channel_closed(channel.caller)
         self._manager.closed(channel.number)
 

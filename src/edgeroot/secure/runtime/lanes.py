@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Final
 
 from edgeroot.psa import PsaError, PsaStatus
-from edgeroot.secure.runtime.api import Service
+from edgeroot.secure.runtime.api import Caller, Service
 
 _log: Final = logging.getLogger(__name__)
 _TASK: Final = Struct("<IB")
@@ -40,21 +40,28 @@ class Lanes:
 
     def __init__(self, sockets: Sequence[socket.socket]) -> None:
         self._lanes = {sock.fileno(): Lane(sock) for sock in sockets}
-        self._waiting: OrderedDict[int, deque[tuple[bytes, Done]]] = OrderedDict()
+        self._waiting: OrderedDict[int, deque[tuple[Caller, bytes, Done]]] = OrderedDict()
         self._number = 0
 
     def descriptors(self) -> list[int]:
         return list(self._lanes)
 
-    def submit(self, source_id: int, service: int, task: bytes, done: Done) -> None:
-        """Have a task done; ``done`` is called with the result, or with the error that ended it."""
+    def submit(self, caller: Caller, service: int, task: bytes, done: Done) -> None:
+        """Have a caller's task done; ``done`` is called with the result, or with the error that ended it."""
         self._number = (self._number + 1) & 0xFFFFFFFF
         message = _TASK.pack(self._number, service) + task
         if len(message) > _MAX_BYTES or not self._lanes:
             done(PsaError(PsaStatus.INSUFFICIENT_MEMORY, "the task is longer than a slow context takes"))
             return
-        self._waiting.setdefault(source_id, deque()).append((message, done))
+        self._waiting.setdefault(caller.source_id, deque()).append((caller, message, done))
         self._dispatch()
+
+    def forget(self, caller: Caller) -> None:
+        """The caller has gone: what of his has not begun is not done, or he could fill the memory by coming anew."""
+        if left := deque(one for one in self._waiting.get(caller.source_id, ()) if one[0] != caller):
+            self._waiting[caller.source_id] = left
+        else:
+            self._waiting.pop(caller.source_id, None)
 
     def hear(self, descriptor: int) -> None:
         """A slow context has answered."""
@@ -73,7 +80,7 @@ class Lanes:
             if not self._waiting:
                 return
             source_id, queue = self._waiting.popitem(last=False)
-            message, done = queue.popleft()
+            _caller, message, done = queue.popleft()
             if queue:
                 self._waiting[source_id] = queue  # behind the others: their turn comes first
             lane.done = done
