@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from edgeroot.evidence.psa_claims import Profile
 from edgeroot.evidence.psa_token import read_token
 from edgeroot.psa import Algorithm, EccFamily, Hash, KeyType, PsaError, PsaStatus, UsageFlags
+from edgeroot.secure.bridge.build import build_bridge
 from edgeroot.tee.psa import HashOperation, PsaClient, PsaKeyAttributes
+from edgeroot.tee.psa.calls import BUFFER_BYTES
+from tests.support import psa_walk
 from tests.support.clients import wait_until
+from tests.support.requirements import unavailable
 from tests.support.world import World, running_world
 
 ECDSA = Algorithm.ecdsa(Hash.SHA_256)
@@ -149,3 +158,32 @@ def test_a_token_of_the_caller(client: PsaClient, size: int) -> None:
 def test_other_challenges_are_refused(client: PsaClient) -> None:
     assert status_of(client.psa_initial_attest_get_token, bytes(33)) is PsaStatus.INVALID_ARGUMENT
     assert status_of(client.psa_initial_attest_get_token_size, 0) is PsaStatus.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("buffer_bytes", [4096, BUFFER_BYTES])
+def test_every_family_over_the_emulated_channels(world: World, buffer_bytes: int) -> None:
+    with world.transport() as transport, PsaClient(transport, buffer_bytes=buffer_bytes) as one:
+        assert list(psa_walk.walk(one)) == psa_walk.EXPECTED
+
+
+@pytest.fixture(scope="module")
+def bridge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("cc") is None:
+        unavailable("this needs a C compiler")
+    return build_bridge(tmp_path_factory.mktemp("bridge") / "teebridge.so")
+
+
+@pytest.mark.parametrize("buffer_bytes", [4096, BUFFER_BYTES])
+def test_every_family_over_linuxs_driver(world: World, bridge: Path, buffer_bytes: int) -> None:
+    """The driver's own calls, which the bridge answers from the same world."""
+    environment = os.environ | {"LD_PRELOAD": str(bridge), "EDGEROOT_SECURE_WORLD": str(world.socket)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.psa_walk", str(buffer_bytes)],
+        env=environment,
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout.splitlines(), done.stderr, done.returncode) == (psa_walk.EXPECTED, "", 0)
