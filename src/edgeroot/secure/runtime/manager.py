@@ -5,13 +5,16 @@ from __future__ import annotations
 import socket
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 from edgeroot.abi.emulation import CHANNEL_CLOSED, CHANNEL_CONNECT, CHANNEL_OPEN, FRAME
-from edgeroot.abi.ffa import FunctionId
+from edgeroot.abi.ffa import FfaError, FunctionId, signed
 from edgeroot.abi.memory import MemoryRelinquish, RetrieveRequest, Transaction
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
 from edgeroot.secure.runtime.frames import Received, close_all, receive_frame
 from edgeroot.secure.runtime.memory import MappedMemory, MemoryRefusedError, sealed_size_bytes
+
+_U32: Final = 0xFFFFFFFF
 
 
 class ManagerGoneError(Exception):
@@ -86,6 +89,11 @@ class ManagerConnection:
         if answer.frame[0] != FunctionId.SUCCESS_32:
             raise RpcError(RpcStatus.RESOURCE_FAILURE, "the partition manager shares no more memory")
         return answer.frame[3] << 32 | answer.frame[2]
+
+    def reclaim(self, handle: int) -> bool:
+        """FFA_MEM_RECLAIM; False while the receiver still has the memory."""
+        answer = self._call((FunctionId.MEM_RECLAIM, handle & _U32, handle >> 32, 0, 0, 0, 0, 0))
+        return answer.frame[0] == FunctionId.SUCCESS_32 or signed(answer.frame[2]) != FfaError.DENIED
 
     def retrieve(self, source_id: int, handle: int) -> MappedMemory:
         """FFA_MEM_RETRIEVE_REQ; RpcError TRANSPORT_LAYER if the manager refuses."""

@@ -22,6 +22,7 @@ from edgeroot.abi.ts_rpc import (
     call_request,
     check,
     interface_in,
+    memory_relinquish_request,
     memory_retrieve_request,
     service_info_request,
 )
@@ -35,8 +36,10 @@ _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 class _Line:
     """A connected session: the channel, the buffer's handle and the service's interface id."""
 
-    def __init__(self, manager: ManagerConnection, own_id: int, endpoint_id: int) -> None:
+    def __init__(self, manager: ManagerConnection, own_id: int, endpoint_id: int, given_up: list[int]) -> None:
+        """``given_up`` collects the handles of lines that were closed. RpcError."""
         self._route: Final = own_id << 16 | endpoint_id
+        self._given_up = given_up
         self._channel = manager.open_channel(endpoint_id)
         self._channel.settimeout(_ANSWER_S)
         self._tag = 0
@@ -44,12 +47,18 @@ class _Line:
         try:
             os.ftruncate(descriptor, _BUFFER_PAGES * PAGE_BYTES)
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-            self.buffer = mmap.mmap(descriptor, _BUFFER_PAGES * PAGE_BYTES)
-            handle = manager.share(descriptor, _BUFFER_PAGES, endpoint_id)
+            self._handle: Final = manager.share(descriptor, _BUFFER_PAGES, endpoint_id)
+            self.buffer: Final = mmap.mmap(descriptor, _BUFFER_PAGES * PAGE_BYTES)
+        except BaseException:
+            self._channel.close()
+            raise
         finally:
             os.close(descriptor)
-        self._handle: Final = handle
-        check(self._exchange(memory_retrieve_request(handle)))
+        try:
+            check(self._exchange(memory_retrieve_request(self._handle)))
+        except RpcError:
+            self.close()
+            raise
 
     def interface(self, service: UUID) -> int:
         """RpcError NOT_FOUND if this partition does not have the service."""
@@ -60,9 +69,18 @@ class _Line:
         outcome = call_outcome(self._exchange(call_request(Call(interface, opcode, self._handle, len(request)))))
         return outcome.service_status, self.buffer[: outcome.response_bytes]
 
+    def leave(self) -> None:
+        """Have the other partition give the memory back, and close."""
+        try:
+            check(self._exchange(memory_relinquish_request(self._handle)))
+        except RpcError:
+            pass  # it does so by itself when it notices
+        self.close()
+
     def close(self) -> None:
         self._channel.close()
         self.buffer.close()
+        self._given_up.append(self._handle)
 
     def _exchange(self, words: Words) -> Words:
         self._tag += 1
@@ -90,6 +108,7 @@ class Session:
         self._service = service
         self._line: _Line | None = None
         self._interface = 0
+        self._given_up: list[int] = []
 
     def call(self, opcode: int, request: bytes) -> tuple[int, bytes]:
         """The service's status and the response. RpcError."""
@@ -105,17 +124,19 @@ class Session:
             raise
 
     def _connect(self) -> _Line:
+        # The other partition gives memory back as soon as it notices that the line is closed, or with its own end.
+        self._given_up[:] = [handle for handle in self._given_up if not self._manager.reclaim(handle)]
         for info in PartitionInfo.decode_all(self._manager.partitions()):
             if info.uuid != TS_RPC_FFA_UUID or info.id == self._own_id:
                 continue
             try:
-                line = _Line(self._manager, self._own_id, info.id)
+                line = _Line(self._manager, self._own_id, info.id, self._given_up)
             except RpcError:
                 continue  # not a partition that this one may call
             try:
                 self._interface = line.interface(self._service)
             except RpcError:
-                line.close()
+                line.leave()
                 continue
             self._line = line
             return line
