@@ -78,6 +78,14 @@ def test_a_key_is_used_and_never_taken_out(client: PsaClient) -> None:
     client.psa_destroy_key(public)
 
 
+def test_the_longest_message_that_is_signed(client: PsaClient) -> None:
+    usage = UsageFlags.SIGN_MESSAGE | UsageFlags.VERIFY_MESSAGE
+    key = client.psa_generate_key(PsaKeyAttributes(SIGNING_KEY.type, 256, usage, ECDSA))
+    client.psa_verify_message(key, ECDSA, LONG[:65535], client.psa_sign_message(key, ECDSA, LONG[:65535]))
+    assert status_of(client.psa_sign_message, key, ECDSA, LONG[:65536]) is PsaStatus.NOT_SUPPORTED
+    client.psa_destroy_key(key)
+
+
 def test_a_persistent_key_outlives_the_client_and_the_partition(world: World) -> None:
     attributes = PsaKeyAttributes(KeyType.AES, 128, UsageFlags.ENCRYPT | UsageFlags.DECRYPT, Algorithm.CTR)
     attributes.psa_set_key_id(1234)
@@ -156,8 +164,13 @@ def test_a_token_of_the_caller(client: PsaClient, size: int) -> None:
 
 
 def test_other_challenges_are_refused(client: PsaClient) -> None:
-    assert status_of(client.psa_initial_attest_get_token, bytes(33)) is PsaStatus.INVALID_ARGUMENT
-    assert status_of(client.psa_initial_attest_get_token_size, 0) is PsaStatus.INVALID_ARGUMENT
+    for size in (0, 31, 33, 65):
+        assert status_of(client.psa_initial_attest_get_token, bytes(size)) is PsaStatus.INVALID_ARGUMENT
+        assert status_of(client.psa_initial_attest_get_token_size, size) is PsaStatus.INVALID_ARGUMENT
+    token = client.psa_initial_attest_get_token(bytes(32))
+    with pytest.raises(PsaError, match="BUFFER_TOO_SMALL"):
+        client.psa_initial_attest_get_token(bytes(32), token_buf_size=len(token) - 1)
+    assert len(client.psa_initial_attest_get_token(bytes(32), token_buf_size=len(token))) == len(token)
 
 
 @pytest.mark.parametrize("buffer_bytes", [4096, BUFFER_BYTES])

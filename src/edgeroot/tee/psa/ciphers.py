@@ -6,7 +6,7 @@ from typing import Final
 
 from edgeroot.abi import crypto_messages as m
 from edgeroot.abi.crypto import CryptoOpcode as Op
-from edgeroot.psa import Algorithm, KeyType, PsaError, PsaStatus, Secret
+from edgeroot.psa import Algorithm, KeyType, Secret
 from edgeroot.tee.psa.keys import Keys
 from edgeroot.tee.psa.operation import CipherOperation, fitting
 
@@ -34,8 +34,6 @@ class Ciphers(Keys):
         operation = CipherOperation()
         self.psa_cipher_decrypt_setup(operation, key, alg)
         try:
-            if len(data) < iv_length:
-                raise PsaError(PsaStatus.INVALID_ARGUMENT, "the input is shorter than its IV")
             if iv_length:
                 self.psa_cipher_set_iv(operation, data[:iv_length])
             text = self.psa_cipher_update(operation, data[iv_length:])

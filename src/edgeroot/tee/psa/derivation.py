@@ -60,11 +60,7 @@ class KeyDerivation(Keys):
 
     def psa_key_derivation_output_bytes(self, operation: KeyDerivationOperation, output_length: int) -> Secret:
         """The next bytes; INSUFFICIENT_DATA if there are not so many, of which none is given then."""
-        sizes = self._sizes(output_length)
-        if len(sizes) > 1 and self.psa_key_derivation_get_capacity(operation) < output_length:
-            self.psa_key_derivation_set_capacity(operation, 0)
-            raise PsaError(PsaStatus.INSUFFICIENT_DATA, "the derivation has fewer bytes left")
-        return Secret(b"".join(self._output(operation, size) for size in sizes))
+        return Secret(b"".join(self._output(operation, size) for size in self._sizes(output_length)))
 
     def psa_key_derivation_output_key(self, attributes: PsaKeyAttributes, operation: KeyDerivationOperation) -> int:
         """The id of a key that is made of the next bytes."""

@@ -27,8 +27,7 @@ class Keys(Crypto):
 
     def psa_destroy_key(self, key: int) -> None:
         """To destroy key 0 changes nothing."""
-        if key:
-            self._do(Op.DESTROY_KEY, m.KeyIdRequest(key))
+        self._do(Op.DESTROY_KEY, m.KeyIdRequest(key))
 
     def psa_purge_key(self, key: int) -> None:
         """Drop what is only a copy in memory; a volatile key stays."""

@@ -145,8 +145,23 @@ def test_ciphers_put_their_iv_first(client: PsaClient, alg: Algorithm) -> None:
     one, other = (client.psa_cipher_encrypt(key, alg, LONG) for _ in range(2))
     assert one[:16] != other[:16]
     assert client.psa_cipher_decrypt(key, alg, one) == client.psa_cipher_decrypt(key, alg, other) == LONG
-    assert_status(PsaStatus.INVALID_ARGUMENT, client.psa_cipher_decrypt, key, alg, bytes(15))
+    for too_short in (bytes(15), b""):
+        assert_status(PsaStatus.INVALID_ARGUMENT, client.psa_cipher_decrypt, key, alg, too_short)
     assert_status(PsaStatus.BUFFER_TOO_SMALL, client.psa_cipher_encrypt, key, alg, b"data", output_size=4)
+
+
+def test_stream_ciphers(client: PsaClient) -> None:
+    """ChaCha20 begins at block 0 with a nonce of 12 bytes; ARC4 has none."""
+    alg = Algorithm.STREAM_CIPHER
+    key = imported(client, KeyType.CHACHA20, KEY, alg)
+    sealed = client.psa_cipher_encrypt(key, alg, LONG)
+    reference = Cipher(algorithms.ChaCha20(KEY, bytes(4) + sealed[:12]), None).encryptor()
+    assert sealed[12:] == reference.update(LONG)
+    assert client.psa_cipher_decrypt(key, alg, sealed) == LONG
+    key = imported(client, KeyType.ARC4, KEY[:16], alg)
+    sealed = client.psa_cipher_encrypt(key, alg, LONG)
+    assert len(sealed) == len(LONG)
+    assert client.psa_cipher_decrypt(key, alg, sealed) == LONG
 
 
 def test_a_cipher_without_an_iv_and_one_with_the_callers(client: PsaClient) -> None:

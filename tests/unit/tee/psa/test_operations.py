@@ -313,9 +313,11 @@ def test_the_lengths_of_an_aead_come_before_its_nonce(client: PsaClient) -> None
         assert_status(PsaStatus.BAD_STATE, client.psa_aead_set_lengths, operation, 0, 0)
         assert not is_active(operation)
         client.psa_aead_abort(operation)
-        client.psa_aead_decrypt_setup(operation, key_id, Algorithm.GCM)
-        client.psa_aead_set_lengths(operation, 0, 0)
-        client.psa_aead_abort(operation)
+        for set_up in (client.psa_aead_encrypt_setup, client.psa_aead_decrypt_setup):
+            set_up(operation, key_id, Algorithm.GCM)
+            client.psa_aead_set_lengths(operation, 0, 0)
+            client.psa_aead_set_nonce(operation, bytes(12))
+            client.psa_aead_abort(operation)
 
 
 def test_a_hash_is_cloned_into_an_inactive_operation_only(client: PsaClient) -> None:
