@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,20 +54,34 @@ class Launcher:
     def launch(self, manifest: Manifest) -> Process:
         """Start the partition; it says itself when it is ready. OSError."""
         folders = self._state.folders_of(manifest)
-        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(self.contexts_of(manifest))]
-        theirs = tuple(pair[1].fileno() for pair in pairs)
-        places = {_STORAGE: folders.storage, _COUNTERS: folders.counters, _FLASH: folders.flash}
-        spec = SandboxSpec(
-            name=manifest.name,
-            user_id=folders.user_id,
-            writable={inside: outside for inside, outside in places.items() if outside is not None},
-        )
-        seen = spec.seen_inside()
-        boot = BootInformation(
+        with ExitStack() as given, ExitStack() as kept:
+            pairs = [_control(given, kept) for _ in range(self.contexts_of(manifest))]
+            controls = tuple(theirs.fileno() for _, theirs in pairs)
+            places = {_STORAGE: folders.storage, _COUNTERS: folders.counters, _FLASH: folders.flash}
+            spec = SandboxSpec(
+                name=manifest.name,
+                user_id=folders.user_id,
+                writable={inside: outside for inside, outside in places.items() if outside is not None},
+            )
+            memory = os.memfd_create("edgeroot-boot", os.MFD_CLOEXEC)
+            given.callback(os.close, memory)
+            os.write(memory, self._boot_information(manifest, controls, spec.seen_inside()).encode())
+            os.lseek(memory, 0, os.SEEK_SET)
+            log_read, log_write = os.pipe2(os.O_CLOEXEC)
+            kept.callback(os.close, log_read)
+            given.callback(os.close, log_write)
+            os.set_blocking(log_read, False)
+            arguments = (sys.executable, "-I", "-m", _MAIN, str(memory))
+            popen = spawn(spec, arguments, pass_fds=(memory, *controls), stderr=log_write)
+            kept.pop_all()
+            return Process(popen, tuple(ours for ours, _ in pairs), log_read, folders.user_id)
+
+    def _boot_information(self, manifest: Manifest, controls: tuple[int, ...], seen: dict[str, str]) -> BootInformation:
+        return BootInformation(
             name=manifest.name,
             id=manifest.id,
             module=manifest.module,
-            controls=theirs,
+            controls=controls,
             slow_contexts=manifest.slow_contexts,
             memory_slots=manifest.memory_slots,
             max_shared_bytes=manifest.max_shared_bytes,
@@ -80,22 +95,11 @@ class Launcher:
             readable=readable(sys.executable),
             system_calls=self._system_calls,
         )
-        memory = os.memfd_create("edgeroot-boot", os.MFD_CLOEXEC)
-        log_read, log_write = os.pipe2(os.O_CLOEXEC)
-        try:
-            os.write(memory, boot.encode())
-            os.lseek(memory, 0, os.SEEK_SET)
-            arguments = (sys.executable, "-I", "-m", _MAIN, str(memory))
-            popen = spawn(spec, arguments, pass_fds=(memory, *theirs), stderr=log_write)
-        except BaseException:
-            os.close(log_read)
-            for pair in pairs:
-                pair[0].close()
-            raise
-        finally:
-            os.close(memory)
-            os.close(log_write)
-            for pair in pairs:
-                pair[1].close()
-        os.set_blocking(log_read, False)
-        return Process(popen, tuple(pair[0] for pair in pairs), log_read, folders.user_id)
+
+
+def _control(given: ExitStack, kept: ExitStack) -> tuple[socket.socket, socket.socket]:
+    """An execution context's connection: the manager's end, and the partition's."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    kept.enter_context(ours)
+    given.enter_context(theirs)
+    return ours, theirs
