@@ -9,6 +9,7 @@ import pytest
 
 from edgeroot.providers.api import Provider
 from edgeroot.providers.pkcs11.provider import Pkcs11Provider
+from edgeroot.providers.pkcs11.token import Token
 from edgeroot.psa import KeyType
 from edgeroot.testing.provider_kit import a_few_sizes, check_provider
 from tests.support.softhsm import SoftHsm, softhsm
@@ -28,8 +29,11 @@ def sizes(key_type: KeyType, key_bits: Collection[int]) -> Iterable[int]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("software_public_operations", [False, True])
-def test_pkcs11_provider(hsm: SoftHsm, *, software_public_operations: bool) -> None:
+@pytest.mark.parametrize(("software_public_operations", "by_copy"), [(False, True), (True, False)])
+def test_pkcs11_provider(
+    hsm: SoftHsm, monkeypatch: pytest.MonkeyPatch, *, software_public_operations: bool, by_copy: bool
+) -> None:
+    monkeypatch.setattr(Token, "makes_by_copy", by_copy)
     settings = hsm.settings(software_public_operations=software_public_operations)
 
     def open_provider() -> Provider:

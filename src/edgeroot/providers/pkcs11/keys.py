@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 from edgeroot.engine import EngineKey
 from edgeroot.providers.api import LoadedKey
@@ -23,9 +24,17 @@ from edgeroot.providers.pkcs11.material import (
 from edgeroot.providers.pkcs11.mechanisms import Mechanism
 from edgeroot.providers.pkcs11.native import Session
 from edgeroot.providers.pkcs11.reference import KeyReference
-from edgeroot.providers.pkcs11.templates import Protection, lookup, object_class, private_object, public_object
+from edgeroot.providers.pkcs11.templates import (
+    Protection,
+    Template,
+    lookup,
+    object_class,
+    private_object,
+    public_object,
+)
 from edgeroot.psa import KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 
+T = TypeVar("T")
 _RSA_GENERATION: Final = Mechanism(ck.CKM_RSA_PKCS_KEY_PAIR_GEN)
 _EC_GENERATION: Final = Mechanism(ck.CKM_EC_KEY_PAIR_GEN)
 _SECRET_GENERATION: Final = {
@@ -86,42 +95,50 @@ def destroy(session: Session, place: KeyReference) -> bool:
     return was_there
 
 
-def generate(session: Session, attributes: KeyAttributes, object_id: bytes, protection: Protection) -> None:
-    """Make the objects of a new key."""
-    template = private_object(attributes, object_id, protection)
+def generate(
+    session: Session, attributes: KeyAttributes, object_id: bytes, protection: Protection, *, by_copy: bool = False
+) -> None:
+    """Make the objects of a new key; ``by_copy`` beside the token first."""
+    place: Template = {ck.CKA_TOKEN: not by_copy}
+    template = private_object(attributes, object_id, protection) | place
+    made: tuple[int, ...]
     if attributes.key_type.is_rsa:
-        public = public_object(attributes, object_id) | {
+        public = public_object(attributes, object_id) | place
+        public |= {
             ck.CKA_MODULUS_BITS: attributes.key_bits,
             ck.CKA_PUBLIC_EXPONENT: PUBLIC_EXPONENT,
         }
-        session.generate_key_pair(_RSA_GENERATION, public, template)
+        made = session.generate_key_pair(_RSA_GENERATION, public, template)
     elif attributes.key_type.is_ecc:
-        public = public_object(attributes, object_id) | {ck.CKA_EC_PARAMS: curve_parameters(attributes)}
-        session.generate_key_pair(_EC_GENERATION, public, template)
+        public = public_object(attributes, object_id) | place | {ck.CKA_EC_PARAMS: curve_parameters(attributes)}
+        made = session.generate_key_pair(_EC_GENERATION, public, template)
     else:
         template |= {ck.CKA_VALUE_LEN: attributes.key_bits // 8}
-        session.generate_key(_SECRET_GENERATION[attributes.key_type], template)
+        made = (session.generate_key(_SECRET_GENERATION[attributes.key_type], template),)
+    if by_copy:
+        _keep(session, made)
 
 
 def put(
-    session: Session, attributes: KeyAttributes, object_id: bytes, material: Secret, protection: Protection
+    session: Session,
+    attributes: KeyAttributes,
+    object_id: bytes,
+    material: Secret,
+    protection: Protection,
+    *,
+    by_copy: bool = False,
 ) -> None:
-    """Make the objects of an imported key; if one of them fails, none is left."""
+    """Make the objects of an imported key; if one of them fails, none is left. ``by_copy`` beside the token first."""
     private_parts, public_parts = imported_parts(attributes, material)
+    place: Template = {ck.CKA_TOKEN: not by_copy}
     templates = []
-    if private_parts:
-        templates.append(private_object(attributes, object_id, protection) | private_parts)
     if public_parts:
-        templates.append(public_object(attributes, object_id) | public_parts)
-    made: list[int] = []
-    try:
-        for template in templates:
-            made += [session.create(template)]
-    except CkrError:
-        for handle in made:
-            with suppress(CkrError):  # what is left then goes when the planned place is cleared
-                session.destroy(handle)
-        raise
+        templates.append(public_object(attributes, object_id) | place | public_parts)
+    if private_parts:
+        templates.append(private_object(attributes, object_id, protection) | place | private_parts)
+    made = _all_or_none(session, session.create, templates)
+    if by_copy:
+        _keep(session, made)
 
 
 def read_private(session: Session, attributes: KeyAttributes, handle: int) -> Secret:
@@ -137,6 +154,31 @@ def read_public(session: Session, attributes: KeyAttributes, handle: int) -> byt
     if attributes.key_type.is_rsa:
         return exported_rsa_public(session.attributes(handle, RSA_PUBLIC_PARTS))
     return exported_point(attributes, session.attributes(handle, (ck.CKA_EC_POINT,))[0])
+
+
+def _keep(session: Session, made: Sequence[int]) -> None:
+    """Copy objects into the token: the key itself, which comes last, is there only with what belongs to it."""
+    try:
+        _all_or_none(session, session.keep, made)
+    finally:
+        _discard(session, made)
+
+
+def _all_or_none(session: Session, make: Callable[[T], int], of: Sequence[T]) -> list[int]:
+    made: list[int] = []
+    try:
+        for one in of:
+            made += [make(one)]
+    except CkrError:
+        _discard(session, made)
+        raise
+    return made
+
+
+def _discard(session: Session, handles: Sequence[int]) -> None:
+    for handle in handles:
+        with suppress(CkrError):  # what is left then goes with the session, or when the planned place is cleared
+            session.destroy(handle)
 
 
 def _beside(key_type: KeyType) -> int:

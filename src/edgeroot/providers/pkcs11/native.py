@@ -6,6 +6,7 @@ for byte strings. A process calls a module from one thread at a time.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import select
@@ -16,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from time import monotonic
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, ClassVar, Final, NoReturn, TypeAlias
 
 from edgeroot.providers.pkcs11 import constants as ck
 from edgeroot.providers.pkcs11.errors import CkrError, UnavailableError
@@ -41,6 +42,7 @@ _ISOLATED_S: Final = 60.0  # how long a module may take before the service's sta
 _CKF_SERIAL_SESSION: Final = 0x4
 _CKF_RW_SESSION: Final = 0x2
 _CKU_USER: Final = 1
+_COPY_OBJECT: Final = 22  # its place in CK_FUNCTION_LIST, behind the version (v3.0 §5.1.4)
 _CKR_ALREADY_LOGGED_IN: Final = 0x100
 _CKR_ALREADY_INITIALIZED: Final = 0x191
 
@@ -63,6 +65,7 @@ class Module:
         if loaded < 0:
             raise UnavailableError(f"{path} cannot be loaded: it is no PKCS#11 module for this machine")
         _check(loaded, "C_Initialize")
+        self._copy_object = _copy_object(path)
 
     def restart(self) -> None:
         """Forget everything, and look for slots and tokens anew: some modules see a token's return only so."""
@@ -109,17 +112,18 @@ class Module:
         handle = self._low.CK_SESSION_HANDLE()
         flags = _CKF_SERIAL_SESSION | _CKF_RW_SESSION
         _check(self._lib.C_OpenSession(slot, flags, handle), "C_OpenSession")
-        return Session(self._binding, self._lib, handle)
+        return Session(self._binding, self._lib, handle, self._copy_object)
 
 
 class Session:
     """A read/write session. Every method raises CkrError; an object is its handle, valid in all sessions."""
 
-    def __init__(self, binding: Native, lib: Native, handle: Native) -> None:
+    def __init__(self, binding: Native, lib: Native, handle: Native, copy_object: Native) -> None:
         self._binding = binding
         self._low = binding.LowLevel
         self._lib = lib
         self._handle = handle
+        self._copy_object = copy_object
 
     def login(self, pin: Secret) -> None:
         """Log this process in as the token's user; that it already is is no error."""
@@ -151,6 +155,14 @@ class Session:
 
     def destroy(self, handle: int) -> None:
         _check(self._lib.C_DestroyObject(self._handle, self._object(handle)), "C_DestroyObject")
+
+    def keep(self, handle: int) -> int:
+        """A copy, in the token, of an object that would be gone with the session."""
+        yes, made = ctypes.c_ubyte(1), ctypes.c_ulong()
+        in_token = _Attribute(ck.CKA_TOKEN, ctypes.addressof(yes), ctypes.sizeof(yes))
+        session = int(self._handle.value())
+        _check(self._copy_object(session, handle, ctypes.byref(in_token), 1, ctypes.byref(made)), "C_CopyObject")
+        return made.value
 
     def generate_key(self, mechanism: Mechanism, template: Template) -> int:
         made = self._low.CK_OBJECT_HANDLE()
@@ -284,6 +296,24 @@ class Session:
                 return binding.ECDH1_DERIVE_Mechanism(bytes(point))
             case plain:
                 return binding.Mechanism(number, plain)
+
+
+class _Attribute(ctypes.Structure):
+    """CK_ATTRIBUTE (v3.0 §3.4)."""
+
+    _fields_: ClassVar = [("type", ctypes.c_ulong), ("value", ctypes.c_void_p), ("length", ctypes.c_ulong)]
+
+
+def _copy_object(path: Path) -> Native:
+    """C_CopyObject of a module that is loaded already, which is the one function that PyKCS11 does not pass on."""
+    library = ctypes.CDLL(str(path))
+    functions = ctypes.POINTER(ctypes.c_void_p)()
+    _check(library.C_GetFunctionList(ctypes.byref(functions)), "C_GetFunctionList")
+    # It stays loaded for as long as PyKCS11 wants it, and no longer.
+    ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))
+    number = ctypes.c_ulong
+    attributes = ctypes.POINTER(_Attribute)
+    return ctypes.CFUNCTYPE(number, number, number, attributes, number, ctypes.POINTER(number))(functions[_COPY_OBJECT])
 
 
 def _check(answer: int, function: str) -> None:

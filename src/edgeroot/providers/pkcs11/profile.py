@@ -68,6 +68,14 @@ class Profile:
         """Whether this is what the token can do, as it is now."""
         return (self.serial_number, self.model, self.firmware) == (info.serial_number, info.model, info.firmware)
 
+    @property
+    def makes_by_copy(self) -> bool:
+        """Whether an object is made faster, and more nearly in one step, beside the token and copied into it.
+
+        SoftHSM writes a new object's file anew for each of its attributes, 57 times for a pair, but a copy's once.
+        """
+        return self.model == "SoftHSM v2"
+
     def has(self, mechanism: int, flag: int) -> bool:
         """Whether the token does this with this mechanism."""
         info = self.mechanisms.get(mechanism)

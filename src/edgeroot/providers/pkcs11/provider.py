@@ -108,15 +108,16 @@ class Pkcs11Provider(Provider):
             attributes = checked(attributes, material)
         self._check_size(function, attributes)
         token = self._get_token()
+        by_copy = token.makes_by_copy
         tries = count()
 
         def make(session: Session) -> None:
             if next(tries):
                 keys.destroy(session, place)  # what a try that was cut off may have left
             if material is None:
-                keys.generate(session, attributes, place.object_id, token.protection)
+                keys.generate(session, attributes, place.object_id, token.protection, by_copy=by_copy)
             else:
-                keys.put(session, attributes, place.object_id, material, token.protection)
+                keys.put(session, attributes, place.object_id, material, token.protection, by_copy=by_copy)
 
         token.run(make)
         return Created(reference, attributes)

@@ -84,6 +84,11 @@ class Token:
         names_mechanisms = profile is not None and ALLOWED_MECHANISMS not in profile.lacks
         return Protection(private=self._settings.user_pin is not None, names_mechanisms=names_mechanisms)
 
+    @property
+    def makes_by_copy(self) -> bool:
+        """Whether new objects are made beside the token and copied into it."""
+        return self.state.profile is not None and self.state.profile.makes_by_copy
+
     def run(self, function: Callable[[Session], _T]) -> _T:
         """What ``function`` returns. It may be called twice: where a session, log-in or handle turned out to be over.
 

@@ -11,10 +11,13 @@ import pytest
 
 from edgeroot.providers.api import Function
 from edgeroot.providers.pkcs11 import Pkcs11Settings, keys
+from edgeroot.providers.pkcs11 import constants as ck
 from edgeroot.providers.pkcs11.errors import CKR_DEVICE_MEMORY, CKR_SESSION_HANDLE_INVALID, CkrError
 from edgeroot.providers.pkcs11.native import Session
 from edgeroot.providers.pkcs11.provider import Pkcs11Provider
-from edgeroot.providers.pkcs11.templates import Protection, Template
+from edgeroot.providers.pkcs11.reference import KeyReference
+from edgeroot.providers.pkcs11.templates import LABEL as LABEL_OF_KEYS
+from edgeroot.providers.pkcs11.templates import Protection, Template, allowed_mechanisms, lookup
 from edgeroot.providers.pkcs11.token import Token
 from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret, UsageFlags
 from tests.support.softhsm import LABEL, PIN, SoftHsm, softhsm
@@ -92,8 +95,10 @@ def test_a_try_that_was_cut_off_leaves_nothing_beside_the_next(hsm: SoftHsm, mon
     provider = opened(hsm.settings())
     generate, cut_off = keys.generate, [True]
 
-    def interrupted(session: Session, attributes: KeyAttributes, object_id: bytes, protection: Protection) -> None:
-        generate(session, attributes, object_id, protection)
+    def interrupted(
+        session: Session, attributes: KeyAttributes, object_id: bytes, protection: Protection, *, by_copy: bool
+    ) -> None:
+        generate(session, attributes, object_id, protection, by_copy=by_copy)
         if cut_off:
             cut_off.pop()
             raise CkrError(CKR_SESSION_HANDLE_INVALID, "C_GenerateKeyPair")
@@ -105,17 +110,45 @@ def test_a_try_that_was_cut_off_leaves_nothing_beside_the_next(hsm: SoftHsm, mon
     assert hsm.object_ids() == [reference[3:]] * 2
 
 
-def test_half_an_imported_pair_is_taken_back(hsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("material", [None, Secret(bytes(31) + b"\5")])
+def test_a_copy_into_the_token_has_all_that_the_first_one_has(hsm: SoftHsm, material: Secret | None) -> None:
     provider = opened(hsm.settings())
-    create, made = Session.create, list[int]()
+    place = KeyReference.from_bytes(provider.create(provider.plan(PAIR), PAIR, material).reference)
+    token = provider._get_token()
+    assert token.makes_by_copy
+    says = {
+        ck.CKA_TOKEN: b"\1",
+        ck.CKA_PRIVATE: b"\1",
+        ck.CKA_SENSITIVE: b"\1",
+        ck.CKA_EXTRACTABLE: b"\0",
+        ck.CKA_SIGN: b"\1",
+        ck.CKA_LABEL: LABEL_OF_KEYS,
+        ck.CKA_ALLOWED_MECHANISMS: allowed_mechanisms(ck.CKM_ECDSA),
+    }
 
-    def full(session: Session, template: Template) -> int:
+    def look(session: Session) -> list[list[Secret]]:
+        found = session.find(lookup(PAIR.key_type, place.object_id, ck.CKO_PRIVATE_KEY))
+        return [session.attributes(one, tuple(says)) for one in found]
+
+    assert token.run(look) == [list(says.values())]
+    provider.close()
+
+
+@pytest.mark.parametrize(("by_copy", "step"), [(True, "create"), (True, "keep"), (False, "create")])
+def test_half_an_imported_pair_is_taken_back(
+    hsm: SoftHsm, monkeypatch: pytest.MonkeyPatch, step: str, *, by_copy: bool
+) -> None:
+    monkeypatch.setattr(Token, "makes_by_copy", by_copy)
+    provider = opened(hsm.settings())
+    make, made = getattr(Session, step), list[int]()
+
+    def full(session: Session, of: Template | int) -> int:
         if made:
-            raise CkrError(CKR_DEVICE_MEMORY, "C_CreateObject")
-        made.append(create(session, template))
+            raise CkrError(CKR_DEVICE_MEMORY, step)
+        made.append(make(session, of))
         return made[0]
 
-    monkeypatch.setattr(Session, "create", full)
+    monkeypatch.setattr(Session, step, full)
     with pytest.raises(PsaError) as raised:
         provider.create(provider.plan(PAIR), PAIR, Secret(bytes(31) + b"\5"))
     assert raised.value.status is PsaStatus.INSUFFICIENT_STORAGE
