@@ -125,8 +125,14 @@ def test_another_user_neither_reads_nor_lists_nor_removes_it(client: Client, ser
 
 def test_what_is_stored_survives_partition_service_and_world(client: Client, service: Service, world: World) -> None:
     client.storage_set("wifi", b"secret")
+    before = world.partition("storage")["pid"]
     world.kill_partition("storage", signal.SIGKILL)
-    wait_until(lambda: world.partition("storage")["state"] == "ready", "the partition runs again")
+
+    def runs_again() -> bool:
+        now = world.partition("storage")
+        return now["state"] == "ready" and now["pid"] != before
+
+    wait_until(runs_again, "the partition runs again")
     assert client.storage_get("wifi") == b"secret"
     world.kill()
     world.stop()
