@@ -40,7 +40,7 @@ LOOK = """
     seen = {
         "environment": dict(os.environ),
         "folder": os.getcwd(),
-        "umask": os.umask(0o777),
+        "umask": os.umask(0o077),
         "user": os.getresuid(),
         "groups": os.getgroups(),
         "descriptors": descriptors,

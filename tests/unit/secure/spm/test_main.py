@@ -1,0 +1,70 @@
+"""The secure world's command: what it refuses to start with, in one sentence, and to whom it says that it is ready."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeroot.secure.platform.files import FileLock
+from edgeroot.secure.spm.__main__ import _notify
+
+
+def start(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    places = ("--state", str(folder / "state"), "--runtime", str(folder / "run"))
+    return subprocess.run(
+        [sys.executable, "-m", "edgeroot.secure.spm", *places, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """What it says last, which is the reason."""
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+def test_a_user_that_there_is_not_is_named(tmp_path: Path) -> None:
+    done = start(tmp_path, "--allow", "no-such-user")
+    assert refused(done) == "Error: there is no user no-such-user: name another one, or a number"
+    assert not (tmp_path / "state" / "users.json").exists()
+
+
+def test_a_damaged_table_of_users_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    table = tmp_path / "state" / "users.json"
+    table.write_text("{")
+    assert refused(start(tmp_path, "--allow", "0")).startswith("Error: the table of users is damaged")
+    assert table.read_text() == "{"
+
+
+def test_two_do_not_share_a_place(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    lock = FileLock.acquire(tmp_path / "state" / "lock")
+    try:
+        assert refused(start(tmp_path)).startswith("Error: ")
+        assert not (tmp_path / "run" / "spm.sock").exists()
+    finally:
+        lock.release()
+
+
+def test_registers_without_a_tpm_are_a_mistake(tmp_path: Path) -> None:
+    assert "--pcrs are of a TPM" in refused(start(tmp_path, "--pcrs", "0,7"))
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_the_service_manager_is_told(tmp_path: Path, abstract: bool) -> None:
+    name = f"edgeroot-notify-{tmp_path.name}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind("\0" + name if abstract else name)
+        listener.settimeout(10)
+        _notify("@" + name if abstract else name)
+        assert listener.recv(100) == b"READY=1"
+    _notify("@" + name if abstract else name)  # which is gone: nobody is to be told
