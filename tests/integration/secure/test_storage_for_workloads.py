@@ -130,7 +130,7 @@ def test_what_is_stored_survives_partition_service_and_world(client: Client, ser
 
     def runs_again() -> bool:
         now = world.partition("storage")
-        return now["state"] == "ready" and now["pid"] != before
+        return bool(now["state"] == "ready" and now["pid"] != before)
 
     wait_until(runs_again, "the partition runs again")
     assert client.storage_get("wifi") == b"secret"
