@@ -1,7 +1,7 @@
 """An execution context: the loop that serves the channels of one process of a partition.
 
-A few requests of each channel in turn; their answers leave together, because to wake a caller costs as much as a
-signature. What waits beyond a channel's queue is answered with FFA_BUSY.
+A few requests of each source in turn, however many channels it has; their answers leave together, because to wake a
+caller costs as much as a signature. What waits beyond a channel's queue is answered with FFA_BUSY.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Context:
         self._own_id = own_id
         self._queue_depth = queue_depth
         self._channels: dict[int, _Channel] = {}
-        self._ready: deque[_Channel] = deque()
+        self._ready: dict[int, deque[_Channel]] = {}  # by source: the channels that have requests
         self._next_channel = 0
         self._answers: list[tuple[_Channel, bytes]] = []
         self._answer_by_ns = 0
@@ -73,7 +73,9 @@ class Context:
             self.turn()
 
     def turn(self) -> None:
-        """Take in what has arrived, then serve a few requests of each channel that has any."""
+        """Take in what has arrived, then serve a few requests of each source that has any: from all of its channels
+        if nobody else waits, and from one if somebody does.
+        """
         for descriptor, _event in self._poll.poll(0 if self._ready else -1):
             channel = self._channels.get(descriptor)
             if channel is not None:
@@ -82,19 +84,26 @@ class Context:
                 self._lanes.hear(descriptor)
             else:
                 self._connect()
-        for _ in range(len(self._ready)):
-            channel = self._ready.popleft()
-            for _ in range(_REQUESTS_IN_TURN):
-                if not channel.queue:  # or no more: the channel may have ended as an answer was sent
-                    break
-                self._serve(channel, channel.queue.popleft())
-                if perf_counter_ns() > self._answer_by_ns:
-                    self._send_answers()
-            if channel.queue:
-                self._ready.append(channel)
+        is_alone = len(self._ready) == 1
+        for source_id, channels in list(self._ready.items()):
+            for _ in range(len(channels) if is_alone else 1):
+                channel = channels.popleft()
+                self._serve_some(channel)
+                if channel.queue:
+                    channels.append(channel)
+            if not channels:
+                del self._ready[source_id]
         self._send_answers()
         if self._manager.has_channels:
             self._connect()
+
+    def _serve_some(self, channel: _Channel) -> None:
+        for _ in range(_REQUESTS_IN_TURN):
+            if not channel.queue:  # or no more: the channel may have ended as an answer was sent
+                return
+            self._serve(channel, channel.queue.popleft())
+            if perf_counter_ns() > self._answer_by_ns:
+                self._send_answers()
 
     def _connect(self) -> None:
         for new in self._manager.new_channels():
@@ -122,7 +131,7 @@ class Context:
             self._send(channel, _frame_of(data), (_ERROR, 0, FfaError.BUSY & 0xFFFFFFFF, 0, 0, 0, 0, 0))
             return
         if not channel.queue:
-            self._ready.append(channel)
+            self._ready.setdefault(channel.caller.source_id, deque()).append(channel)
         channel.queue.append(data)
 
     def _serve(self, channel: _Channel, data: bytes) -> None:

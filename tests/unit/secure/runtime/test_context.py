@@ -152,6 +152,36 @@ def test_a_channel_with_much_to_do_lets_others_through() -> None:
         assert sorted(frame[8] for frame in greedy.answers()) == list(range(40))
 
 
+def test_a_source_with_many_channels_takes_no_more_of_a_turn_than_another_one() -> None:
+    service = Scripted()
+    with turning(service, queue_depth=32) as world:
+        greedy = [world.channel() for _ in range(10)]
+        modest = world.channel(SOURCE + 1)
+        for tag in range(8):
+            for caller in (*greedy, modest):
+                caller.ask(NOTHING, tag)
+        sources: list[int] = []
+        while len(sources) < 88:
+            world.turn()
+            sources = [caller.source_id for caller, *_ in service.calls]
+        first_of_modest = sources.index(SOURCE + 1)
+        last_of_modest = 87 - sources[::-1].index(SOURCE + 1)
+        assert first_of_modest <= 4
+        assert last_of_modest <= 16
+        for caller in (*greedy, modest):
+            assert [frame[8] for frame in caller.answers()] == list(range(8))
+
+
+def test_a_source_that_is_alone_is_served_from_all_of_its_channels_in_a_turn() -> None:
+    service = Scripted()
+    with turning(service) as world:
+        callers = [world.channel() for _ in range(5)]
+        for caller in callers:
+            caller.ask(NOTHING)
+        world.turn()
+        assert all(caller.answer()[0] == RESPONSE for caller in callers)
+
+
 def fault(_request: bytes) -> Reply:
     raise ZeroDivisionError
 
