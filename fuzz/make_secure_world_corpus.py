@@ -163,11 +163,26 @@ def typed(service: int, opcode: int, content: object, *, other: bool = False) ->
     return request(service, opcode, OPERATIONS[service][opcode].request.encode(content), other=other)
 
 
-SIGNING: Final = AbiKeyAttributes(key_type=0x7112, key_bits=256, usage=0x3000, algorithm=0x06000609)
-AES: Final = AbiKeyAttributes(key_type=0x2400, key_bits=128, usage=0x301, algorithm=0x05500200)
-DERIVING: Final = AbiKeyAttributes(key_type=0x1200, key_bits=0, usage=0x4000, algorithm=0x08000109)
-PERSISTENT: Final = AbiKeyAttributes(
-    key_type=0x7112, key_bits=256, lifetime=LIFETIME_PERSISTENT, key_id=5, usage=0x3001, algorithm=0x06000609
+KEY: Final = 5  # its id, which the caller chooses
+
+
+def kind(key_type: int, key_bits: int, usage: int, algorithm: int, *, key_id: int = KEY) -> AbiKeyAttributes:
+    return AbiKeyAttributes(
+        key_type=key_type,
+        key_bits=key_bits,
+        lifetime=LIFETIME_PERSISTENT if key_id else 0,
+        key_id=key_id,
+        usage=usage,
+        algorithm=algorithm,
+    )
+
+
+ECDSA, ECDH, CTR, GCM, HMAC, HKDF = 0x06000609, 0x09020000, 0x04C01000, 0x05500200, 0x03800009, 0x08000109
+SIGNING: Final = kind(0x7112, 256, 0x3000, ECDSA, key_id=0)
+PERSISTENT: Final = kind(0x7112, 256, 0x3001, ECDSA)
+BASE_POINT: Final = bytes.fromhex(  # of P-256: a public key as good as any
+    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
 )
 FIRST_VOLATILE: Final = 0x7FFFFFE0  # what the partition chooses first
 
@@ -196,6 +211,63 @@ def firmware(function: int, payload: bytes = b"") -> bytes:
     return request(FIRMWARE, 0, function.to_bytes(4, "little") + payload)
 
 
+def key_of(attributes: AbiKeyAttributes) -> bytes:
+    return typed(CRYPTO, Op.GENERATE_KEY, m.GenerateKeyRequest(attributes))
+
+
+def with_keys() -> dict[str, bytes]:
+    """Operations with a key, to their end."""
+    fed, ended = m.HandleDataRequest(1, b"sixteen bytes of"), m.HandleRequest(1)
+    aes = kind(0x2400, 128, 0x300, CTR)
+    aead = kind(0x2400, 128, 0x300, GCM)
+    deriving = kind(0x1200, 256, 0x4000, HKDF)
+    agreeing = kind(0x7112, 256, 0x4000, ECDH)
+    exported = kind(0x2400, 128, 0x303, CTR)
+    return {
+        "crypto-cipher": key_of(aes)
+        + typed(CRYPTO, Op.CIPHER_ENCRYPT_SETUP, m.KeyAlgorithmRequest(KEY, CTR))
+        + typed(CRYPTO, Op.CIPHER_GENERATE_IV, ended)
+        + typed(CRYPTO, Op.CIPHER_UPDATE, fed)
+        + typed(CRYPTO, Op.CIPHER_FINISH, ended),
+        "crypto-decipher": key_of(aes)
+        + typed(CRYPTO, Op.CIPHER_DECRYPT_SETUP, m.KeyAlgorithmRequest(KEY, CTR))
+        + typed(CRYPTO, Op.CIPHER_SET_IV, fed)
+        + typed(CRYPTO, Op.CIPHER_UPDATE, fed),
+        "crypto-aead": key_of(aead)
+        + typed(CRYPTO, Op.AEAD_ENCRYPT_SETUP, m.KeyAlgorithmRequest(KEY, GCM))
+        + typed(CRYPTO, Op.AEAD_GENERATE_NONCE, ended)
+        + typed(CRYPTO, Op.AEAD_SET_LENGTHS, m.SetLengthsRequest(1, 16, 16))
+        + typed(CRYPTO, Op.AEAD_UPDATE_AD, fed)
+        + typed(CRYPTO, Op.AEAD_UPDATE, fed)
+        + typed(CRYPTO, Op.AEAD_FINISH, ended),
+        "crypto-aead-forged": key_of(aead)
+        + typed(CRYPTO, Op.AEAD_DECRYPT_SETUP, m.KeyAlgorithmRequest(KEY, GCM))
+        + typed(CRYPTO, Op.AEAD_SET_NONCE, m.HandleDataRequest(1, bytes(12)))
+        + typed(CRYPTO, Op.AEAD_UPDATE, fed)
+        + typed(CRYPTO, Op.AEAD_VERIFY, fed),
+        "crypto-mac": key_of(kind(0x1100, 256, 0xC00, HMAC))
+        + typed(CRYPTO, Op.MAC_SIGN_SETUP, m.KeyAlgorithmRequest(KEY, HMAC))
+        + typed(CRYPTO, Op.MAC_UPDATE, fed)
+        + typed(CRYPTO, Op.MAC_SIGN_FINISH, ended),
+        "crypto-derive-key": key_of(deriving)
+        + typed(CRYPTO, Op.KEY_DERIVATION_SETUP, m.AlgorithmRequest(HKDF))
+        + typed(CRYPTO, Op.KEY_DERIVATION_INPUT_KEY, m.InputKeyRequest(1, 0x0101, KEY))
+        + typed(CRYPTO, Op.KEY_DERIVATION_INPUT_BYTES, m.InputBytesRequest(1, 0x0203, b"info"))
+        + typed(CRYPTO, Op.KEY_DERIVATION_SET_CAPACITY, m.SetCapacityRequest(1, 64))
+        + typed(CRYPTO, Op.KEY_DERIVATION_OUTPUT_KEY, m.OutputKeyRequest(1, kind(0x2400, 128, 0x300, CTR, key_id=0)))
+        + typed(CRYPTO, Op.KEY_DERIVATION_GET_CAPACITY, ended),
+        "crypto-agree": key_of(agreeing)
+        + typed(CRYPTO, Op.RAW_KEY_AGREEMENT, m.RawKeyAgreementRequest(ECDH, KEY, BASE_POINT)),
+        "crypto-import": typed(CRYPTO, Op.IMPORT_KEY, m.ImportKeyRequest(exported, b"sixteen bytes of"))
+        + typed(CRYPTO, Op.COPY_KEY, m.CopyKeyRequest(KEY, kind(0x2400, 128, 0x301, CTR, key_id=6)))
+        + typed(CRYPTO, Op.PURGE_KEY, m.KeyIdRequest(6))
+        + typed(CRYPTO, Op.EXPORT_KEY, m.KeyIdRequest(6)),
+        "crypto-forged": key_of(PERSISTENT)
+        + typed(CRYPTO, Op.VERIFY_HASH, m.VerifyRequest(KEY, ECDSA, bytes(32), b"\1" * 64)),
+        "crypto-of-another": key_of(PERSISTENT) + typed(CRYPTO, Op.EXPORT_PUBLIC_KEY, m.KeyIdRequest(KEY), other=True),
+    }
+
+
 def scenarios() -> dict[str, bytes]:
     """Requests that need others before them."""
     make, persist = m.GenerateKeyRequest(SIGNING), m.GenerateKeyRequest(PERSISTENT)
@@ -212,15 +284,15 @@ def scenarios() -> dict[str, bytes]:
         "crypto-sign": typed(CRYPTO, Op.GENERATE_KEY, make)
         + typed(CRYPTO, Op.SIGN_HASH, m.SignRequest(FIRST_VOLATILE, SIGNING.algorithm, bytes(32))),
         "protobuf-sign": typed(CRYPTO_PROTOBUF, Op.GENERATE_KEY, persist)
-        + typed(CRYPTO_PROTOBUF, Op.SIGN_HASH, m.SignRequest(5, SIGNING.algorithm, bytes(32))),
+        + typed(CRYPTO_PROTOBUF, Op.SIGN_HASH, m.SignRequest(KEY, SIGNING.algorithm, bytes(32))),
         "crypto-persistent-export": typed(CRYPTO, Op.GENERATE_KEY, persist)
-        + typed(CRYPTO, Op.EXPORT_KEY, m.KeyIdRequest(5))
-        + typed(CRYPTO, Op.DESTROY_KEY, m.KeyIdRequest(5))
-        + typed(CRYPTO, Op.EXPORT_PUBLIC_KEY, m.KeyIdRequest(5)),
+        + typed(CRYPTO, Op.EXPORT_KEY, m.KeyIdRequest(KEY))
+        + typed(CRYPTO, Op.DESTROY_KEY, m.KeyIdRequest(KEY))
+        + typed(CRYPTO, Op.EXPORT_PUBLIC_KEY, m.KeyIdRequest(KEY)),
         "crypto-hash": typed(CRYPTO, Op.HASH_SETUP, m.AlgorithmRequest(0x02000009))
         + typed(CRYPTO, Op.HASH_UPDATE, hashed)
         + typed(CRYPTO, Op.HASH_FINISH, m.HandleRequest(1)),
-        "crypto-derive": typed(CRYPTO, Op.KEY_DERIVATION_SETUP, m.AlgorithmRequest(0x08000109))
+        "crypto-derive": typed(CRYPTO, Op.KEY_DERIVATION_SETUP, m.AlgorithmRequest(HKDF))
         + typed(CRYPTO, Op.KEY_DERIVATION_INPUT_BYTES, m.InputBytesRequest(1, 0x0101, b"secret"))
         + typed(CRYPTO, Op.KEY_DERIVATION_INPUT_BYTES, m.InputBytesRequest(1, 0x0203, b"info"))
         + typed(CRYPTO, Op.KEY_DERIVATION_OUTPUT_BYTES, m.OutputBytesRequest(1, 16)),
@@ -241,7 +313,7 @@ def seeds() -> dict[str, bytes]:
     return (
         {name: MONITOR + steps for name, steps in monitor_seeds().items()}
         | {name: CHANNELS + steps for name, steps in channel_seeds().items()}
-        | {name: SERVICES + steps for name, steps in (every_request() | scenarios()).items()}
+        | {name: SERVICES + steps for name, steps in (every_request() | with_keys() | scenarios()).items()}
     )
 
 
