@@ -30,7 +30,9 @@ def _room(knows: str = "", *, outside: str = "", io: bool | tuple[str, ...] = Fa
 
 # `providers` is the contract itself (api and what lies beside it); each back end is a room of its own.
 _BACK_END: Final = _room(
-    "psa engine sealing tee evidence providers", outside="cryptography PyKCS11 tpm2_pytss", io=("_native", "native")
+    "psa engine sealing tee evidence providers",
+    outside="cryptography PyKCS11 cryptoauthlib tpm2_pytss",
+    io=("_native", "native"),
 )
 ROOMS: Final[Mapping[str, Room]] = {
     "psa": _room(),
@@ -63,7 +65,7 @@ ROOMS: Final[Mapping[str, Room]] = {
     "client": _room("wire psa", outside="cryptography", io=True),
     "edge": _room("client verifier evidence", io=True),
     "cli": _room(outside="click rich", io=True),
-    "testing": _room("psa wire providers keystore auth", outside="pytest hypothesis", io=True),
+    "testing": _room("psa wire providers keystore auth", outside="pytest hypothesis cryptography", io=True),
 }
 # A room's commands (a module or a folder) are its face on the command line, its doctor what `edgeroot doctor` asks.
 _COMMANDS: Final = _room("cli", outside="click rich", io=True)

@@ -1,0 +1,1 @@
+"""Everything of the provider that touches the machine: Microchip's library, and files."""
