@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from edgeroot.providers.secure_element.native.library import LibraryElement, i2c, load_library
+from edgeroot.providers.secure_element.provider import SecureElementProvider, SecureElementProviderType
 from edgeroot.providers.secure_element.settings import SecureElementSettings
 from edgeroot.psa import Secret
 from edgeroot.testing.atecc import Atecc, Bus, Model, key_config, slot_config
@@ -59,9 +61,17 @@ def personalised(model: Model) -> Atecc:
     return part
 
 
-def settings_for(model: Model) -> SecureElementSettings:
+def settings_for(model: Model, *, access_key_file_name: Path | None = None, slots: str = "") -> SecureElementSettings:
     """``rx_retries`` is small: what does not answer here never will."""
-    return SecureElementSettings(model.name.lower(), "i2c", wake_delay=1, rx_retries=1, slave_address=ADDRESS)
+    return SecureElementSettings(
+        model.name.lower(),
+        "i2c",
+        wake_delay=1,
+        rx_retries=1,
+        slave_address=ADDRESS,
+        access_key_file_name=access_key_file_name,
+        slots=slots,
+    )
 
 
 @contextmanager
@@ -72,3 +82,15 @@ def on_a_bus(part: Atecc) -> Iterator[Bus]:
 
 def element(model: Model) -> LibraryElement:
     return LibraryElement(i2c(settings_for(model)))
+
+
+def open_provider(
+    model: Model, directory: Path, *, knows_access_key: bool = True, slots: str = ""
+) -> SecureElementProvider:
+    """As the service opens it, from settings and with its files in this directory. It is not started."""
+    path: Path | None = None
+    if knows_access_key:
+        path = directory / "access-keys.toml"
+        path.write_text(f"access_keys = [{{ slot = {ACCESS_SLOT}, key = {list(ACCESS_KEY)} }}]\n")
+    settings = settings_for(model, access_key_file_name=path, slots=slots)
+    return SecureElementProviderType().open(settings, store_path=directory / "keys.sqlite3")
