@@ -433,7 +433,8 @@ def _read_providers(
         names.add(name)
         if provider_type is None:
             if type_name is not None:
-                _refuse_provider_type(table, str(type_name), provider_types)
+                told = suggestion(str(type_name), provider_types)
+                table.problem("provider_type", f'"{type_name}" is not known here; {told}')
             continue
         upstream_id = UPSTREAM_PROVIDER_IDS.get(provider_type.provider_type)
         taken = upstream_id is None or any(upstream_id == other.wire_id for other in providers)
@@ -445,13 +446,6 @@ def _read_providers(
         table.finish()
         providers.append(ProviderConfig(name, provider_type.provider_type, wire_id, manager, settings))
     return tuple(providers)
-
-
-def _refuse_provider_type(table: TableReader, name: str, provider_types: Mapping[str, ProviderType]) -> None:
-    if name in UPSTREAM_PROVIDER_IDS:
-        table.problem("provider_type", f'provider type "{name}" is not part of this release')
-    else:
-        table.problem("provider_type", f'"{name}" is not known here; {suggestion(name, provider_types)}')
 
 
 def _read_metrics(table: TableReader, host: Host) -> MetricsConfig:

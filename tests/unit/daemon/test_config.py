@@ -319,7 +319,7 @@ def test_settings_are_read_into_the_types_own_dataclass() -> None:
         (BASE.replace('key_info_manager = "keys"\n', ""), "provider[0].key_info_manager: is required: a string"),
         (BASE + PROVIDER, 'provider[1].name: "mbed-crypto-provider" is the name of another provider'),
         (BASE.replace('"MbedCrypto"', '"MbedCrypto"\nname = "a\\u0000objects"'), "provider[0].name: must be without NUL: what is behind one tells stored objects from keys"),
-        (BASE.replace("MbedCrypto", "CryptoAuthLib") + 'device_type = "atecc608a"', 'provider[0].provider_type: provider type "CryptoAuthLib" is not part of this release'),
+        (BASE.replace("MbedCrypto", "CryptoAuthLib") + 'device_type = "atecc608a"', 'provider[0].provider_type: "CryptoAuthLib" is not known here; valid are "MbedCrypto", "Token"'),
         (BASE.replace("MbedCrypto", "mbedcrypto"), 'provider[0].provider_type: "mbedcrypto" is not known here; did you mean "MbedCrypto"?'),
         (BASE.replace('provider_type = "MbedCrypto"\n', ""), "provider[0].provider_type: is required: a string"),
         (BASE + "[metrics]", "metrics.listen: is required: a string"),
