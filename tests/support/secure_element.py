@@ -29,9 +29,21 @@ _PAIR: Final = key_config(KEY_P256, private=True, pub_info=True)
 _SECRET: Final = slot_config(is_secret=True, write_config=ALWAYS)
 
 
-def personalised(model: Model) -> Atecc:
+def roomy(model: Model, file: Path) -> Atecc:
+    """With fourteen slots that are free for key pairs."""
+    part = Atecc(model, file=file)
+    if not part.zones.is_data_locked:
+        for number in range(14):
+            config = slot_config(read_key=SIGN | AGREE, is_secret=True, write_config=GENKEY)
+            part.zones.set_slot(number, config, _PAIR)
+        part.zones.lock_config()
+        part.zones.lock_data()
+    return part
+
+
+def personalised(model: Model, serial_number: str = "0123456789abcdefee") -> Atecc:
     """Locked, with slots of every kind that the service has a use for, and some that it must leave alone."""
-    part = Atecc(model)
+    part = Atecc(model, bytes.fromhex(serial_number))
     zones = part.zones
 
     def pair(number: int, *, read_key: int, write_config: int, key: int = _PAIR) -> None:

@@ -32,6 +32,7 @@ from edgeroot.providers.secure_element.ledger import ID_BYTES, Ledger
 from edgeroot.providers.secure_element.modes import BLOCK_BYTES, Aes
 from edgeroot.providers.secure_element.native.files import SlotFiles, read_access_keys
 from edgeroot.providers.secure_element.native.library import LibraryElement, i2c
+from edgeroot.providers.secure_element.native.process import apart
 from edgeroot.providers.secure_element.reference import name_in, new_reference
 from edgeroot.providers.secure_element.settings import DeviceType, SecureElementSettings, parse_slots
 from edgeroot.providers.secure_element.slots import PAIR, PUBLIC, Part, Role, Slot
@@ -39,6 +40,7 @@ from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaS
 
 _STATE_VERSION: Final = b"\x01"
 _SERIAL_BYTES: Final = 9
+_REVISION_BYTES: Final = 4
 _RANDOM_BYTES: Final = 32
 _SECRET_BYTES: Final = 32  # of a slot's first block, of which an AES key is the first half
 _COORDINATE_BYTES: Final = 32
@@ -88,13 +90,16 @@ class SecureElementProvider(Provider):
         device: DeviceType,
         allowed: frozenset[int],
         access_keys: Callable[[], Mapping[int, Key]] = dict,
+        apart: Callable[[Callable[[], bytes]], bytes] = lambda look: look(),
     ) -> None:
+        """``apart`` runs what looks at the element for :meth:`start` where it leaves no trace."""
         self._open_element = open_element
         self._files = files
         self._device = device
         self._allowed = allowed
         self._read_access_keys = access_keys
         self._access_keys: Mapping[int, Key] = {}
+        self._apart = apart
         self._opened: Element | None = None
         self._part: Part | None = None
         self._capabilities: Capabilities | None = None
@@ -109,19 +114,23 @@ class SecureElementProvider(Provider):
         """
         self._access_keys = self._read_access_keys()
         with self._files.locked():
-            try:
-                part = self._look()
-                self._check(part)
-                ledger = self._ledger_at_start(part.serial_number, state)
-            finally:
-                self.close()
+            part = self._read(self._apart(self._zones))
+            self._check(part)
+            ledger = self._ledger_at_start(part.serial_number, state)
         self._part, self._capabilities = part, capabilities(part)
         return _STATE_VERSION + part.serial_number + ledger.ledger_id
 
-    def _look(self) -> Part:
+    def _zones(self) -> bytes:
+        """The element's revision and its configuration zone."""
         element = self._element()
+        return element.revision() + element.config()
+
+    def _read(self, zones: bytes) -> Part:
         return Part.read(
-            element.revision(), element.config(), allowed=self._allowed, access_keys=self._access_keys.keys()
+            zones[:_REVISION_BYTES],
+            zones[_REVISION_BYTES:],
+            allowed=self._allowed,
+            access_keys=self._access_keys.keys(),
         )
 
     def _check(self, part: Part) -> None:
@@ -213,9 +222,8 @@ class SecureElementProvider(Provider):
             if name in ledger.slots:
                 raise PsaError(PsaStatus.ALREADY_EXISTS, "the key was made already")
             # Locks are read anew: a slot may have been locked for good since.
-            slot = self._free_slot(
-                self._look(), ledger, attributes, generates=material is None, imports=material is not None
-            )
+            part = self._read(self._zones())
+            slot = self._free_slot(part, ledger, attributes, generates=material is None, imports=material is not None)
             self._write(ledger.with_slot(name, slot.number))
             try:
                 self._make(slot, attributes, material)
@@ -284,7 +292,7 @@ class SecureElementProvider(Provider):
             number = ledger.slots.get(name)
             if number is None:
                 return
-            slot = self._slot(self._look(), number)
+            slot = self._slot(self._read(self._zones()), number)
             if slot is not None and not slot.is_locked:
                 self._overwrite(slot)
             self._write(ledger.without(name))
@@ -478,4 +486,5 @@ class SecureElementProviderType(ProviderType):
             device=settings.device,
             allowed=parse_slots(settings.slots),
             access_keys=access_keys,
+            apart=apart,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -15,6 +16,7 @@ from edgeroot.testing.atecc.state import Hashing, TempKey, Volatile
 from edgeroot.testing.atecc.zones import KEY_AES, KEY_OTHER, KEY_P256, Model, Slot, Zones
 
 _RESET, _SLEEP, _IDLE, _COMMAND = 0, 1, 2, 3  # word addresses (data sheet, I2C interface)
+_SERIAL_NUMBER: Final = bytes.fromhex("0123456789abcdefee")  # its first two bytes and the last are every part's
 _OK: Final = bytes([Status.SUCCESS])
 _NOT_YET_RANDOM: Final = b"\xff\xff\0\0" * 8  # what Random gives before the configuration is locked
 _EXTERNAL_SIGNATURES, _AGREEMENT, _RESULT_STAYS = 1, 4, 8
@@ -26,9 +28,10 @@ _PUBLIC_KEY_OFFSETS: Final = (4, 40)  # X and Y in a slot for a public key, each
 class Atecc:
     """An ATECC508A or ATECC608A. ``zones`` is what it keeps, to be configured before use."""
 
-    def __init__(self, model: Model, serial_number: bytes = b"\x01\x23\x45\x67\x89\xab\xcd\xef\xee") -> None:
+    def __init__(self, model: Model, serial_number: bytes = _SERIAL_NUMBER, file: Path | None = None) -> None:
+        """``file`` is where its memory is kept beyond this process."""
         self.model = model
-        self.zones = Zones(model, serial_number)
+        self.zones = Zones(model, serial_number, file)
         self.opcodes: list[int] = []
         """The commands that this process has had carried out, in their order."""
         self._volatile = Volatile()

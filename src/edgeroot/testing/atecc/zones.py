@@ -5,9 +5,11 @@ The configuration zone (table 2-5) is read here bit by bit, independently of who
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import IntEnum
 from mmap import mmap
+from pathlib import Path
 from typing import Final
 
 CONFIG_BYTES: Final = 128
@@ -125,9 +127,18 @@ class Slot:
 class Zones:
     """The memory. It is shared with processes that are forked, as the part is shared by those on its bus."""
 
-    def __init__(self, model: Model, serial_number: bytes) -> None:
-        """As delivered: nothing is locked, and no slot has a key."""
-        self._memory = mmap(-1, CONFIG_BYTES + OTP_BYTES + sum(SLOT_BYTES))
+    def __init__(self, model: Model, serial_number: bytes, file: Path | None) -> None:
+        """As delivered (nothing is locked, and no slot has a key), or as it was left in ``file``, if there is one."""
+        size = CONFIG_BYTES + OTP_BYTES + sum(SLOT_BYTES)
+        if file is None:
+            self._memory = mmap(-1, size)
+        else:
+            with file.open("r+b" if file.exists() else "w+b") as opened:
+                is_new = not opened.seek(0, os.SEEK_END)
+                opened.truncate(size)
+                self._memory = mmap(opened.fileno(), size)
+            if not is_new:
+                return
         config = bytearray(CONFIG_BYTES)
         config[:4], config[4:8], config[8:13] = serial_number[:4], model.revision, serial_number[4:]
         config[_AES_ENABLE] = int(model is Model.ATECC608A)
