@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from edgeroot.providers.secure_element.native.library import LibraryElement, i2c, load_library
+from edgeroot.providers.secure_element.native.library import LibraryElement, i2c, load_binding, load_library
 from edgeroot.providers.secure_element.provider import SecureElementProvider, SecureElementProviderType
 from edgeroot.providers.secure_element.settings import SecureElementSettings
 from edgeroot.psa import Secret
@@ -18,6 +18,9 @@ from edgeroot.testing.atecc.zones import KEY_AES, KEY_OTHER, KEY_P256
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", ResourceWarning)  # the package leaves a file to the collector
     LIBRARY: Final = load_library()
+    _STATUS: Final = load_binding().Status
+STATUSES: Final[dict[str, int]] = {status.name: int(status) for status in _STATUS if int(status)}
+"""What the library can answer but success, by its names."""
 
 ADDRESS: Final = 0xC0
 ACCESS_SLOT: Final = 4

@@ -271,7 +271,7 @@ class Atecc:
             raise StatusError(Status.EXECUTION_ERROR)
         mode, key_block = command.param1 & 7, command.param1 >> 6
         if mode == 3 and len(command.data) == 32:
-            return _multiplied(command.data[:16], command.data[16:])
+            return multiplied(command.data[:16], command.data[16:])
         if mode > 1 or len(command.data) != 16:
             raise StatusError(Status.PARSE_ERROR)
         slot = self._slot(command.param2)
@@ -292,7 +292,7 @@ class Atecc:
         return self.zones.read_slot(number)[4:36]
 
 
-def _multiplied(one: bytes, other: bytes) -> bytes:
+def multiplied(one: bytes, other: bytes) -> bytes:
     """NIST SP 800-38D §6.3, the product of two blocks."""
     x, v, z = int.from_bytes(one, "big"), int.from_bytes(other, "big"), 0
     for bit in range(127, -1, -1):
