@@ -177,6 +177,20 @@ def test_the_result_of_an_agreement_may_stay_inside() -> None:
     assert part.zones.read_slot(3)[:32] != bytes(32)
 
 
+def test_a_part_that_protects_agreements_gives_none_in_the_clear() -> None:
+    part = personalised(Model.ATECC608A)
+    point = ask(part, 0x40, 4, 2)
+    assert len(ask(part, 0x43, 0, 2, point)) == 32
+    part.zones.write_config(91, b"\x01")
+    assert ask(part, 0x43, 0, 2, point) == EXECUTION
+
+
+def test_a_secret_is_written_in_whole_blocks() -> None:
+    part = personalised(Model.ATECC508A)
+    assert ask(part, 0x12, 0x02, 9 << 3, bytes(4)) == EXECUTION
+    assert ask(part, 0x12, 0x02, 8 << 3, bytes(4)) == OK
+
+
 def test_ecdsa_vector() -> None:
     """RFC 6979, A.2.5: P-256 with SHA-256, message "sample"."""
     part = personalised(Model.ATECC508A)

@@ -7,7 +7,7 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
@@ -20,6 +20,11 @@ PUBLIC: Final = PAIR.public_of_pair
 ECDSA: Final = Algorithm.ecdsa(Hash.SHA_256)
 _REVISIONS: Final = {0x50: DeviceType.ATECC508A, 0x60: DeviceType.ATECC608A}  # the third byte
 _AES_ENABLE: Final = 13
+_COUNT_MATCH: Final = 18  # this and the next three, and the options: of the ATECC608
+_USE_LOCK: Final = 68
+_VOLATILE_KEY: Final = 69
+_SECURE_BOOT: Final = 70
+_CHIP_OPTIONS: Final = 90
 _SLOT_CONFIG: Final = 20
 _LOCK_VALUE: Final = 86
 _LOCK_CONFIG: Final = 87
@@ -96,14 +101,34 @@ class Part:
         has_aes = device is DeviceType.ATECC608A and bool(config[_AES_ENABLE] & 1)
         raw = [_RawSlot.read(number, config) for number in range(_SLOTS)]
         needed = frozenset(access_keys).union(*(one.needs for one in raw))
-        found = (one.usable(access_keys, has_aes=has_aes) for one in raw if one.number in set(allowed) - needed)
+        gives_agreed = True
+        if device is DeviceType.ATECC608A:
+            needed |= _needed_by_the_part(config)
+            gives_agreed = not config[_CHIP_OPTIONS + 1] & 0b11  # ECDH protection: the result leaves in the clear
+        slots = (one.usable(access_keys, has_aes=has_aes) for one in raw if one.number in set(allowed) - needed)
         return cls(
             device=device,
             serial_number=config[:4] + config[8:13],
             is_locked=config[_LOCK_CONFIG] != _UNLOCKED and config[_LOCK_VALUE] != _UNLOCKED,
             has_aes=has_aes,
-            slots=tuple(slot for slot in found if slot is not None),
+            slots=tuple(replace(slot, can_agree=slot.can_agree and gives_agreed) for slot in slots if slot is not None),
         )
+
+
+def _needed_by_the_part(config: bytes) -> frozenset[int]:
+    """What an ATECC608 as a whole has a use for: counters, use lock, volatile keys, secure boot, the bus."""
+    found = set()
+    if config[_COUNT_MATCH] & 1:
+        found.add(config[_COUNT_MATCH] >> 4)
+    if config[_USE_LOCK] & 0x0F:
+        found.add(config[_USE_LOCK] >> 4)
+    if config[_VOLATILE_KEY] & 0x80:
+        found.add(config[_VOLATILE_KEY] & 0x0F)
+    if config[_SECURE_BOOT] & 0b11:
+        found.update((config[_SECURE_BOOT + 1] & 0x0F, config[_SECURE_BOOT + 1] >> 4))
+    if config[_CHIP_OPTIONS] & 0b10:
+        found.add(config[_CHIP_OPTIONS + 1] >> 4)
+    return frozenset(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +191,9 @@ class _RawSlot:
     def usable(self, access_keys: Collection[int], *, has_aes: bool) -> Slot | None:
         """What the service can use it for, None for nothing."""
         role = self._role(has_aes=has_aes)
-        if role is None or self.config & 0x20 or self.key & 0x80:  # LimitedUse, ReqAuth
+        if role is None or self.config & 0x20 or self.key & 0x1080:  # LimitedUse; ReqAuth, PersistentDisable
             return None
-        encrypts = bool(self._write_config & _ENCRYPTED) and self._write_key in access_keys
+        encrypts = bool(self._write_config & _ENCRYPTED) and self._write_key in access_keys and role is not Role.PUBLIC
         is_pair = role is Role.PAIR
         can_write = encrypts or (not is_pair and self._write_config == _WRITE_ALWAYS)
         can_generate = bool(self._write_config & _GENKEY) if is_pair else can_write and role is not Role.PUBLIC

@@ -52,7 +52,7 @@ def write(zones: Zones, volatile: Volatile, command: Command) -> bytes:
         return bytes([Status.SUCCESS])
     number, offset = _slot_offset(command)
     slot = zones.slot(number)
-    if not zones.is_config_locked or slot.is_private or slot.is_locked:
+    if not zones.is_config_locked or slot.is_private or slot.is_locked or (slot.is_secret and size == _WORD):
         raise StatusError(Status.EXECUTION_ERROR)
     data = command.data
     if not zones.is_data_locked:

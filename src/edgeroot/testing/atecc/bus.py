@@ -1,7 +1,8 @@
 """An I2C bus with emulated parts on it, beneath Microchip's genuine library: registered as its HAL for I2C.
 
 The library has an interface for this (``hal_iface_register_hal``), which whoever ports it to a board uses. It then does
-everything above the bus itself: word addresses, waking, polling, repeating, checking. Nothing of it is replaced.
+everything above the bus itself: waking, polling, repeating, checking. What it gets from here is what its HAL for Linux
+(``hal_linux_i2c_userspace.c``) gives it: no control functions, and one error for whatever is not acknowledged.
 """
 
 from __future__ import annotations
@@ -15,11 +16,8 @@ from edgeroot.testing.atecc.chip import Atecc
 
 _SUCCESS: Final = 0
 _COMM_FAIL: Final = -16
-_NO_RESPONSE: Final = -25
 _UNIMPLEMENTED: Final = -11
-_NO_WORD_ADDRESS: Final = 0xFF
 _GENERAL_CALL: Final = 0
-_SELECT, _DESELECT = 4, 5
 _I2C_INTERFACE: Final = 0
 
 Native: TypeAlias = Any
@@ -60,7 +58,7 @@ class Bus:
             post_init=_callback("post_init", lambda _interface: _SUCCESS),
             send=_callback("send", self._send),
             receive=_callback("receive", self._receive),
-            control=_callback("control", self._control),
+            control=_callback("control", lambda _interface, _option, _data, _size: _UNIMPLEMENTED),
             release=_callback("release", lambda _data: _SUCCESS),
         )
 
@@ -76,9 +74,7 @@ class Bus:
             register(_I2C_INTERFACE, old, None, old_physical, None)
 
     def _send(self, interface: int, word_address: int, data: Native, size: int) -> int:
-        written = bytes(data[:size]) if size > 0 else b""
-        if word_address != _NO_WORD_ADDRESS:
-            written = bytes([word_address]) + written
+        written = bytes([word_address]) + (bytes(data[:size]) if size > 0 else b"")
         address = self._address(interface)
         if address == _GENERAL_CALL:
             if self.on_write(written) is not None:
@@ -88,20 +84,17 @@ class Bus:
         addressed = self._parts.get(address)
         arrived = self.on_write(written)
         if addressed is None or arrived is None or not addressed.write(arrived):
-            return _NO_RESPONSE
+            return _COMM_FAIL
         return _SUCCESS
 
     def _receive(self, interface: int, _word_address: int, data: Native, length: Native) -> int:
         part = self._parts.get(self._address(interface))
         read = b"" if part is None else self.on_read(part.read(length[0]))
         if not read:
-            return _NO_RESPONSE
+            return _COMM_FAIL
         whole = read.ljust(length[0], b"\xff")[: length[0]]  # the line is high where nobody pulls it down
         ctypes.memmove(data, whole, len(whole))
         return _SUCCESS
-
-    def _control(self, _interface: int, option: int, _param: int, _size: int) -> int:
-        return _SUCCESS if option in (_SELECT, _DESELECT) else _UNIMPLEMENTED
 
     @staticmethod
     def _address(interface: int) -> int:

@@ -231,7 +231,7 @@ class Atecc:
         if command.param1 or len(command.data) != 64:
             raise StatusError(Status.PARSE_ERROR)
         allowed = slot.is_private and slot.key_type == KEY_P256 and slot.read_key & _AGREEMENT
-        if not self.zones.is_data_locked or not allowed or slot.req_auth:
+        if not self.zones.is_data_locked or not allowed or slot.req_auth or self.zones.protects_agreements:
             raise StatusError(Status.EXECUTION_ERROR)
         shared = curve.agree(self._private_key(command.param2), command.data)
         if not slot.read_key & _RESULT_STAYS:

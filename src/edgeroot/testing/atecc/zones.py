@@ -24,6 +24,7 @@ _SLOT_CONFIG: Final = 20
 _LOCK_DATA: Final = 86
 _LOCK_CONFIG: Final = 87
 _SLOT_LOCKED: Final = 88
+_CHIP_OPTIONS: Final = 90
 _KEY_CONFIG: Final = 96
 
 
@@ -170,6 +171,11 @@ class Zones:
     @property
     def has_aes(self) -> bool:
         return bool(self._memory[_AES_ENABLE] & 1)
+
+    @property
+    def protects_agreements(self) -> bool:
+        """ChipOptions of the ATECC608A: whether results of ECDH leave the part encrypted, or not at all."""
+        return bool(self._memory[_CHIP_OPTIONS + 1] & 3)
 
     @property
     def is_config_locked(self) -> bool:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgeroot.providers.secure_element.element import Key
 from edgeroot.providers.secure_element.errors import AtcaError
-from edgeroot.providers.secure_element.native.library import LibraryElement
+from edgeroot.providers.secure_element.native.library import LibraryElement, i2c
 from edgeroot.psa import PsaStatus, Secret
 from edgeroot.testing.atecc import Atecc, Bus, Model
-from tests.support.secure_element import ACCESS_KEY, ACCESS_SLOT, element, on_a_bus, personalised
+from tests.support.secure_element import ACCESS_KEY, ACCESS_SLOT, element, on_a_bus, personalised, settings_for
 
 KEY = Key(ACCESS_SLOT, ACCESS_KEY)
 DIGEST = bytes(range(32))
@@ -43,6 +44,15 @@ def test_it_says_who_it_is(part: Atecc, se: LibraryElement) -> None:
     config = se.config()
     assert config == part.zones.config
     assert config[:4] + config[8:13] == bytes.fromhex("0123456789abcdefee")
+
+
+@pytest.mark.parametrize("baud", [100_000, 400_000, 1_000_000])
+def test_it_is_woken_whatever_the_buss_rate(part: Atecc, bus: Bus, baud: int) -> None:
+    """At more than 100,000 baud the library would change the rate first, which Linux does not let it."""
+    del bus
+    opened = LibraryElement(i2c(replace(settings_for(part.model), baud=baud)))
+    assert opened.revision() == part.model.revision
+    opened.close()
 
 
 def test_random_bytes_differ(se: LibraryElement) -> None:

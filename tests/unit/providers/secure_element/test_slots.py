@@ -74,6 +74,7 @@ def test_only_slots_that_are_allowed() -> None:
         (0, slot_config(read_key=SIGN, write_config=GENKEY), key_config(KEY_OTHER, private=True, pub_info=True)),
         (0, slot_config(read_key=SIGN, write_config=GENKEY, limited_use=True), PAIR_KEY),
         (0, slot_config(read_key=SIGN, write_config=GENKEY), PAIR_KEY | 0x80),
+        (0, slot_config(read_key=SIGN, write_config=GENKEY), PAIR_KEY | 0x1000),
         (7, slot_config(write_config=ALWAYS), key_config(KEY_P256)),
         (8, slot_config(write_config=ALWAYS, is_secret=True), key_config(KEY_P256)),
         (8, slot_config(write_config=ALWAYS, encrypt_read=True), key_config(KEY_P256)),
@@ -107,6 +108,46 @@ def test_what_other_slots_depend_on_is_left_alone() -> None:
         assert read(part, access_keys=(3,)).slots == ()
         part.zones.set_slot(2, *other)
         assert read(part).slots == ()
+
+
+@pytest.mark.parametrize(
+    ("offset", "bytes_there"),
+    [
+        (18, b"\x31"),
+        (68, b"\x3a"),
+        (69, b"\x83"),
+        (70, b"\x01\x3f"),
+        (70, b"\x02\xf3"),
+        (90, b"\x02\x30"),
+    ],
+    ids=["CountMatch", "UseLock", "VolatileKeyPermission", "SecureBootDigest", "SecureBootKey", "IOProtectionKey"],
+)
+def test_what_the_part_as_a_whole_depends_on_is_left_alone(offset: int, bytes_there: bytes) -> None:
+    for model, expected in ((Model.ATECC608A, []), (Model.ATECC508A, [3])):
+        part = Atecc(model)
+        for number in range(16):
+            part.zones.set_slot(number, slot_config(write_config=NEVER), SECRET_KEY)
+        part.zones.set_slot(3, slot_config(write_config=ALWAYS, is_secret=True), SECRET_KEY)
+        part.zones.write_config(offset, bytes(len(bytes_there)))
+        assert [slot.number for slot in read(part).slots] == [3]
+        part.zones.write_config(offset, bytes_there)
+        assert [slot.number for slot in read(part).slots] == expected
+
+
+@pytest.mark.parametrize("protection", [1, 2, 3])
+def test_a_608_that_protects_agreements_has_none(protection: int) -> None:
+    part = personalised(Model.ATECC608A)
+    part.zones.write_config(91, bytes([protection]))
+    slots = read(part, access_keys=(ACCESS_SLOT,)).slots
+    assert any(slot.can_sign for slot in slots)
+    assert not any(slot.can_agree for slot in slots)
+    agree = KeyAttributes(PAIR, 256, UsageFlags.NONE, Algorithm.ECDH)
+    assert not capabilities(read(part)).can_use(Function.RAW_KEY_AGREEMENT, agree)
+
+
+def test_a_public_key_is_written_in_the_clear_or_not_at_all() -> None:
+    encrypted = slot_config(write_config=ENCRYPTED, write_key=4)
+    assert only(9, encrypted, key_config(KEY_P256), access_keys=(4,)) is None
 
 
 def test_an_agreement_whose_result_stays_inside_is_none() -> None:

@@ -21,6 +21,7 @@ Native: TypeAlias = Any
 _ATTEMPTS: Final = 3
 _DEVICE_TYPES: Final = {DeviceType.ATECC508A: 2, DeviceType.ATECC608A: 3}  # ATCADeviceType (atca_devtypes.h)
 _I2C: Final = 0  # ATCA_I2C_IFACE
+_WAKING_BAUD: Final = 100_000
 _ZONE_DATA: Final = 2
 _BLOCK_BYTES: Final = 32
 _HMAC_TO_TEMP_KEY: Final = 0  # the only place for a digest that both parts know
@@ -38,7 +39,8 @@ def i2c(settings: SecureElementSettings) -> Native:
     config.rx_retries = settings.rx_retries
     config.cfg.atcai2c.address = settings.slave_address
     config.cfg.atcai2c.bus = settings.bus
-    config.cfg.atcai2c.baud = settings.baud
+    # Linux has set the rate. Above this one the library would lower it for waking, which its HAL for Linux cannot.
+    config.cfg.atcai2c.baud = min(settings.baud, _WAKING_BAUD)
     return config
 
 
