@@ -45,6 +45,9 @@ _RANDOM_BYTES: Final = 32
 _SECRET_BYTES: Final = 32  # of a slot's first block, of which an AES key is the first half
 _COORDINATE_BYTES: Final = 32
 _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256 (SP 800-186 §3.2.1.3)
+# What an element can do in a minute, after which the service by default no longer waits, and nobody else is served.
+_MOST_BYTES: Final = 16 * 1024
+_MOST_RANDOM_BYTES: Final = 64 * 1024
 _P256: Final = KeyAttributes(PAIR, 256, UsageFlags.NONE, Algorithm.NONE)
 _USES: Final = (
     Function.SIGN_HASH
@@ -387,27 +390,32 @@ class SecureElementProvider(Provider):
             return element.agree(slot, peer[1:])
 
     def cipher_encrypt(self, key: LoadedKey, alg: Algorithm, plaintext: bytes) -> bytes:
+        _check_size(len(plaintext))
         with self._aes(self._own(key, Function.CIPHER_ENCRYPT, alg)) as (aes, element):
             return aes.encrypt(alg, plaintext, lambda: element.random()[:BLOCK_BYTES])
 
     def cipher_decrypt(self, key: LoadedKey, alg: Algorithm, ciphertext: bytes) -> Secret:
+        _check_size(len(ciphertext))
         with self._aes(self._own(key, Function.CIPHER_DECRYPT, alg)) as (aes, _):
             return aes.decrypt(alg, ciphertext)
 
     def aead_encrypt(
         self, key: LoadedKey, alg: Algorithm, *, nonce: bytes, additional_data: bytes, plaintext: bytes
     ) -> bytes:
+        _check_size(len(plaintext) + len(additional_data))
         with self._aes(self._own(key, Function.AEAD_ENCRYPT, alg)) as (aes, _):
             return aes.seal(alg, nonce, additional_data, plaintext)
 
     def aead_decrypt(
         self, key: LoadedKey, alg: Algorithm, *, nonce: bytes, additional_data: bytes, ciphertext: bytes
     ) -> Secret:
+        _check_size(len(ciphertext) + len(additional_data))
         with self._aes(self._own(key, Function.AEAD_DECRYPT, alg)) as (aes, _):
             return aes.unseal(alg, nonce, additional_data, ciphertext)
 
     def mac_compute(self, key: LoadedKey, alg: Algorithm, data: bytes) -> bytes:
         own = self._own(key, Function.MAC_COMPUTE, alg)
+        _check_size(len(data))
         if key.attributes.key_type == KeyType.AES:
             with self._aes(own) as (aes, _):
                 return aes.cmac(data)
@@ -442,6 +450,7 @@ class SecureElementProvider(Provider):
             raise PsaError(PsaStatus.INVALID_SIGNATURE)
 
     def generate_random(self, size_bytes: int) -> Secret:
+        _check_size(size_bytes, _MOST_RANDOM_BYTES)
         out = bytearray()
         while len(out) < size_bytes:
             with self._files.locked():
@@ -457,6 +466,12 @@ def _element_key(key: LoadedKey) -> ElementKey:
 def _check_digest(hash_value: bytes) -> None:
     if len(hash_value) != Hash.SHA_256.length_bytes:
         raise PsaError(PsaStatus.INVALID_ARGUMENT, f"a hash of {len(hash_value)} bytes is not one of SHA-256")
+
+
+def _check_size(size_bytes: int, most_bytes: int = _MOST_BYTES) -> None:
+    if size_bytes > most_bytes:
+        message = f"an element takes too long for {size_bytes} bytes: {most_bytes} at a time are the most"
+        raise PsaError(PsaStatus.NOT_SUPPORTED, message)
 
 
 def _as_stored(point: bytes) -> bytes:

@@ -443,11 +443,34 @@ def test_messages_are_hashed_here_and_signed_there(provider: SecureElementProvid
     assert part.opcodes.count(0x45) == 1
 
 
-@pytest.mark.parametrize("size", [1, 31, 32, 33, 100])
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 1000])
 def test_random_bytes_of_any_number(provider: SecureElementProvider, part: Atecc, size: int) -> None:
     part.opcodes.clear()
     assert len(provider.generate_random(size)) == size
     assert part.opcodes == [0x1B] * (-(-size // 32))
+
+
+def test_what_would_keep_the_element_for_minutes_is_refused(provider: SecureElementProvider, part: Atecc) -> None:
+    """Nothing that was asked for is begun: others wait meanwhile."""
+    mac = load(provider, make(provider, HMAC))
+    gcm = KeyAttributes(KeyType.AES, 128, UsageFlags.ENCRYPT, Algorithm.GCM)
+    aes, sealing = load(provider, make(provider, CTR)), load(provider, make(provider, gcm))
+    long = bytes(16 * 1024 + 1)
+    part.opcodes.clear()
+    for call in (
+        lambda: provider.generate_random(64 * 1024 + 1),
+        lambda: provider.mac_compute(mac, HMAC.algorithm, long),
+        lambda: provider.mac_verify(mac, HMAC.algorithm, long, bytes(32)),
+        lambda: provider.cipher_encrypt(aes, Algorithm.CTR, long),
+        lambda: provider.cipher_decrypt(aes, Algorithm.CTR, long),
+        lambda: provider.aead_encrypt(
+            sealing, Algorithm.GCM, nonce=bytes(12), additional_data=b"a", plaintext=long[1:]
+        ),
+        lambda: provider.aead_decrypt(sealing, Algorithm.GCM, nonce=bytes(12), additional_data=b"", ciphertext=long),
+    ):
+        refused(PsaStatus.NOT_SUPPORTED, call, "an element takes too long")
+    assert part.opcodes == []
+    assert len(provider.mac_compute(mac, HMAC.algorithm, long[1:])) == 32
 
 
 def test_the_library_stays_out_of_a_process_that_only_starts_the_provider(tmp_path: Path) -> None:
