@@ -160,9 +160,23 @@ def test_bytes_nobody_asked_for_end_a_kept_connection(path: Path, simulator: Wir
         front = Front(service.endpoint, asynchronous)
         front.ping()
         os.read(seen, 1)
-        front.destroy()
+        front.ping()
     os.close(seen)
     os.close(told)
+
+
+def test_bytes_that_come_with_an_answer_end_its_connection(
+    path: Path, simulator: WireSimulator, asynchronous: bool
+) -> None:
+    def complain(connection: socket.socket) -> None:
+        answer = simulator.answer(read_request(connection))
+        connection.sendall(answer + encode_early_error(ResponseStatus.CONNECTION_ERROR))
+        silent(connection)
+
+    with SocketService(path, complain, answering(simulator)) as service:
+        front = Front(service.endpoint, asynchronous)
+        front.ping()
+        front.destroy()
 
 
 def test_large_messages_arrive_whole(path: Path, simulator: WireSimulator, asynchronous: bool) -> None:
