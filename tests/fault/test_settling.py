@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from edgeroot.client import templates
-from edgeroot.daemon.channel import Channel
+from edgeroot.daemon.channel import Channel, ChannelClosedError
 from edgeroot.daemon.control import ControlLine, Message, Order
 from edgeroot.daemon.elsewhere import HelperLinks, WriterLink
-from edgeroot.daemon.helper_process import BEGUN
 from edgeroot.daemon.shared import UserTable
 from edgeroot.daemon.users import User
 from edgeroot.daemon.writer_process import run_writer
@@ -211,19 +210,17 @@ def taken(channel: Channel) -> list[int]:
 
 def test_a_job_that_a_helper_had_begun_fails_with_it(user: User, pair: tuple[Channel, Channel]) -> None:
     links, (ours, theirs) = HelperLinks(), pair
-    links.connect(0, ours)
+    links.connect(ours)
     links.send(1, user, JOB, waited_for)
     links.send(2, user, JOB, waited_for)
     ours.flush()
     assert taken(theirs) == [1]
-    theirs.put(1, BEGUN)
-    theirs.flush()
-    assert links.receive(0) == []
+    assert links.receive(ours) == []
     theirs.close()
-    assert links.receive(0) == [(1, JobOutcome(LOST))]
+    assert links.receive(ours) == [(1, JobOutcome(LOST))]
 
     one, other = (Channel(sock) for sock in socket.socketpair())
-    links.connect(0, one)
+    links.connect(one)
     one.flush()
     assert taken(other) == [2]
     one.close()
@@ -232,38 +229,81 @@ def test_a_job_that_a_helper_had_begun_fails_with_it(user: User, pair: tuple[Cha
 
 def test_a_job_that_a_helper_had_not_begun_is_the_first_for_the_next(user: User, pair: tuple[Channel, Channel]) -> None:
     links, (ours, theirs) = HelperLinks(), pair
-    links.connect(0, ours)
+    links.connect(ours)
     links.send(1, user, JOB, waited_for)
     links.send(2, user, JOB, waited_for)
     ours.flush()
     theirs.close()
-    assert links.receive(0) == []
+    assert links.receive(ours) == []
 
     one, other = (Channel(sock) for sock in socket.socketpair())
-    links.connect(0, one)
+    links.connect(one)
     one.flush()
     assert taken(other) == [1]
-    other.put(1, BEGUN)
     other.put(1, JobOutcome(0, b"done").encode())
     other.flush()
-    assert links.receive(0) == [(1, JobOutcome(0, b"done"))]
+    assert links.receive(one) == [(1, JobOutcome(0, b"done"))]
     one.flush()
     assert taken(other) == [2]
     one.close()
     other.close()
 
 
+def test_a_job_that_did_not_reach_a_helper_any_more_is_the_first_for_the_next(
+    user: User, pair: tuple[Channel, Channel]
+) -> None:
+    links, (ours, theirs) = HelperLinks(), pair
+    links.connect(ours)
+    theirs.close()
+    links.send(1, user, JOB, waited_for)
+    with pytest.raises(ChannelClosedError):
+        ours.flush()
+    assert links.receive(ours) == []
+
+    one, other = (Channel(sock) for sock in socket.socketpair())
+    links.connect(one)
+    one.flush()
+    assert taken(other) == [1]
+    one.close()
+    other.close()
+
+
+def test_of_two_jobs_in_a_host_the_one_that_it_had_not_read_is_the_first_for_the_next(
+    user: User, pair: tuple[Channel, Channel]
+) -> None:
+    links, (ours, theirs) = HelperLinks(), pair
+    second, its_end = (Channel(sock) for sock in socket.socketpair())
+    for channel in (ours, second):
+        links.connect(channel)
+    for number in (1, 2):
+        links.send(number, user, JOB, waited_for)
+    ours.flush()
+    second.flush()
+    assert taken(its_end) == [2]
+    theirs.close()
+    its_end.close()
+    assert links.receive(ours) == []
+    assert links.receive(second) == [(2, JobOutcome(LOST))]
+
+    one, other = (Channel(sock) for sock in socket.socketpair())
+    links.connect(one)
+    one.flush()
+    assert taken(other) == [1]
+    one.close()
+    other.close()
+
+
 def test_a_job_nobody_waits_for_is_not_given_to_the_next_helper(user: User, pair: tuple[Channel, Channel]) -> None:
     links, (ours, theirs) = HelperLinks(), pair
-    links.connect(0, ours)
+    links.connect(ours)
     links.send(1, user, JOB, waited_for)
     ours.flush()
     links.forget(1)
     theirs.close()
-    assert links.receive(0) == []
+    assert links.receive(ours) == []
 
     one, other = (Channel(sock) for sock in socket.socketpair())
-    links.connect(0, one)
+    links.connect(one)
     one.flush()
     assert not select.select([other], [], [], 0)[0]
     one.close()
@@ -274,7 +314,7 @@ def test_a_job_whose_client_has_gone_is_dropped_when_its_turn_comes(user: User, 
     links, (ours, theirs) = HelperLinks(), pair
     for number in (1, 2, 3):
         links.send(number, user, JOB, partial(operator.eq, number, 3))
-    links.connect(0, ours)
+    links.connect(ours)
     ours.flush()
     assert taken(theirs) == [3]
     assert links.abandoned() == [1, 2]

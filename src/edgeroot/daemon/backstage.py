@@ -90,10 +90,9 @@ class Backstage:
             for number, outcome in writer.connect(channel):
                 self._resume(number, outcome)
         else:
-            # A host is the only one of its kind.
             doers = self.hosts[index] if message.peer.role is Role.HOST else self.helpers
-            self._sources[fd] = partial(self._hear_helper, doers, index, channel)
-            doers.connect(index, channel)
+            self._sources[fd] = partial(self._hear_helper, doers, channel)
+            doers.connect(channel)
 
     def hear(self, fd: int) -> None:
         """Something has arrived at a descriptor; it may have gone by what another one of this turn said."""
@@ -152,9 +151,9 @@ class Backstage:
             self._forget(writer.channel, writer.channel.fileno())
             writer.disconnect()
 
-    def _hear_helper(self, doers: HelperLinks, helper: int, channel: Channel) -> None:
+    def _hear_helper(self, doers: HelperLinks, channel: Channel) -> None:
         fd = channel.fileno()
-        for number, outcome in doers.receive(helper):
+        for number, outcome in doers.receive(channel):
             self._resume(number, outcome)
         if channel.fileno() < 0:  # the helper is gone, and with its channel the place in the poll
             self._forget(channel, fd)

@@ -16,7 +16,15 @@ _MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
 
 
 class ChannelClosedError(Exception):
-    """The process at the other end is gone."""
+    """The process at the other end is gone.
+
+    ``left_unread``: before it had read everything that was sent. The kernel says so for a stream socket of the local
+    family (ECONNRESET instead of the end of the stream).
+    """
+
+    def __init__(self, *, left_unread: bool = False) -> None:
+        super().__init__()
+        self.left_unread = left_unread
 
 
 class Channel:
@@ -62,7 +70,8 @@ class Channel:
         except BlockingIOError:
             return []
         except OSError as error:
-            raise ChannelClosedError from error
+            left_unread = isinstance(error, ConnectionResetError)
+            raise ChannelClosedError(left_unread=left_unread) from error
         if not data:
             raise ChannelClosedError
         self._input += data

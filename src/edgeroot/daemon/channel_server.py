@@ -36,26 +36,34 @@ class ChannelServer:
         """Whether the supervisor has said DRAIN and every client has gone."""
         return self._draining and not self._channels
 
-    def receive(self, *, longest_s: float | None) -> list[tuple[Channel, int, bytes]]:
-        """What has arrived: from whom, the client's number for it, and the message.
+    def stirred(self, *, longest_s: float | None) -> list[Channel]:
+        """The clients that have sent something, or have gone.
 
         It is waited for so long at most, for ever if that is None.
 
         SupervisorGoneError when the control line ends.
         """
-        received: list[tuple[Channel, int, bytes]] = []
+        stirred = []
         for fd, event in self._poll.poll(longest_s):
             channel = self._channels.get(fd)
             if channel is None:
                 self._obey()
             elif event & ~select.EPOLLOUT:
-                try:
-                    received += [(channel, number, message) for number, message in channel.get()]
-                except ChannelClosedError:
-                    self._drop(fd)
+                stirred.append(channel)
             else:
                 self.flush(channel)
-        return received
+        return stirred
+
+    def receive(self, channel: Channel) -> list[tuple[int, bytes]]:
+        """What has arrived from a client: its number for it, and the message. Nothing if it has gone."""
+        fd = channel.fileno()
+        if fd < 0:
+            return []
+        try:
+            return channel.get()
+        except ChannelClosedError:
+            self._drop(fd)
+            return []
 
     def flush(self, channel: Channel) -> None:
         """Send what is queued for a client; what it does not take yet follows later."""

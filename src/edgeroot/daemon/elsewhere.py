@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from edgeroot.daemon.channel import Channel, ChannelClosedError
-from edgeroot.daemon.helper_process import BEGUN
 from edgeroot.daemon.users import User
 from edgeroot.daemon.writer_process import SETTLED
 from edgeroot.keystore.reader import Reader
@@ -90,15 +89,14 @@ class _Given:
     number: int
     user: User
     job: Job
-    begun: bool = False
 
 
 class HelperLinks:
-    """Jobs waiting for a helper, in turn by user; each helper has one of ours at a time."""
+    """Jobs waiting for a helper, in turn by user; in each channel to one there is one of ours at a time."""
 
     def __init__(self) -> None:
-        self._channels: dict[int, Channel] = {}
-        self._busy: dict[int, _Given] = {}
+        self._channels: list[Channel] = []
+        self._busy: dict[Channel, _Given] = {}
         self._queues: OrderedDict[User, deque[tuple[int, Job]]] = OrderedDict()
         self._dropped: set[int] = set()
         self._wanted: dict[int, Callable[[], bool]] = {}
@@ -120,34 +118,31 @@ class HelperLinks:
         self._wanted.pop(number, None)
         self._dropped.add(number)
 
-    def connect(self, helper: int, channel: Channel) -> None:
-        self._channels[helper] = channel
+    def connect(self, channel: Channel) -> None:
+        self._channels.append(channel)
         self._dispatch()
 
-    def receive(self, helper: int) -> list[tuple[int, JobOutcome]]:
+    def receive(self, channel: Channel) -> list[tuple[int, JobOutcome]]:
         """Outcomes that have arrived; if the helper is gone, the job that it had begun has failed."""
         try:
-            messages = self._channels[helper].get()
-        except ChannelClosedError:
-            self._channels.pop(helper).close()
-            return self._lose(helper)
-        outcomes = []
-        for number, message in messages:
-            if message == BEGUN:
-                self._busy[helper].begun = True
-            else:
-                outcomes.append((number, JobOutcome.decode(message)))
+            messages = channel.get()
+        except ChannelClosedError as closed:
+            channel.close()
+            self._channels.remove(channel)
+            return self._lose(channel, begun=not (closed.left_unread or channel.has_output))
+        outcomes = [(number, JobOutcome.decode(message)) for number, message in messages]
         if outcomes:
-            number = self._busy.pop(helper).number
+            number = self._busy.pop(channel).number
             self._wanted.pop(number, None)
             self._dropped.discard(number)
             self._dispatch()
         return outcomes
 
-    def _lose(self, helper: int) -> list[tuple[int, JobOutcome]]:
-        given = self._busy.pop(helper, None)
+    def _lose(self, channel: Channel, *, begun: bool) -> list[tuple[int, JobOutcome]]:
+        """``begun``: the helper had read the job that was in the channel."""
+        given = self._busy.pop(channel, None)
         outcomes = []
-        if given is not None and given.begun:
+        if given is not None and begun:
             self._wanted.pop(given.number, None)
             self._dropped.discard(given.number)
             outcomes = [(given.number, _LOST_HELPER)]
@@ -158,13 +153,13 @@ class HelperLinks:
         return outcomes
 
     def _dispatch(self) -> None:
-        for helper, channel in self._channels.items():
-            if helper in self._busy:
+        for channel in self._channels:
+            if channel in self._busy:
                 continue
             job = self._next()
             if job is None:
                 return
-            self._busy[helper] = job
+            self._busy[channel] = job
             channel.put(job.number, job.job.encode())
 
     def _next(self) -> _Given | None:

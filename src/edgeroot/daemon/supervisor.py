@@ -45,6 +45,8 @@ _RESTARTS: Final = 20
 _RESTART_WINDOW_S: Final = 10.0
 _DRAIN_EXTRA_S: Final = 5.0
 _GIVING_BACK_S: Final = 2.0
+# So that a host has its next job from a worker while the worker still passes on the outcome of the last.
+_CHANNELS_TO_A_HOST: Final = 2
 
 
 @dataclass(slots=True)
@@ -256,7 +258,7 @@ class Supervisor:
 
     def _connect_doer(self, crew: Crew, doer: Child) -> None:
         for worker in crew.workers.values():
-            connect(worker.control, worker.peer, doer.control, doer.peer)
+            _connect_for_jobs(worker, doer)
 
     def _start_worker(self, crew: Crew, index: int) -> None:
         worker = self._spawn(
@@ -267,7 +269,7 @@ class Supervisor:
         for path in crew.service.stores:
             self._connect_writer(crew, worker, path)
         for doer in crew.doers():
-            connect(worker.control, worker.peer, doer.control, doer.peer)
+            _connect_for_jobs(worker, doer)
 
     def _connect_writer(self, crew: Crew, worker: Child, path: Path) -> None:
         """Workers know a writer by the index of its store in their own configuration."""
@@ -461,6 +463,11 @@ class Supervisor:
 
     def _children(self) -> list[Child]:
         return [*self._writers.values(), *(child for crew in self._crews() for child in crew.children())]
+
+
+def _connect_for_jobs(worker: Child, doer: Child) -> None:
+    for _ in range(_CHANNELS_TO_A_HOST if doer.peer.role is Role.HOST else 1):
+        connect(worker.control, worker.peer, doer.control, doer.peer)
 
 
 def _lock_store(path: Path) -> FileLock:

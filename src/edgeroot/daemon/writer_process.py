@@ -32,11 +32,12 @@ def run_writer(writer: Writer, control: ControlLine, *, clients: int) -> None:
     begun = False
     try:
         while not server.finished:
-            for channel, number, message in server.receive(longest_s=None):
-                if message == SETTLED:
-                    settled.add(channel)
-                else:
-                    asked.append((channel, number, message))
+            for channel in server.stirred(longest_s=None):
+                for number, message in server.receive(channel):
+                    if message == SETTLED:
+                        settled.add(channel)
+                    else:
+                        asked.append((channel, number, message))
             begun = begun or (server.met >= clients and settled.issuperset(server.channels))
             if asked and begun:
                 _commit(writer, server, asked)
