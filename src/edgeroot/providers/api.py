@@ -14,7 +14,7 @@ nobody knows.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Flag, auto
 from pathlib import Path
@@ -77,30 +77,33 @@ class Capability:
 class Capabilities:
     """All rows of a provider. ``generation`` changes whenever a token's coming or going changes the rows.
 
-    ``offered`` is everything that any row offers; it is asked for in each request, so it is made once.
+    ``offered`` is everything that any row offers. It and the rows of each type of key are asked for in each request,
+    so they are made once.
     """
 
     generation: int
     rows: tuple[Capability, ...]
     offered: frozenset[Function] = field(init=False)
+    _of_type: Mapping[KeyType, tuple[Capability, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "offered", frozenset(function for row in self.rows for function in row.functions))
+        of_type: dict[KeyType, tuple[Capability, ...]] = {}
+        for row in self.rows:
+            of_type[row.key_type] = (*of_type.get(row.key_type, ()), row)
+        object.__setattr__(self, "_of_type", of_type)
 
     def can_hold(self, function: Function, key_type: KeyType, key_bits: int) -> bool:
         """Whether GENERATE_KEY or IMPORT_KEY works for this type and size."""
-        return any(
-            function in row.functions and row.key_type == key_type and key_bits in row.key_bits for row in self.rows
-        )
+        return any(key_bits in row.key_bits and function in row.functions for row in self._of_type.get(key_type, ()))
 
     def can_use(self, functions: Function, attributes: KeyAttributes) -> bool:
         """Whether any of these functions works with a key of these attributes under the algorithm of its policy."""
         return any(
-            row.functions & functions
-            and row.key_type == attributes.key_type
-            and attributes.key_bits in row.key_bits
+            attributes.key_bits in row.key_bits
+            and row.functions & functions
             and _covers(row.algorithms, attributes.algorithm)
-            for row in self.rows
+            for row in self._of_type.get(attributes.key_type, ())
         )
 
 

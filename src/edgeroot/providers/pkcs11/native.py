@@ -38,6 +38,7 @@ Native: TypeAlias = Any
 """An object of PyKCS11's, which has no types."""
 _CHUNK_BYTES: Final = 64 * 1024
 _LONGEST_END_BYTES: Final = 64  # a hash, a MAC, a tag, a block
+_ADDED_BYTES: Final = 2048  # more than the modulus of any RSA key that a token has
 _ISOLATED_S: Final = 60.0  # how long a module may take before the service's start goes on without it
 _CKF_SERIAL_SESSION: Final = 0x4
 _CKF_RW_SESSION: Final = 0x2
@@ -241,7 +242,6 @@ class Session:
         return Secret(parts)
 
     def _transform(self, function: str, mechanism: Mechanism, key: int | None, data: bytes) -> bytes:
-        result = self._low.ckbytelist()
         native = self._mechanism(mechanism)
         objects = () if key is None else (self._object(key),)
         begin = getattr(self._lib, f"{function}Init")
@@ -252,9 +252,10 @@ class Session:
             _check(getattr(self._lib, function)(self._handle, result), function)
             return self._taken(result)
         given, call = self._low.ckbytelist(bytes(data)), getattr(self._lib, function)
-        # Once for the length of the result, once for the result (v3.0 §5.2).
-        for _ in range(2):
-            _check(call(self._handle, given, result), function)
+        # With room for what any mechanism here adds, the length need not be asked for first (v3.0 §5.2); PyKCS11
+        # cuts the vector to what came.
+        result = self._low.ckbytelist(len(data) + _ADDED_BYTES)
+        _check(call(self._handle, given, result), function)
         return self._taken(result)
 
     def _taken(self, result: Native) -> bytes:
