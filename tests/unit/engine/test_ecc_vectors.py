@@ -205,6 +205,12 @@ def test_brainpool_agreements() -> None:
         assert secret == bytes.fromhex(vector["x_z"])
 
 
+def test_secp256k1_agreements() -> None:
+    for vector in own("ecdh_secp256k1.txt", "Shared"):
+        key = imported(KeyType.ecc_key_pair(EccFamily.SECP_K1), bytes.fromhex(vector["private"]))
+        assert key.raw_key_agreement(Algorithm.ECDH, bytes.fromhex(vector["public"])).hex() == vector["shared"]
+
+
 @pytest.mark.parametrize(("name", "key_bits"), [("X25519", 255), ("X448", 448)])
 def test_montgomery_agreements(name: str, key_bits: int) -> None:
     vectors = packaged(f"asymmetric/{name}/rfc7748.txt", "OUTPUT_U")
