@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import socket
 import time
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeroot.client import templates
+from edgeroot.client import Client, templates
 from edgeroot.client.errors import EndpointError
 from edgeroot.wire import operations as ops
+from peers import PeersRoot, UpstreamService
 from tests.support.clients import (
     DIGEST,
     ECDSA,
@@ -32,6 +34,7 @@ from tests.support.clients import (
 )
 from tests.support.service import Service, running_service
 
+ON_DISK = 'manager_type = "OnDisk"\nstore_path = "{}"'
 SECOND_SOCKET = '[[listener]]\nlistener_type = "DomainSocket"\ntimeout = 1000\nsocket_path = "{}"\nname = "second"\n'
 
 
@@ -183,6 +186,81 @@ def test_a_second_service_on_the_same_socket_is_refused() -> None:
         assert "another service answers" in last
         with service.client() as client:
             client.ping()
+
+
+@pytest.mark.usefixtures("as_root")
+def test_root_is_refused_unless_the_configuration_allows_it() -> None:
+    with running_service(start=False) as service:
+        allowing = service.config_path.read_text()
+        service.config_path.write_text(allowing.replace("allow_root = true\n", ""))
+        assert "does not run as root" in (last := end(service))
+        assert "allow_root" in last
+        assert not service.socket_path.exists()
+        assert not service.store_path.parent.exists()
+
+        service.config_path.write_text(allowing)
+        service.start()
+        assert ask(service, ops.Ping()).status == 0
+
+
+def files(folder: Path) -> dict[Path, bytes | None]:
+    """Everything below a folder; folders themselves have no content."""
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def on_disk(service: Service) -> Path:
+    """Configure the key manager that has a folder instead of a file; the folder, which is not made."""
+    folder = service.store_path.parent / "mappings"
+    text = service.config_path.read_text()
+    was = f'manager_type = "SQLite"\nsqlite_db_path = "{folder.parent}/kim.sqlite3"'
+    assert was in text
+    service.config_path.write_text(text.replace(was, ON_DISK.format(folder)))
+    return folder
+
+
+def test_keys_in_a_store_of_upstreams_service_are_left_to_it(peers_root: PeersRoot) -> None:
+    del peers_root
+    with UpstreamService() as upstream, running_service(start=False) as service:
+        with Client(f"unix:{upstream.socket_path}") as client:
+            client.generate_key("key", templates.ecdsa_p256())
+        store = service.store_path.parent
+        store.mkdir()
+        shutil.copy(upstream.folder / "store.sqlite3", store / "kim.sqlite3")
+        before = files(store)
+
+        last = end(service)
+        assert "with 1 key lies" in last
+        assert "edgeroot migrate" in last
+        assert before.items() <= files(store).items()
+        assert not service.store_path.exists()
+        assert not service.socket_path.exists()
+
+
+def test_keys_in_a_folder_of_upstreams_service_are_left_to_it() -> None:
+    with running_service(start=False) as service:
+        folder = on_disk(service)
+        record = folder / "cGFyc2VjLXRvb2w=" / "1" / "dG90bw=="  # base64 of application and key
+        record.parent.mkdir(parents=True)
+        record.write_bytes(bytes(46))
+        before = files(folder.parent)
+
+        assert "edgeroot migrate" in end(service)
+        assert before.items() <= files(folder.parent).items()
+        assert not folder.with_name("mappings.edgeroot").exists()
+
+
+def test_a_folder_for_upstreams_keys_is_a_place_for_ours_beside_it() -> None:
+    with running_service(start=False) as service:
+        folder = on_disk(service)
+        service.start()
+        with service.client() as client:
+            client.generate_key("key", templates.ecdsa_p256())
+        service.kill()
+        service.start()
+        with service.client() as client:
+            client.sign_hash("key", ECDSA, DIGEST)
+        assert not folder.exists()
+        assert folder.with_name("mappings.edgeroot").is_file()
 
 
 # Under a service manager
