@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, Final
@@ -12,7 +12,8 @@ from typing import IO, BinaryIO, Final
 import click
 
 from edgeroot.cli.errors import CommandError
-from edgeroot.cli.output import refuse_terminal
+from edgeroot.cli.output import print_json, refuse_terminal
+from edgeroot.cli.settings import current
 
 STDIO: Final = "-"
 INPUT_MAX_BYTES: Final = 1 << 30
@@ -49,6 +50,12 @@ def write_output(path: str | None, data: bytes, *, what: str, force: bool, mode:
     """Binary or secret output to a file, or to standard output, though not to a terminal unless forced."""
     with open_output(path, what=what, force=force, mode=mode) as file:
         file.write(data)
+
+
+def written(output: str | None, fields: Mapping[str, object]) -> None:
+    """With --json, ``fields`` and the name of the file that a result went to, if it did not go to standard output."""
+    if current().json and output not in (None, STDIO):
+        print_json({**fields, "output": output})
 
 
 @contextmanager

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeroot.cli.frame import command
+from edgeroot.cli.output import emit
+
 if TYPE_CHECKING:
     from edgeroot.daemon.config import ServiceConfig
     from edgeroot.providers.api import ProviderType
@@ -18,7 +21,13 @@ if TYPE_CHECKING:
 SECTION = "Run the service"  # the heading in the help of the command line
 
 
-@click.command()
+@command(
+    "serve",
+    examples=[
+        "edgeroot serve -c /etc/parsec/config.toml",
+        "edgeroot serve -c config.toml --check    # is it a good one?",
+    ],
+)
 @click.option(
     "-c",
     "--config",
@@ -40,10 +49,19 @@ def serve(config_path: Path, *, check: bool) -> None:
     def load(types: dict[str, ProviderType]) -> ServiceConfig:
         return load_config(config_path, types)
 
-    _run(load, check=check, config_folders=[config_path.absolute().parent])
+    code = _run(load, check=check, config_folders=[config_path.absolute().parent])
+    if check:
+        emit({"config": str(config_path), "valid": True}, None)
+    raise SystemExit(code)
 
 
-@click.command()
+@command(
+    "up",
+    examples=[
+        "edgeroot up",
+        "edgeroot up --socket /tmp/e/parsec.sock --state ~/keys    # a second one, apart from the first",
+    ],
+)
 @click.option(
     "--socket",
     "socket_path",
@@ -114,7 +132,8 @@ def up(
                 _start_world(world, os.geteuid(), options)
         except places.PlaceError as error:
             raise click.ClickException(str(error)) from error
-        click.echo(f"export PARSEC_SERVICE_ENDPOINT=unix:{chosen.socket}")
+        endpoint = f"unix:{chosen.socket}"
+        emit({"endpoint": endpoint}, f"export PARSEC_SERVICE_ENDPOINT={endpoint}")
         sys.stdout.flush()
 
     def load(types: dict[str, ProviderType]) -> ServiceConfig:
@@ -125,7 +144,7 @@ def up(
             world_socket=None if world is None else world.socket,
         )
 
-    _run(load, prepare=prepare)
+    raise SystemExit(_run(load, prepare=prepare))
 
 
 _worlds: list[object] = []  # what ends with this process, and not before
@@ -160,11 +179,10 @@ def _run(
     check: bool = False,
     prepare: Callable[[], None] = lambda: None,
     config_folders: Iterable[Path] = (),
-) -> None:
+) -> int:
     from edgeroot.daemon.run import CannotStartError, run_service
 
     try:
-        code = run_service(load, check=check, prepare=prepare, config_folders=config_folders)
+        return run_service(load, check=check, prepare=prepare, config_folders=config_folders)
     except CannotStartError as error:
         raise click.ClickException(str(error)) from error
-    raise SystemExit(code)

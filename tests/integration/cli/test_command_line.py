@@ -18,6 +18,7 @@ from tests.support.requirements import unavailable
 from tests.support.service import running_service
 
 Run: TypeAlias = Callable[..., bytes]
+SAMPLE = Path(__file__).parents[3] / "deploy" / "config" / "parsec.toml"
 
 
 def _runner(endpoint: str) -> Run:
@@ -61,6 +62,15 @@ def test_what_the_service_is(edgeroot: Run) -> None:
     assert len(bytes.fromhex(edgeroot("generate-random", "-n", "20").decode())) == 20
     assert edgeroot("hash", "abc").startswith(b"ba7816bf")
     assert edgeroot("can-do-crypto", "generate", "--type", "aes", "-b", "256", "--alg", "gcm", "--usage", "encrypt")
+
+
+def test_a_configuration_is_checked(edgeroot: Run, tmp_path: Path) -> None:
+    assert json.loads(edgeroot("serve", "--check", "-c", str(SAMPLE), "--json")) == {
+        "config": str(SAMPLE),
+        "valid": True,
+    }
+    (tmp_path / "bad.toml").write_text("[listeners]\n")
+    assert edgeroot("serve", "--check", "-c", str(tmp_path / "bad.toml"), "--json", code=1) == b""
 
 
 @pytest.mark.parametrize(

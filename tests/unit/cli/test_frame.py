@@ -25,11 +25,19 @@ def test_help_lists_every_command_under_a_heading(edgeroot: CommandLine) -> None
     assert "\nKeys:\n" in text
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"serve", "up", "key"}))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_shows_examples_of_itself(edgeroot: CommandLine, name: str) -> None:
     text = edgeroot.out(name, "--help")
 
     assert f"edgeroot {name}" in text.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_offers_json(name: str) -> None:
+    found = Root(COMMANDS).get_command(click.Context(Root({})), name)
+    assert found is not None
+    for command in found.commands.values() if isinstance(found, click.Group) else [found]:
+        assert "--json" in {option for parameter in command.params for option in parameter.opts}, command.name
 
 
 @pytest.mark.parametrize(

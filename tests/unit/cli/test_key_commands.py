@@ -193,11 +193,27 @@ def test_secrets_are_agreed_with_a_peer(edgeroot: CommandLine, tmp_path: Path) -
         assert secret == peer.exchange(ours)
 
 
-def test_names_of_keys_are_completed(edgeroot: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "command", ["export-key -k a", "export-public-key -k a", "export-public-key -k a --raw", "agree -k x --peer peer"]
+)
+def test_json_says_where_a_result_went(
+    edgeroot: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("peer").write_bytes(x25519.X25519PrivateKey.generate().public_key().public_bytes_raw())
+    edgeroot.out("create-ecc-key", "-k", "a", "--exportable")
+    edgeroot.out("create-ecc-key", "-k", "x", "--curve", "x25519")
+
+    assert edgeroot.json(*command.split(), "-o", "result")["output"] == "result"
+    assert Path("result").read_bytes()
+
+
+@pytest.mark.parametrize("words", ["edgeroot sign -k d", "edgeroot key show d"])
+def test_names_of_keys_are_completed(edgeroot: CommandLine, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
     edgeroot.out("create-ecc-key", "-k", "device")
     edgeroot.out("create-ecc-key", "-k", "other")
     monkeypatch.setenv("_EDGEROOT_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "edgeroot sign -k d")
+    monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", "3")
 
     assert edgeroot.out() == "plain,device\n"

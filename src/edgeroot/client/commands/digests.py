@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from edgeroot.cli.errors import CommandError
-from edgeroot.cli.files import read_input, text_or_file, write_output
+from edgeroot.cli.files import read_input, text_or_file, write_output, written
 from edgeroot.cli.frame import command
 from edgeroot.cli.output import emit, refuse_terminal
 from edgeroot.cli.settings import current
@@ -118,3 +118,4 @@ def agree(key_name: str, peer: str, output: str | None, *, as_hex: bool, force: 
         return
     data = secret.hex().encode() + b"\n" if as_hex else bytes(secret)
     write_output(output, data, what="a shared secret", force=force, mode=0o600)
+    written(output, {"key_name": key_name})

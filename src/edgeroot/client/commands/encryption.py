@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, TypeVar
 import click
 
 from edgeroot.cli.errors import CommandError
-from edgeroot.cli.files import open_input, open_output, read_input, text_or_file, write_output
+from edgeroot.cli.files import open_input, open_output, read_input, text_or_file, write_output, written
 from edgeroot.cli.frame import command
 from edgeroot.cli.output import emit, note
 from edgeroot.cli.settings import current
@@ -76,6 +76,7 @@ def decrypt(
         plaintext = client.asymmetric_decrypt(key_name, algorithm, data, os.fsencode(label))
     if output is not None:
         write_output(output, bytes(plaintext), what="plaintext", force=force, mode=0o600)
+        written(output, {"key_name": key_name})
     elif current().json:
         emit({"key_name": key_name, "plaintext_base64": to_base64(plaintext)}, None)
     else:
@@ -140,6 +141,7 @@ def _whole_result(key_name: str, field: str, data: bytes, output: str | None, *,
         emit({"key_name": key_name, field: to_base64(data)}, None)
     else:
         write_output(output, bytes(data), what="binary data", force=force, mode=mode)
+        written(output, {"key_name": key_name})
 
 
 def _cipher(key_name: str, attributes: KeyAttributes) -> Algorithm:

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
-from edgeroot.cli.frame import command
+from edgeroot.cli.frame import FrameGroup, command
 from edgeroot.cli.output import emit, is_terminal, listing, note, printable
 from edgeroot.client.commands import names
-from edgeroot.client.commands.session import key_name_option, service
+from edgeroot.client.commands.session import complete_key_name, key_name_option, service
 from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, UsageFlags
 
 SECTION = "Keys"
@@ -226,7 +226,7 @@ def delete_key(key_name: str) -> None:
 
 
 @command("show", examples=["edgeroot key show device", "edgeroot key show device --json"])
-@click.argument("key_name", metavar="NAME")
+@click.argument("key_name", metavar="NAME", shell_complete=complete_key_name)
 def show(key_name: str) -> None:
     """Show what a key is and what it may be used for."""
     with service() as client:
@@ -242,7 +242,7 @@ def show(key_name: str) -> None:
     )
 
 
-@click.group("key", context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
+@click.group("key", cls=FrameGroup, no_args_is_help=False, examples=["edgeroot key show device", "edgeroot key list"])
 def key() -> None:
     """Commands about one key under a common name: show, list, create, delete."""
 

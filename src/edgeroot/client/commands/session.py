@@ -62,11 +62,12 @@ def _in_words_of_the_command_line(message: str) -> str:
 def key_name_option(help_text: str = "Name of the key.") -> Callable[[F], F]:
     """``-k``/``--key-name``; shells complete it with the names of keys that there are."""
     return click.option(
-        "-k", "--key-name", required=True, metavar="NAME", help=help_text, shell_complete=_complete_key_name
+        "-k", "--key-name", required=True, metavar="NAME", help=help_text, shell_complete=complete_key_name
     )
 
 
-def _complete_key_name(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+def complete_key_name(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The names of this user's keys that begin so; none if the service does not answer within a second."""
     from edgeroot.client.errors import ClientError
 
     settings = context.ensure_object(Settings)

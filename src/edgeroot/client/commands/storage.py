@@ -7,7 +7,7 @@ import sys
 import click
 
 from edgeroot.cli.errors import CommandError
-from edgeroot.cli.files import STDIO, read_input, write_output
+from edgeroot.cli.files import STDIO, read_input, write_output, written
 from edgeroot.cli.frame import FrameGroup, command
 from edgeroot.cli.output import emit, is_terminal, listing, note, printable, refuse_terminal
 from edgeroot.cli.settings import current
@@ -62,6 +62,7 @@ def get_object(object_name: str, output: str | None, *, force: bool) -> None:
         emit({"object_name": object_name, "data_base64": to_base64(data)}, None)
     else:
         write_output(output, bytes(data), what="a secret", force=force, mode=0o600)
+        written(output, {"object_name": object_name})
 
 
 @command("info", examples=["edgeroot storage info wifi"])
@@ -140,3 +141,4 @@ def attestation_token(challenge: str, output: str | None, *, force: bool) -> Non
         emit({"challenge_hex": data.hex(), "token_base64": to_base64(token)}, None)
     else:
         write_output(output, token, what="a token", force=force)
+        written(output, {"challenge_hex": data.hex()})

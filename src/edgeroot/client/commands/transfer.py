@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeroot.cli.errors import CommandError
-from edgeroot.cli.files import STDIO, read_input, write_output
+from edgeroot.cli.files import STDIO, read_input, write_output, written
 from edgeroot.cli.frame import command
 from edgeroot.cli.output import emit, note, printable, refuse_terminal
 from edgeroot.cli.settings import current
@@ -154,6 +154,7 @@ def export_key(key_name: str, output: str | None, form: str | None, *, force: bo
         emit({"key_name": key_name, "format": chosen, "key_base64": to_base64(encoded)}, None)
         return
     write_output(output, bytes(encoded), what="a key", force=force, mode=0o600)
+    written(output, {"key_name": key_name, "format": chosen})
 
 
 def _pkcs8(attributes: KeyAttributes, data: Secret, form: str) -> Secret:
@@ -195,6 +196,7 @@ def export_public_key(key_name: str, output: str | None, *, pkcs1: bool, raw: bo
         emit({"key_name": key_name, **fields}, None)
     elif output is not None or raw:
         write_output(output, data, what="a key in PSA's raw form", force=force)
+        written(output, {"key_name": key_name})
     else:
         click.echo(data.decode("ascii"), nl=False)
 
