@@ -92,7 +92,7 @@ class Service:
         self.door = Door({one.auth_type: one for one in authenticators})
         self.peer = PeerCredentials(1, UID, UID)
         self.pipeline = Pipeline(
-            core=CoreProvider(mounted, authenticators, readers, factory),
+            core=CoreProvider(mounted, readers, factory),
             providers=mounted,
             keys=keys,
             factory=factory,

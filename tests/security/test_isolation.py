@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterator
 
@@ -211,7 +212,23 @@ def test_application_and_key_name_do_not_run_together(both: Service) -> None:
     assert direct(both, "ab", ops.PsaDestroyKey("c"))[0] is Status.SUCCESS
 
 
+def listed_authenticators(service: Service) -> list[int]:
+    listed = say(service, ops.ListAuthenticators(), AuthType.NO_AUTH, b"")[1]
+    assert isinstance(listed, ops.ListAuthenticatorsResult)
+    return [one.id for one in listed.authenticators]
+
+
 def test_listener_accepts_its_own_authenticators_only() -> None:
     with running_service(authenticator=BOTH, listener='authenticators = ["UnixPeerCredentials"]') as service:
         assert direct(service, "app", ops.ListKeys())[0] is Status.AUTHENTICATOR_NOT_REGISTERED
         assert direct(service, "app", ops.Ping())[0] is Status.AUTHENTICATOR_NOT_REGISTERED
+
+
+@pytest.mark.parametrize("accepted", [["Direct"], ["UnixPeerCredentials"], ["Direct", "UnixPeerCredentials"]])
+def test_listener_names_the_authenticators_that_it_accepts_and_a_client_finds_its_own(accepted: list[str]) -> None:
+    """Upstream's clients take the first that they know, and would be refused with one from another listener."""
+    numbers = {"UnixPeerCredentials": UNIX, "Direct": DIRECT}
+    with running_service(authenticator=BOTH, listener=f"authenticators = {json.dumps(accepted)}") as service:
+        assert listed_authenticators(service) == [number for name, number in numbers.items() if name in accepted]
+        with service.client(app_name="app") as client:
+            assert client.list_keys() == ()

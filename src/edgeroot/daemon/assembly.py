@@ -205,7 +205,7 @@ def listening(
     authenticators: Mapping[int, Authenticator],
 ) -> Listening:
     """A listener as this worker serves it."""
-    accepted = {number: authenticators[number] for number in config.auth_types}
+    accepted = {number: one for number, one in authenticators.items() if number in config.auth_types}
     users = Users(
         service.users,
         listener=index,
@@ -240,7 +240,7 @@ def worker_main(
     counters = None if service.counters is None else service.counters.counters(index)
     observer = RequestObserver(audit) if counters is None else MeteredObserver(audit, counters)
     pipeline = Pipeline(
-        core=CoreProvider(providers, list(authenticators.values()), readers, factory),
+        core=CoreProvider(providers, readers, factory),
         providers=providers,
         keys=keys,
         factory=factory,

@@ -13,7 +13,7 @@ from edgeroot.wire.status import ResponseStatus, WireError
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What a listener lets in: the authenticators that it accepts, by authentication type."""
+    """What a listener lets in: the authenticators that it accepts, by authentication type, in the order configured."""
 
     authenticators: Mapping[int, Authenticator]
 

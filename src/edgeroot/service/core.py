@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from edgeroot._version import __version__
@@ -42,12 +42,10 @@ class CoreProvider:
     def __init__(
         self,
         providers: Sequence[MountedProvider],
-        authenticators: Sequence[Authenticator],
         readers: Sequence[Reader],
         factory: KeyFactory,
     ) -> None:
         self._providers = providers
-        self._authenticators = authenticators
         self._readers = readers
         self._factory = factory
         self._by_wire_id = {provider.wire_id: provider for provider in providers}
@@ -63,7 +61,7 @@ class CoreProvider:
             case ops.ListOpcodes(provider_id=provider_id):
                 return self._list_opcodes(provider_id, extended=extended)
             case ops.ListAuthenticators():
-                return self._list_authenticators()
+                return _list_authenticators(call.door.authenticators.values())
             case ops.ListKeys():
                 return self._list_keys(call.require_identity(), extended=extended)
             case ops.StorageList():
@@ -112,19 +110,6 @@ class CoreProvider:
         if mounted is None:
             raise WireError(ResponseStatus.PROVIDER_NOT_REGISTERED)
         return encode_result(ops.ListOpcodesResult(mounted.opcodes(extended=extended)))
-
-    def _list_authenticators(self) -> bytes:
-        listed = tuple(
-            ops.AuthenticatorInfo(
-                description=authenticator.description,
-                version_maj=authenticator.version[0],
-                version_min=authenticator.version[1],
-                version_rev=authenticator.version[2],
-                id=authenticator.auth_type,
-            )
-            for authenticator in self._authenticators
-        )
-        return encode_result(ops.ListAuthenticatorsResult(listed))
 
     def _list_keys(self, identity: Identity, *, extended: bool) -> BodySteps:
         pieces: list[bytes] = []
@@ -176,3 +161,18 @@ class CoreProvider:
                 page = self._readers[mounted.store].list_page(*client, owner, after=None, limit=-1)
                 yield from self._factory.destroy_each(mounted, [KeyIdentity(*client, owner, name) for name, _ in page])
         return b""
+
+
+def _list_authenticators(authenticators: Iterable[Authenticator]) -> bytes:
+    # Clients take the first that they can serve, so each listener names those that it accepts and no other.
+    listed = tuple(
+        ops.AuthenticatorInfo(
+            description=authenticator.description,
+            version_maj=authenticator.version[0],
+            version_min=authenticator.version[1],
+            version_rev=authenticator.version[2],
+            id=authenticator.auth_type,
+        )
+        for authenticator in authenticators
+    )
+    return encode_result(ops.ListAuthenticatorsResult(listed))

@@ -187,7 +187,7 @@ class Harness:
         factory = KeyFactory([HOLDER], keys)
         self.executor = Executor({0: provider})
         self.pipeline = Pipeline(
-            core=CoreProvider(mounted, authenticators, readers, factory),
+            core=CoreProvider(mounted, readers, factory),
             providers=mounted,
             keys=keys,
             factory=factory,
