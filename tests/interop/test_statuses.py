@@ -172,9 +172,53 @@ ROWS = [
     Row(can(CheckType.GENERATE, KEYS["crypt"][0], key_bits=1001), UNSUPPORTED, "RSA of an odd size"),
 ]
 
+# Of the contract, but of none of upstream's software: only ours is asked.
+CTR, CBC, CMAC = Algorithm.CTR, Algorithm.CBC_PKCS7, Algorithm.CMAC
+SHORT_CMAC = CMAC.truncated_mac(8)
+HMAC = Algorithm.hmac(Hash.SHA_256)
+OWN_KEYS: dict[str, tuple[KeyAttributes, bytes | None]] = {
+    "messages": (replace(P256, usage=UsageFlags.SIGN_MESSAGE | UsageFlags.VERIFY_MESSAGE), None),
+    "ctr": (templates.aes_cipher(CTR), None),
+    "opening": (replace(templates.aes_cipher(CBC), key_bits=128, usage=UsageFlags.DECRYPT), bytes(16)),
+    "hmac": (templates.hmac(), None),
+    "checking": (replace(templates.hmac(), usage=UsageFlags.VERIFY_MESSAGE), bytes(32)),
+    "short": (replace(templates.aes_cmac(), algorithm=SHORT_CMAC), None),
+}
+OWN_ROWS = [
+    Row(ops.PsaSignMessage("ec", ES256, b"m"), OK, "who may sign hashes may sign messages"),
+    Row(ops.PsaSignMessage("messages", ES256, b""), OK, "no message is a message"),
+    Row(sign("messages"), NOT_PERMITTED, "who may sign messages may not sign hashes"),
+    Row(ops.PsaSignMessage("no use", ES256, b"m"), NOT_PERMITTED, "no right"),
+    Row(ops.PsaSignMessage("messages", Algorithm.ecdsa(Hash.SHA_384), b"m"), NOT_PERMITTED, "not the policy's"),
+    Row(ops.PsaSignMessage("any", ANY, b"m"), NOT_PERMITTED, "the wildcard is for policies"),
+    Row(ops.PsaSignMessage("raw", Algorithm.ECDSA_ANY, b"m"), INVALID, "nothing says how to hash it"),
+    Row(ops.PsaVerifyMessage("messages", ES256, b"m", bytes(64)), WRONG, "a signature of nobody"),
+    Row(ops.PsaVerifyMessage("ec public", ES256, b"m", b""), WRONG, "no signature"),
+    Row(ops.PsaVerifyMessage("sign only", ES256, b"m", bytes(64)), NOT_PERMITTED, "no right to verify"),
+    Row(ops.PsaCipherEncrypt("ctr", CTR, b"p"), OK, "all is right"),
+    Row(ops.PsaCipherEncrypt("ctr", CTR, b""), INVALID, "nothing to encrypt"),
+    Row(ops.PsaCipherEncrypt("ctr", CBC, b"p"), NOT_PERMITTED, "not the policy's"),
+    Row(ops.PsaCipherEncrypt("gcm", CTR, b"p"), NOT_PERMITTED, "a key for AEAD"),
+    Row(ops.PsaCipherEncrypt("opening", CBC, b"p"), NOT_PERMITTED, "no right to encrypt"),
+    Row(ops.PsaCipherDecrypt("ctr", CTR, b""), INVALID, "nothing to decrypt"),
+    Row(ops.PsaCipherDecrypt("ctr", CTR, bytes(15)), INVALID, "half an IV"),
+    Row(ops.PsaCipherDecrypt("opening", CBC, bytes(31)), INVALID, "half a block"),
+    Row(ops.PsaCipherDecrypt("opening", CBC, bytes(32)), Status.PSA_ERROR_INVALID_PADDING, "nonsense"),
+    Row(ops.PsaMacCompute("hmac", HMAC, b""), OK, "a MAC of nothing"),
+    Row(ops.PsaMacCompute("hmac", HMAC.truncated_mac(16), b"i"), NOT_PERMITTED, "shorter than the policy's"),
+    Row(ops.PsaMacCompute("short", SHORT_CMAC, b"i"), OK, "as short as the policy's"),
+    Row(ops.PsaMacCompute("short", CMAC, b"i"), NOT_PERMITTED, "longer than the policy's"),
+    Row(ops.PsaMacCompute("checking", HMAC, b"i"), NOT_PERMITTED, "no right to make one"),
+    Row(ops.PsaMacVerify("checking", HMAC, b"i", bytes(32)), WRONG, "a MAC of nobody"),
+    Row(ops.PsaMacVerify("checking", HMAC, b"i", b""), WRONG, "no MAC"),
+    Row(ops.PsaMacCompute("gcm", CMAC, b"i"), NOT_PERMITTED, "a key for AEAD"),
+    Row(ops.PsaMacCompute("nothing", CMAC, b"i"), GONE, "no such key"),
+    Row(ops.PsaAeadEncrypt("gcm", Algorithm.GCM, bytes(12), b"a", b""), OK, "additional data alone may be sealed"),
+]
 
-def make_keys(path: Path) -> None:
-    for key_name, (attributes, material) in KEYS.items():
+
+def make_keys(path: Path, keys: dict[str, tuple[KeyAttributes, bytes | None]]) -> None:
+    for key_name, (attributes, material) in keys.items():
         operation: ops.Operation = ops.PsaGenerateKey(key_name, attributes)
         if material is not None:
             operation = ops.PsaImportKey(key_name, attributes, material)
@@ -184,7 +228,7 @@ def make_keys(path: Path) -> None:
 @pytest.fixture(scope="module")
 def ours() -> Iterator[Path]:
     with running_service() as service:
-        make_keys(service.socket_path)
+        make_keys(service.socket_path, KEYS | OWN_KEYS)
         yield service.socket_path
 
 
@@ -192,19 +236,20 @@ def ours() -> Iterator[Path]:
 def upstream(peers_root: PeersRoot) -> Iterator[Path]:
     del peers_root
     with UpstreamService(idle_sleep_ms=1) as service:
-        make_keys(service.socket_path)
+        make_keys(service.socket_path, KEYS)
         yield service.socket_path
 
 
-_IDS = [f"{type(row.operation).__name__}: {row.why}" for row in ROWS]
+def _name(row: Row) -> str:
+    return f"{type(row.operation).__name__}: {row.why}"
 
 
-@pytest.mark.parametrize("row", ROWS, ids=_IDS)
+@pytest.mark.parametrize("row", [*ROWS, *OWN_ROWS], ids=_name)
 def test_ours(ours: Path, row: Row) -> None:
     assert ask(ours, row.operation)[0] is row.status
 
 
-@pytest.mark.parametrize("row", ROWS, ids=_IDS)
+@pytest.mark.parametrize("row", ROWS, ids=_name)
 def test_upstream(upstream: Path, row: Row) -> None:
     assert ask(upstream, row.operation)[0] is row.status
 
@@ -217,7 +262,7 @@ def test_hash_rights_imply_message_rights_and_are_listed_so(ours: Path) -> None:
     assert usage["ec public"] == UsageFlags.VERIFY_HASH | UsageFlags.VERIFY_MESSAGE
     assert {key.name: key.attributes for key in listed.keys} == {
         key_name: replace(attributes, usage=attributes.usage.with_implied())
-        for key_name, (attributes, _) in KEYS.items()
+        for key_name, (attributes, _) in (KEYS | OWN_KEYS).items()
     }
 
 
