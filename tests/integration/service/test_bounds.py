@@ -37,6 +37,7 @@ from tests.support.clients import (
     wait_until,
     worker_connections,
 )
+from tests.support.descriptors import room_for_descriptors
 from tests.support.service import Service, running_service
 
 pytestmark = pytest.mark.usefixtures("as_root")
@@ -44,6 +45,7 @@ pytestmark = pytest.mark.usefixtures("as_root")
 BOUND = 256
 PATIENCE_S = 1.0  # whatever one user does, another one's ping is answered in this time
 DRIBBLERS = 64
+PING = request(ops.Ping())
 
 
 def ping_for(service: Service, duration_s: float) -> float:
@@ -113,6 +115,41 @@ def test_the_bound_holds_for_those_who_come_at_once() -> None:
         settle(service)
         left = sum(not is_closed(connection) for connection in crowd)
         assert bound <= left < bound + workers
+
+
+def test_two_thousand_idle_connections_of_several_users_delay_nobody() -> None:
+    users, of_each = range(BOB + 1, BOB + 9), 250
+    with (
+        room_for_descriptors(3000),
+        running_service(timeout_ms=30_000) as service,
+        forked(lambda: ping_for(service, 2.0), uid=BOB) as (bob,),
+        ExitStack() as stack,
+    ):
+        for uid in users:
+            with acting_as(uid):
+                for _ in range(of_each):
+                    stack.enter_context(connect(service))
+        settle(service)
+        assert sum(worker_connections(service).values()) >= len(users) * of_each
+        assert bob.result() < PATIENCE_S
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        (b"", ResponseStatus.CONNECTION_ERROR),
+        (PING[:20], ResponseStatus.CONNECTION_ERROR),
+        (PING[:22] + b"\xff" * 4 + PING[26:36], ResponseStatus.BODY_SIZE_EXCEEDS_LIMIT),
+    ],
+    ids=["nothing", "half a header", "a body of 4 GiB"],
+)
+def test_what_cannot_become_a_request_any_more_is_answered_at_once(message: bytes, status: ResponseStatus) -> None:
+    with running_service(timeout_ms=30_000) as service, connect(service) as connection:
+        connection.sendall(message)
+        if status == ResponseStatus.CONNECTION_ERROR:
+            connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(PATIENCE_S)
+        assert response(connection).status == status
 
 
 def test_a_request_has_to_arrive_within_the_timeout_as_a_whole() -> None:
