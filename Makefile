@@ -48,7 +48,7 @@ peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks 
 	@$(bin)/python -m peers
 
 test: peers ## every test, with few rounds of those that repeat
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm $(manager)
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm systemd $(manager)
 	$(bin)/python -m pytest $(PYTEST_ARGS)
 
 soak: peers ## the tests that repeat, with ROUNDS=200 rounds

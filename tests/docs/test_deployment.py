@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.requirements import unavailable
+
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 
 
@@ -15,7 +17,7 @@ UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 def units(tmp_path: Path) -> list[Path]:
     """The units, with a program that is there."""
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd is not installed")
+        unavailable("this needs systemd-analyze (Debian: systemd)")
     copies = []
     for unit in (*UNITS.glob("*.service"), *UNITS.glob("*.socket")):
         copies.append(tmp_path / unit.name)

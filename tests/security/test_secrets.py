@@ -31,6 +31,7 @@ from edgeroot.wire.record import Record
 from edgeroot.wire.status import ResponseStatus
 from tests.interop.random_operations import ec_key, rsa_key, rsa_pair_der, scalar
 from tests.support.clients import as_user, wait_until
+from tests.support.requirements import require_root
 from tests.support.service import Service, running_service
 
 RAW = KeyAttributes(KeyType.RAW_DATA, 256, UsageFlags.EXPORT, Algorithm.NONE)
@@ -166,8 +167,7 @@ def test_printed_messages_jobs_and_secrets_hold_no_secret() -> None:
 @pytest.fixture(scope="module")
 def unprivileged() -> Iterator[tuple[list[int], int]]:
     """The processes of a service started by ``edgeroot up``, and their user."""
-    if os.geteuid() != 0:
-        pytest.skip("this needs root to start a service as another user")
+    require_root("start a service as another user")
     with tempfile.TemporaryDirectory(prefix="edgeroot-test-") as name:
         folder = Path(name)
         folder.chmod(0o755)
