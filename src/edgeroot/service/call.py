@@ -19,7 +19,10 @@ class Door:
 
 
 class Call:
-    """A parsed request, who sent it, and what the pipeline has found out so far."""
+    """A parsed request, who sent it, and what the pipeline has found out so far.
+
+    ``key_name`` is the key that it is about; for DeleteClient, which is about all of an application's, the application.
+    """
 
     __slots__ = ("door", "identity", "key_name", "peer", "provider", "request", "started_ns")
 

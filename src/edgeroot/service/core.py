@@ -69,6 +69,7 @@ class CoreProvider:
             case ops.ListClients():
                 return self._list_clients(call.require_identity())
             case ops.DeleteClient(client=client):
+                call.key_name = client  # the audit log has to say whose keys were destroyed
                 return self._delete_client(Identity(call.require_identity().authenticator, client))
         raise WireError(ResponseStatus.PSA_ERROR_NOT_SUPPORTED)
 

@@ -328,6 +328,7 @@ def test_observer_hears_of_every_answer(harness: Harness) -> None:
     harness.run(ops.Ping())
     harness.run(ops.PsaSignHash("no", ES256, bytes(32)))
     harness.run(ops.ListOpcodes(99))
+    harness.run(ops.DeleteClient("1001"), peer=PeerCredentials(1, 0, 0))
     heard = [(call.key_name, status) for call, status in harness.observed]
     assert heard == [
         ("key", Status.SUCCESS),
@@ -335,6 +336,7 @@ def test_observer_hears_of_every_answer(harness: Harness) -> None:
         (None, Status.SUCCESS),
         ("no", Status.PSA_ERROR_DOES_NOT_EXIST),
         (None, Status.PROVIDER_DOES_NOT_EXIST),
+        ("1001", Status.SUCCESS),
     ]
     assert harness.observed[0][0].provider is not None
     assert harness.observed[0][0].provider.name == PROVIDER
