@@ -70,6 +70,7 @@ bench: $(bench) peers ## compare with upstream's service on this machine
 	@$(bin)/python -m bench
 
 docs: $(dev) ## check the documentation's links and run its marked examples
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2
 	@$(bin)/python scripts/check_docs.py
 
 clean: ## remove what the other targets made here
