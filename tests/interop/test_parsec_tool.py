@@ -185,6 +185,16 @@ def test_create_csr(keyed: Tool, key_name: str) -> None:
     assert names.get_values_for_type(x509.DNSName) == ["a.example", "b"]
 
 
+@pytest.mark.parametrize("key_bits", [3072, 4096])
+def test_larger_rsa_keys(tool: Tool, key_bits: int) -> None:
+    """Upstream's software provider refuses the first of these sizes."""
+    tool.succeed("create-rsa-key", "-k", "large", "-b", str(key_bits))
+    public = load_pem_public_key(tool.succeed("export-public-key", "-k", "large").encode())
+    assert isinstance(public, rsa.RSAPublicKey)
+    assert public.key_size == key_bits
+    tool.succeed("delete-key", "-k", "large")
+
+
 def test_delete_key(tool: Tool) -> None:
     tool.succeed("create-ecc-key", "-k", "short-lived")
     tool.succeed("delete-key", "-k", "short-lived")

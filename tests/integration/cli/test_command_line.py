@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import pytest
 
-from peers import UpstreamService, run_parsec_tool
+from peers import PeersRoot, UpstreamService, run_parsec_tool
 from tests.support.requirements import unavailable
 from tests.support.service import running_service
 
@@ -71,6 +71,10 @@ def test_a_configuration_is_checked(edgeroot: Run, tmp_path: Path) -> None:
     }
     (tmp_path / "bad.toml").write_text("[listeners]\n")
     assert edgeroot("serve", "--check", "-c", str(tmp_path / "bad.toml"), "--json", code=1) == b""
+
+
+def test_the_configuration_in_upstreams_package_is_good_as_it_is(edgeroot: Run, peers_root: PeersRoot) -> None:
+    edgeroot("serve", "--check", "-c", str(peers_root.path / "etc" / "parsec" / "config.toml"))
 
 
 @pytest.mark.parametrize(
