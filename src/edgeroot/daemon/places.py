@@ -42,7 +42,7 @@ def make(places: Places) -> None:
     """Make what is missing: the keys' folder for this user only, the socket's folder open for looking up."""
     try:
         places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not places.socket.parent.exists():
+        if not places.socket.parent.is_dir():
             places.socket.parent.mkdir(parents=True)
             places.socket.parent.chmod(0o755)  # whatever the umask says: clients of other users come through here
     except OSError as error:
