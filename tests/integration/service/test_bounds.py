@@ -326,6 +326,12 @@ def _is_idle(service: Service) -> bool:
     return ticks() == before
 
 
+def test_slow_work_has_one_process_for_each_core_and_gives_way_to_all_else() -> None:
+    with running_service() as service:
+        priorities = [os.getpriority(os.PRIO_PROCESS, pid) for pid in service.children("helper")]
+        assert priorities == [19] * len(os.sched_getaffinity(0))
+
+
 def test_a_helper_that_crashes_takes_one_request_with_it(rng: random.Random) -> None:
     with running_service() as service, service.client() as client:
         for round_ in range(3):
