@@ -16,11 +16,11 @@ from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE
 from tpm2_pytss.types import TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE, TPMT_PUBLIC, TPMT_SYM_DEF
 
 from edgeroot import engine
+from edgeroot.evidence.tpm_structures import Curve, EccPublic, ObjectFlags, Public, Symmetric
 from edgeroot.providers.api import LoadedKey
 from edgeroot.providers.tpm import TpmProvider, TpmProviderType, TpmSettings
 from edgeroot.providers.tpm.errors import TpmError
 from edgeroot.providers.tpm.native.esys import EsysConnection
-from edgeroot.providers.tpm.structures import Curve, EccPublic, ObjectFlags, Public, Symmetric
 from edgeroot.providers.tpm.templates import (
     ENDORSEMENT_HANDLE,
     ENDORSEMENT_RSA,

@@ -1,7 +1,8 @@
-"""Attestation formats, both written and read: the PSA token, COSE messages, boot event logs.
+"""Attestation formats, both written and read: the PSA token, COSE messages, boot event logs, a TPM's evidence.
 
 Reading checks structure and values and says EvidenceError; whether evidence is authentic is asked separately, with a
-key (:func:`verify_sign1`, :func:`verify_mac0`), and whether it is good enough is for the relying party to decide.
+key (:func:`verify_sign1`, :func:`verify_mac0`, :func:`verify_quote`, :func:`verify_certified_key`), and whether it is
+good enough is for the relying party to decide.
 """
 
 from edgeroot.evidence.cose import CoseAlgorithm as CoseAlgorithm
@@ -19,7 +20,6 @@ from edgeroot.evidence.event_log import read_event_log as read_event_log
 from edgeroot.evidence.event_log import read_measurements as read_measurements
 from edgeroot.evidence.event_log import write_event_log as write_event_log
 from edgeroot.evidence.event_log import write_measurements as write_measurements
-from edgeroot.evidence.psa_claims import CHALLENGE_SIZES_BYTES as CHALLENGE_SIZES_BYTES
 from edgeroot.evidence.psa_claims import Lifecycle as Lifecycle
 from edgeroot.evidence.psa_claims import Profile as Profile
 from edgeroot.evidence.psa_claims import PsaClaims as PsaClaims
@@ -29,3 +29,22 @@ from edgeroot.evidence.psa_token import decode_claims as decode_claims
 from edgeroot.evidence.psa_token import encode_claims as encode_claims
 from edgeroot.evidence.psa_token import read_token as read_token
 from edgeroot.evidence.psa_token import write_token as write_token
+from edgeroot.evidence.tpm_attest import NotGeneratedError as NotGeneratedError
+from edgeroot.evidence.tpm_attest import replay as replay
+from edgeroot.evidence.tpm_evidence import BORN_HERE as BORN_HERE
+from edgeroot.evidence.tpm_evidence import ChallengeError as ChallengeError
+from edgeroot.evidence.tpm_evidence import KeyAttributesError as KeyAttributesError
+from edgeroot.evidence.tpm_evidence import KeyNameError as KeyNameError
+from edgeroot.evidence.tpm_evidence import PcrDigestError as PcrDigestError
+from edgeroot.evidence.tpm_evidence import PcrValueError as PcrValueError
+from edgeroot.evidence.tpm_evidence import TpmEvidence as TpmEvidence
+from edgeroot.evidence.tpm_evidence import UntrustedKeyError as UntrustedKeyError
+from edgeroot.evidence.tpm_evidence import VerifiedKey as VerifiedKey
+from edgeroot.evidence.tpm_evidence import VerifiedQuote as VerifiedQuote
+from edgeroot.evidence.tpm_evidence import WrongEvidenceError as WrongEvidenceError
+from edgeroot.evidence.tpm_evidence import read_tpm_evidence as read_tpm_evidence
+from edgeroot.evidence.tpm_evidence import verify_certified_key as verify_certified_key
+from edgeroot.evidence.tpm_evidence import verify_quote as verify_quote
+from edgeroot.evidence.tpm_evidence import write_tpm_evidence as write_tpm_evidence
+from edgeroot.evidence.tpm_structures import MalformedError as MalformedError
+from edgeroot.psa import CHALLENGE_SIZES_BYTES as CHALLENGE_SIZES_BYTES

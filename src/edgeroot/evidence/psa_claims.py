@@ -8,8 +8,8 @@ from enum import Enum, IntEnum
 from typing import Final
 
 from edgeroot.evidence.errors import EvidenceError
+from edgeroot.psa import CHALLENGE_SIZES_BYTES
 
-CHALLENGE_SIZES_BYTES: Final = (32, 48, 64)
 _HASH_SIZES_BYTES: Final = (32, 48, 64)
 INSTANCE_ID_BYTES: Final = 33
 # The type of a UEID that is a random or hashed value (RFC 9711, clause 4.2.1).

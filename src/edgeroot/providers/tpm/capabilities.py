@@ -7,9 +7,9 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from edgeroot.evidence.tpm_structures import Alg
 from edgeroot.providers.api import Capabilities, Capability, Function
 from edgeroot.providers.tpm.connection import Connection
-from edgeroot.providers.tpm.structures import Alg
 from edgeroot.providers.tpm.templates import CURVES, ECC_PAIR, HASHES, MODES
 from edgeroot.psa import Algorithm, Hash, KeyType
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
+from edgeroot.evidence.tpm_structures import Alg, Curve, MalformedError, Public, RsaPublic
 from edgeroot.providers.tpm.capabilities import Inventory
 from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
 from edgeroot.providers.tpm.errors import TpmError
 from edgeroot.providers.tpm.reference import SecretReference
-from edgeroot.providers.tpm.structures import Alg, Curve, MalformedError, Public, RsaPublic
 from edgeroot.providers.tpm.templates import (
     ENDORSEMENT_HANDLE,
     ENDORSEMENT_RSA,

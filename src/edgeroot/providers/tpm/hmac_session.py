@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from edgeroot.providers.tpm.structures import (
+from edgeroot.evidence.tpm_structures import (
     Alg,
     Curve,
     EccPublic,

@@ -11,9 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from edgeroot import engine
 from edgeroot.engine import EngineKey
-from edgeroot.providers.api import LoadedKey
-from edgeroot.providers.tpm.reference import PublicReference, SecretReference
-from edgeroot.providers.tpm.structures import (
+from edgeroot.evidence.tpm_structures import (
     Alg,
     CipherPublic,
     EccPublic,
@@ -23,13 +21,14 @@ from edgeroot.providers.tpm.structures import (
     Reader,
     RsaPublic,
 )
+from edgeroot.providers.api import LoadedKey
+from edgeroot.providers.tpm.reference import PublicReference, SecretReference
 from edgeroot.providers.tpm.templates import CURVES, ECC_PAIR, imported_ecc, imported_rsa
 from edgeroot.psa import KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 
 _UNCOMPRESSED: Final = b"\x04"
 _AUTHORISATION_BYTES: Final = 20  # as many as a key may have whose name is a digest of SHA-1
 _USUAL_EXPONENT: Final = 65537
-_NAMES: Final[dict[int, str]] = {Alg.SHA1: "sha1", Alg.SHA256: "sha256", Alg.SHA384: "sha384", Alg.SHA512: "sha512"}
 
 
 class TpmKey(LoadedKey):
@@ -106,11 +105,6 @@ def _rsa_public_der(detail: RsaPublic) -> bytes:
         return numbers.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
     except ValueError as error:
         raise PsaError(PsaStatus.DATA_CORRUPT, "the stored key has no usable public part") from error
-
-
-def name_of(public: Public) -> bytes:
-    """A key's name (Part 1, clause 16): the number of the algorithm, and the digest of the public area."""
-    return public.name_algorithm.to_bytes(2, "big") + hashlib.new(_NAMES[public.name_algorithm], bytes(public)).digest()
 
 
 def endorsement_public_key(public: Public) -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from edgeroot import engine
+from edgeroot.evidence.tpm_structures import MalformedError, Public, Reader, Scheme, sized
 from edgeroot.providers.api import (
     BackEndAbsentError,
     Capabilities,
@@ -34,7 +35,6 @@ from edgeroot.providers.tpm.keys import (
     endorsement_public_key,
     importable,
     load_key,
-    name_of,
     point_of,
     psa_signature,
     width_bytes,
@@ -42,7 +42,6 @@ from edgeroot.providers.tpm.keys import (
 from edgeroot.providers.tpm.native.machine import DeviceLock, apart, read_authorisation
 from edgeroot.providers.tpm.reference import PublicReference, SecretReference, parse_reference
 from edgeroot.providers.tpm.settings import TpmSettings, parse_auth
-from edgeroot.providers.tpm.structures import MalformedError, Public, Reader, Scheme, sized
 from edgeroot.providers.tpm.templates import new_key, scheme_of
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 from edgeroot.sealing.tpm_connection import device_of
@@ -344,7 +343,7 @@ class TpmProvider(Provider):
         pair = _attestable(attested, attesting)
         endorsement = self._device.run(lambda tpm: tpm.endorsement(self._endorsement_auth()))
         public = endorsement_public_key(_parsed(endorsement.public))
-        return name_of(pair.public), bytes(pair.public), public
+        return pair.public.name, bytes(pair.public), public
 
     def attest_key(
         self, attested: LoadedKey, attesting: LoadedKey | None, *, credential_blob: bytes, secret: bytes

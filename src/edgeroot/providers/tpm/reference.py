@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from edgeroot.providers.tpm.structures import MalformedError, Public, Reader, sized
+from edgeroot.evidence.tpm_structures import MalformedError, Public, Reader, sized
 from edgeroot.psa import PsaError, PsaStatus
 
 _VERSION: Final = 1

@@ -6,9 +6,9 @@ from typing import Final
 
 from cryptography.hazmat.primitives.padding import PKCS7
 
+from edgeroot.evidence.tpm_structures import Alg
 from edgeroot.providers.tpm.device import Opened
 from edgeroot.providers.tpm.errors import TpmError
-from edgeroot.providers.tpm.structures import Alg
 from edgeroot.providers.tpm.templates import HASHES, MODES
 from edgeroot.psa import Algorithm, PsaError, PsaStatus, Secret
 

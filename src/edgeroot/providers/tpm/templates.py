@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from edgeroot.providers.tpm.structures import (
+from edgeroot.evidence.tpm_structures import (
     NO_CIPHER,
     NO_SCHEME,
     Alg,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+from edgeroot.evidence.tpm_structures import Alg, Curve
 from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
 from edgeroot.providers.tpm.errors import OBJECT_MEMORY, tpm_error
-from edgeroot.providers.tpm.structures import Alg, Curve
 from edgeroot.psa import PsaError, PsaStatus, Secret
 
 SLOTS = 3

@@ -7,9 +7,9 @@ from itertools import chain
 
 import pytest
 
+from edgeroot.evidence.tpm_structures import Alg, Curve
 from edgeroot.providers.api import Capability, Function
 from edgeroot.providers.tpm.capabilities import Inventory
-from edgeroot.providers.tpm.structures import Alg, Curve
 from edgeroot.psa import Algorithm, EccFamily, Hash, KeyType
 
 PAIR = KeyType.ecc_key_pair(EccFamily.SECP_R1)

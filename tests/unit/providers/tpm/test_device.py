@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from edgeroot.evidence.tpm_structures import Alg, Curve, EccPublic, ObjectFlags, Public
 from edgeroot.providers.tpm import symmetric
 from edgeroot.providers.tpm.device import Opened, TpmDevice
 from edgeroot.providers.tpm.errors import FAILURE, HANDLE, INITIALIZE, LOCKOUT, OBJECT_MEMORY, TpmError
 from edgeroot.providers.tpm.reference import SecretReference
-from edgeroot.providers.tpm.structures import Alg, Curve, EccPublic, ObjectFlags, Public
 from edgeroot.providers.tpm.templates import STORAGE_ECC, STORAGE_RSA
 from edgeroot.psa import Algorithm, Hash, PsaStatus, Secret
 from tests.unit.providers.tpm.scripted import SLOTS, ScriptedLock, ScriptedTpm

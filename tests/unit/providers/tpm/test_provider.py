@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from edgeroot import engine
+from edgeroot.evidence.tpm_structures import Alg, Curve, EccPublic, ObjectFlags, Public, RsaPublic, sized
 from edgeroot.providers.api import BackEndAbsentError, LoadedKey
 from edgeroot.providers.software import SoftwareProvider
 from edgeroot.providers.tpm import TpmProvider, TpmProviderType, TpmSettings
@@ -18,7 +19,6 @@ from edgeroot.providers.tpm.errors import FAILURE
 from edgeroot.providers.tpm.keys import importable, psa_signature
 from edgeroot.providers.tpm.provider import Found
 from edgeroot.providers.tpm.reference import SecretReference
-from edgeroot.providers.tpm.structures import Alg, Curve, EccPublic, ObjectFlags, Public, RsaPublic, sized
 from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret, UsageFlags
 from tests.unit.providers.tpm.scripted import ScriptedLock, ScriptedTpm
 from tests.vectors.keys import refused

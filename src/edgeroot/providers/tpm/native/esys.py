@@ -42,10 +42,10 @@ from tpm2_pytss.types import (
 )
 from tpm2_pytss.utils import wrap
 
+from edgeroot.evidence.tpm_structures import MalformedError, Reader, sized
 from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
 from edgeroot.providers.tpm.errors import CONNECTING, INITIALIZE, TRY_AGAIN, TpmError, tpm_error
 from edgeroot.providers.tpm.hmac_session import Beginning, Entity, ForgedResponseError, HmacSession, ResponseCodeError
-from edgeroot.providers.tpm.structures import MalformedError, Reader, sized
 from edgeroot.psa import PsaStatus, Secret
 
 _FLUSH: Final = Struct(">HIII")  # tag, size, command code, handle (Part 3, clause 28.4)

@@ -1,19 +1,23 @@
-"""Structures of TPM 2.0 as values and bytes (TPM 2.0 Library, Part 2), as far as this provider uses them.
+"""Keys of a TPM 2.0 as values and bytes (TPM 2.0 Library, Part 2): as far as the TPM provider makes and uses them.
 
 Numbers are big-endian; a TPM2B is its 16-bit size and that many bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from struct import Struct, error
 from typing import ClassVar, Final
 
+from edgeroot.evidence.errors import EvidenceError
+
 _U8: Final = Struct(">B")
 _U16: Final = Struct(">H")
 _U32: Final = Struct(">I")
+_U64: Final = Struct(">Q")
 
 
 class Alg(IntEnum):
@@ -46,6 +50,15 @@ class Alg(IntEnum):
     ECB = 0x0044
 
 
+HASH_NAMES: Final[dict[int, str]] = {
+    Alg.SHA1: "sha1",
+    Alg.SHA256: "sha256",
+    Alg.SHA384: "sha384",
+    Alg.SHA512: "sha512",
+}
+"""How :mod:`hashlib` calls the algorithms of names and of PCR banks."""
+
+
 class Curve(IntEnum):
     """``TPM_ECC_CURVE`` (Part 2, clause 6.4)."""
 
@@ -70,7 +83,7 @@ class ObjectFlags(IntFlag):
     SIGN = 1 << 18
 
 
-class MalformedError(ValueError):
+class MalformedError(EvidenceError):
     """The bytes are no such structure."""
 
 
@@ -179,6 +192,14 @@ class Public:
         head = _U16.pack(self.detail.kind) + _U16.pack(self.name_algorithm) + _U32.pack(self.flags)
         return head + sized(self.policy) + bytes(self.detail)
 
+    @property
+    def name(self) -> bytes:
+        """The number of a hash algorithm, and the digest of all this (Part 1, clause 16). MalformedError if unknown."""
+        algorithm = HASH_NAMES.get(self.name_algorithm)
+        if algorithm is None:
+            raise MalformedError(f"names by the algorithm {self.name_algorithm:#06x} are not used here")
+        return _U16.pack(self.name_algorithm) + hashlib.new(algorithm, bytes(self)).digest()
+
     @classmethod
     def from_bytes(cls, data: bytes) -> Public:
         """MalformedError for anything but the public area of a key that is used here."""
@@ -217,12 +238,17 @@ class Reader:
     def u32(self) -> int:
         return self._number(_U32)
 
+    def u64(self) -> int:
+        return self._number(_U64)
+
     def sized(self) -> bytes:
-        size = self.u16()
-        taken = self._data[self._at : self._at + size]
-        if len(taken) != size:
+        return self.take(self.u16())
+
+    def take(self, size_bytes: int) -> bytes:
+        taken = self._data[self._at : self._at + size_bytes]
+        if len(taken) != size_bytes:
             raise MalformedError("the bytes end within a field")
-        self._at += size
+        self._at += size_bytes
         return taken
 
     def end(self) -> None:

@@ -6,9 +6,7 @@ from hypothesis import strategies as st
 from tpm2_pytss.internal.templates import ek_rsa2048
 from tpm2_pytss.types import TPMT_PUBLIC
 
-from edgeroot.providers.tpm.keys import name_of
-from edgeroot.providers.tpm.reference import PublicReference, SecretReference, parse_reference
-from edgeroot.providers.tpm.structures import (
+from edgeroot.evidence.tpm_structures import (
     Alg,
     CipherPublic,
     Curve,
@@ -23,6 +21,7 @@ from edgeroot.providers.tpm.structures import (
     Symmetric,
     sized,
 )
+from edgeroot.providers.tpm.reference import PublicReference, SecretReference, parse_reference
 from edgeroot.providers.tpm.templates import ENDORSEMENT_RSA, STORAGE_ECC, STORAGE_RSA
 from edgeroot.psa import PsaStatus
 from tests.vectors.keys import refused
@@ -68,7 +67,7 @@ def test_the_library_reads_the_templates_and_writes_the_same(public: Public) -> 
     area, taken = TPMT_PUBLIC.unmarshal(bytes(public))
     assert taken == len(bytes(public))
     assert bytes(area.marshal()) == bytes(public)
-    assert bytes(area.get_name()) == name_of(public)
+    assert bytes(area.get_name()) == public.name
 
 
 def test_the_endorsement_key_is_the_tcgs() -> None:
