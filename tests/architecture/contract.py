@@ -62,6 +62,7 @@ ROOMS: Final[Mapping[str, Room]] = {
     ),
     "update": _room("tee evidence", outside="cryptography", io=True),
     "verifier": _room("evidence psa", outside="cryptography", io=("server", "store")),
+    "migration": _room("daemon keystore providers engine psa", io=("records", "take_over")),
     "client": _room("wire psa", outside="cryptography", io=True),
     "edge": _room("client verifier evidence", io=True),
     "cli": _room(outside="click rich", io=True),

@@ -92,6 +92,12 @@ def adopted_store(path: Path) -> str | None:
         return None if row is None else str(row[0])
 
 
+def adopt(path: Path, source: str) -> None:
+    """Note in our store which one of upstream's it has taken over. Raises KeyStoreError."""
+    with store_errors(path), closing(connect_writer(path)) as connection:
+        connection.execute("INSERT INTO meta VALUES ('adopted', ?) ON CONFLICT (name) DO NOTHING", (source,))
+
+
 def connect_writer(path: Path) -> sqlite3.Connection:
     """A connection for the one writer: every commit is on the disk when it returns. Raises KeyStoreError."""
     check_store(path)

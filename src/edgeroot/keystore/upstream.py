@@ -15,8 +15,8 @@ from typing import Final
 from edgeroot.keystore.database import adopted_store, store_path_for
 from edgeroot.keystore.records import KeyStoreError
 
-_INTERNAL_AUTHENTICATOR: Final = 255
-_INTERNAL_FOLDER: Final = "parsec"
+INTERNAL_AUTHENTICATOR: Final = 255
+INTERNAL_FOLDER: Final = "parsec"
 _MAGIC: Final = b"SQLite format 3\0"
 
 
@@ -42,16 +42,26 @@ def refuse_unadopted(configured_path: Path, manager_type: str) -> None:
     if count:
         raise KeyStoreError(
             f"a key store of upstream Parsec with {count} key{'s' * (count != 1)} lies at {configured_path} "
-            f"({manager_type}). edgeroot does not write into it. A release with `edgeroot migrate` takes such a store "
-            "over; until then configure another path"
+            f"({manager_type}). edgeroot does not write into it: `edgeroot migrate` takes its keys over, or configure "
+            "another path"
         )
+
+
+def connect_upstream(path: Path) -> sqlite3.Connection:
+    """A connection to upstream's database that changes nothing, not even beside the file. Raises sqlite3.Error."""
+    # Immutable: no lock, no log, nothing appears beside the file. Where a log already lies there, it must be read.
+    has_log = any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-journal"))
+    mode = "mode=ro" if has_log else "mode=ro&immutable=1"
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
 
 
 def _count_files(directory: Path) -> int:
     return sum(
         file.is_file()
         for application in directory.iterdir()
-        if application.is_dir() and application.name != _INTERNAL_FOLDER
+        if application.is_dir() and application.name != INTERNAL_FOLDER
         for provider in application.iterdir()
         if provider.is_dir() and provider.name.isdecimal()
         for file in provider.iterdir()
@@ -62,14 +72,10 @@ def _count_rows(path: Path) -> int:
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             return 0
-    # Immutable: no lock, no log, nothing appears beside the file. Where a log already lies there, it must be read.
-    has_log = any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-journal"))
-    mode = "mode=ro" if has_log else "mode=ro&immutable=1"
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as connection:
-        connection.execute("PRAGMA trusted_schema = OFF")
+    with closing(connect_upstream(path)) as connection:
         is_upstream = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'key_mapping'").fetchone()
         if is_upstream is None:
             return 0
         query = "SELECT count(*) FROM key_mapping WHERE authenticator_id <> ?"
-        count: int = connection.execute(query, (_INTERNAL_AUTHENTICATOR,)).fetchone()[0]
+        count: int = connection.execute(query, (INTERNAL_AUTHENTICATOR,)).fetchone()[0]
         return count

@@ -430,6 +430,15 @@ class ProviderType(ABC):
         del settings
         return ()
 
+    def adopted(self, key_id: bytes, attributes: KeyAttributes) -> bytes:
+        """The reference of a key that upstream's provider of this type made and wrote down as ``key_id``.
+
+        Only for back ends that keep their keys. PsaError NOT_SUPPORTED where such keys cannot be taken over,
+        DATA_INVALID for what upstream would not have written.
+        """
+        del key_id, attributes
+        raise PsaError(PsaStatus.NOT_SUPPORTED, f"keys of upstream's {self.provider_type} are not taken over yet")
+
     def setting_names(self) -> tuple[str, ...]:
         return tuple(f.name for f in fields(self.settings))
 

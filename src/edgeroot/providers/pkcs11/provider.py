@@ -40,6 +40,7 @@ from edgeroot.psa import Algorithm, Hash, KeyAttributes, PsaError, PsaStatus, Se
 from edgeroot.psa.policy import compatible
 
 _T = TypeVar("_T")
+_UPSTREAM_ID_BYTES: Final = 4
 _log: Final = logging.getLogger(__name__)
 
 
@@ -414,6 +415,12 @@ class Pkcs11ProviderType(ProviderType):
 
     def open(self, settings: Pkcs11Settings, *, store_path: Path) -> Pkcs11Provider:
         return Pkcs11Provider(settings)
+
+    def adopted(self, key_id: bytes, attributes: KeyAttributes) -> bytes:
+        """Upstream writes a u32, little-endian, whose CKA_ID is big-endian."""
+        if len(key_id) != _UPSTREAM_ID_BYTES:
+            raise PsaError(PsaStatus.DATA_INVALID, f"the record's id has {len(key_id)} bytes")
+        return bytes(KeyReference(attributes.key_type, key_id[::-1]))
 
 
 def _hashed(alg: Algorithm, message: bytes) -> bytes:

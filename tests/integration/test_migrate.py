@@ -1,0 +1,242 @@
+"""``edgeroot migrate`` over stores that upstream's genuine service has written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from struct import pack
+from typing import Any
+
+import pytest
+
+from edgeroot.client import Client, templates
+from edgeroot.client.errors import DoesNotExistError
+from edgeroot.psa import Algorithm, Hash
+from peers import PeersRoot, UpstreamService
+from tests.support.clients import as_user
+from tests.support.service import Service, running_service
+
+HASH = sha256(b"before and after").digest()
+ECDSA = Algorithm.ecdsa(Hash.SHA_256)
+RSA = Algorithm.rsa_pkcs1v15_sign(Hash.SHA_256)
+OAEP = Algorithm.rsa_oaep(Hash.SHA_256)
+STRANGER = 64077
+TOKEN = (
+    '[[provider]]\nprovider_type = "Pkcs11"\nkey_info_manager = "kim"\n'
+    'library_path = "/usr/lib/softhsm/libsofthsm2.so"\ntoken_label = "token"\nuser_pin = "{}"\n'
+)
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory, peers_root: PeersRoot) -> Path:
+    """What a service of upstream's left: keys of root's and of another user's, and a ciphertext."""
+    del peers_root
+    folder = tmp_path_factory.mktemp("left") / "upstream"
+    with UpstreamService() as upstream:
+        endpoint = f"unix:{upstream.socket_path}"
+        with Client(endpoint) as client:
+            client.generate_key("ec", templates.ecdsa_p256())
+            client.generate_key("rsa/☃", templates.rsa_signing())
+            client.generate_key("open", templates.rsa_oaep())
+            ciphertext = client.asymmetric_encrypt("open", OAEP, b"told before")
+            public = client.export_public_key("ec")
+
+        def strangers() -> None:
+            with Client(endpoint) as client:
+                client.generate_key("ec", templates.ecdsa_p256())
+
+        as_user(STRANGER, strangers)
+        shutil.copytree(upstream.folder, folder, ignore=shutil.ignore_patterns("*.sock"))
+    (folder / "ciphertext").write_bytes(ciphertext)
+    (folder / "public").write_bytes(public)
+    return folder
+
+
+@pytest.fixture
+def service(left: Path) -> Iterator[Service]:
+    with running_service(start=False) as one:
+        one.store_path.parent.mkdir()
+        shutil.copy(left / "store.sqlite3", one.store_path.parent / "kim.sqlite3")
+        yield one
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def command(service: Service, key_files: Path, *options: str) -> list[str]:
+    program = [sys.executable, "-m", "edgeroot", "--json", "migrate", "-c", str(service.config_path)]
+    return [*program, "--key-files", str(key_files), *options]
+
+
+def migrate(
+    service: Service, key_files: Path, *options: str, code: int = 0, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    done = subprocess.run(
+        command(service, key_files, *options),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )
+    assert done.returncode == code, done.stderr
+    shown: dict[str, Any] = json.loads(done.stdout)
+    return shown
+
+
+def check_keys(service: Service, left: Path) -> None:
+    """Every key signs, decrypts and is listed, for its owner and for nobody else."""
+    public = (left / "public").read_bytes()
+    with service.client() as client:
+        assert sorted(key.name for key in client.list_keys()) == ["ec", "open", "rsa/☃"]
+        assert client.export_public_key("ec") == public
+        for name, algorithm in (("ec", ECDSA), ("rsa/☃", RSA)):
+            signature = client.sign_hash(name, algorithm, HASH)
+            client.verify_hash(name, algorithm, HASH, signature)
+        ciphertext = (left / "ciphertext").read_bytes()
+        assert client.asymmetric_decrypt("open", OAEP, ciphertext) == b"told before"
+
+    def strangers() -> None:
+        with service.client() as client:
+            assert [key.name for key in client.list_keys()] == ["ec"]
+            assert client.export_public_key("ec") != public
+            with pytest.raises(DoesNotExistError):
+                client.sign_hash("rsa/☃", RSA, HASH)
+
+    as_user(STRANGER, strangers)
+
+
+def test_every_key_works_on_under_its_name_for_the_same_user(service: Service, left: Path) -> None:
+    folder = service.store_path.parent
+    before = contents(left), contents(folder)
+    planned = migrate(service, left)
+    assert not planned["applied"]
+    assert [key["problem"] for key in planned["keys"]] == [None] * 4
+    assert (contents(left), contents(folder)) == before
+
+    assert migrate(service, left, "--apply")["applied"]
+    assert contents(left) == before[0]
+    assert contents(folder)[folder / "kim.sqlite3"] == before[1][folder / "kim.sqlite3"]
+    service.start()
+    check_keys(service, left)
+    with service.client() as client:
+        client.destroy_key("ec")
+    service.end()
+    assert migrate(service, left, "--apply")["keys"] == []
+    service.start()
+    with service.client() as client:
+        assert sorted(key.name for key in client.list_keys()) == ["open", "rsa/☃"]
+
+
+def test_keys_in_a_folder_are_taken_over_too(service: Service, left: Path) -> None:
+    """The genuine records, laid out as upstream's OnDisk manager does it."""
+    folder = service.store_path.parent / "mappings"
+    with closing(sqlite3.connect(service.store_path.parent / "kim.sqlite3")) as connection:
+        rows = connection.execute(
+            "SELECT application_name, key_name, key_id, key_attributes FROM key_mapping WHERE authenticator_id <> 255"
+        ).fetchall()
+    for application, name, key_id, attributes in rows:
+        place = folder / urlsafe_b64encode(application.encode()).decode() / "1"
+        place.mkdir(parents=True, exist_ok=True)
+        info = pack("<Q", len(key_id)) + key_id + attributes
+        (place / urlsafe_b64encode(name.encode()).decode()).write_bytes(info)
+    (service.store_path.parent / "kim.sqlite3").unlink()
+    text = service.config_path.read_text()
+    was = f'manager_type = "SQLite"\nsqlite_db_path = "{folder.parent}/kim.sqlite3"'
+    assert was in text
+    service.config_path.write_text(text.replace(was, f'manager_type = "OnDisk"\nstore_path = "{folder}"'))
+    before = contents(folder)
+    migrate(service, left, "--apply")
+    assert contents(folder) == before
+    service.start()
+    check_keys(service, left)
+
+
+def test_it_is_run_again_after_it_was_killed_at_any_moment(service: Service, left: Path) -> None:
+    delay_s = 0.05
+    while True:
+        running = subprocess.Popen(command(service, left, "--apply"), stdout=subprocess.DEVNULL)
+        try:
+            assert running.wait(delay_s) == 0
+            break
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+        delay_s *= 1.1
+    service.start()
+    check_keys(service, left)
+
+
+def _lose(path: Path) -> None:
+    path.unlink()
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(("damage", "said"), [(_lose, "cannot be read"), (_cut, "not the length that it says")])
+def test_a_key_without_its_material_keeps_everything_as_it_is(
+    service: Service, left: Path, tmp_path: Path, damage: Callable[[Path], None], said: str
+) -> None:
+    key_files = tmp_path / "files"
+    shutil.copytree(left, key_files)
+    damage(max(key_files.glob("*.psa_its")))
+    shown = migrate(service, key_files, "--apply", code=1)
+    assert not shown["applied"]
+    [problem] = [key["problem"] for key in shown["keys"] if key["problem"]]
+    assert said in problem
+    assert not service.store_path.exists()
+
+    assert migrate(service, key_files, "--apply", "--leave-failed", code=1)["applied"]
+    service.start()
+    with service.client() as client:
+        client.sign_hash("ec", ECDSA, HASH)
+
+
+def test_it_leaves_a_running_service_alone(service: Service, left: Path) -> None:
+    kept = service.store_path.parent / "kim.sqlite3"
+    aside = kept.rename(kept.with_name("aside"))
+    service.start()
+    aside.rename(kept)
+    done = subprocess.run(command(service, left, "--apply"), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "stop it first" in done.stdout + done.stderr
+
+
+def test_keys_in_a_token_stay_there_and_work_on(peers_root: PeersRoot, tmp_path: Path) -> None:
+    del peers_root
+    with UpstreamService(token=True) as upstream:
+        with Client(f"unix:{upstream.socket_path}", provider=2) as client:
+            client.generate_key("ec", templates.ecdsa_p256())
+            client.generate_key("rsa", templates.rsa_signing())
+            public = client.export_public_key("ec")
+        config = (upstream.folder / "softhsm2.conf").read_text()
+        pin = (upstream.folder / "config.toml").read_text().partition('user_pin = "')[2].partition('"')[0]
+        shutil.copytree(upstream.folder, tmp_path / "left", ignore=shutil.ignore_patterns("*.sock"))
+    tokens = next(line for line in config.splitlines() if "tokendir" in line)
+    folder = tmp_path / "left" / Path(tokens.partition("=")[2].strip()).name
+    environment = {"SOFTHSM2_CONF": str(tmp_path / "softhsm2.conf")}
+    (tmp_path / "softhsm2.conf").write_text(f"directories.tokendir = {folder}\nlog.level = ERROR\n")
+    with running_service(provider=TOKEN.format(pin), start=False) as service:
+        service.store_path.parent.mkdir()
+        shutil.copy(tmp_path / "left" / "store.sqlite3", service.store_path.parent / "kim.sqlite3")
+        shown = migrate(service, tmp_path / "left", "--apply", environment=environment)
+        assert [key["key_name"] for key in shown["keys"]] == ["ec", "rsa"]
+        service.start(environment=environment)
+        with service.client(provider=2) as client:
+            assert client.export_public_key("ec") == public
+            for name, algorithm in (("ec", ECDSA), ("rsa", RSA)):
+                signature = client.sign_hash(name, algorithm, HASH)
+                client.verify_hash(name, algorithm, HASH, signature)
+            client.destroy_key("ec")
+            assert [key.name for key in client.list_keys()] == ["rsa"]
