@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -107,6 +108,7 @@ def dying_after(conversation: Conversation) -> Conversation:
 
 
 def silent(connection: socket.socket) -> None:
-    """Never answer, until the client gives up."""
-    while connection.recv(1 << 16):
-        pass
+    """Never answer, until the client gives up; with bytes that it has not read, the end comes as a reset."""
+    with suppress(ConnectionResetError):
+        while connection.recv(1 << 16):
+            pass
