@@ -308,8 +308,18 @@ class Core:
         return (yield from self._ask(ops.StorageList(), ops.StorageListResult)).objects
 
     def attestation_token(self, challenge: bytes) -> Flow[bytes]:
-        """A token with the verifier's challenge of 32, 48 or 64 bytes, signed by the device (COSE_Sign1, RFC 9783)."""
+        """A token with the verifier's challenge of 32, 48 or 64 bytes, signed by the device.
+
+        It is a COSE_Sign1 (RFC 9783), or a TPM's quote, as :func:`edgeroot.evidence.read_tpm_evidence` reads it.
+        """
         return (yield from self._ask(ops.AttestationToken(challenge), ops.AttestationTokenResult)).token
+
+    def certify_key(self, key_name: str, challenge: bytes) -> Flow[bytes]:
+        """Evidence that the key is in the device's TPM, with the verifier's challenge of 32, 48 or 64 bytes.
+
+        :func:`edgeroot.evidence.read_tpm_evidence` reads it.
+        """
+        return (yield from self._ask(ops.CertifyKey(key_name, challenge), ops.CertifyKeyResult)).evidence
 
     # How a request is made, sent and answered
 

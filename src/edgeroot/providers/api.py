@@ -54,6 +54,7 @@ class Function(Flag):
     PS_GET_INFO = auto()
     PS_REMOVE = auto()
     INITIAL_ATTEST_GET_TOKEN = auto()
+    CERTIFY_KEY = auto()
 
     # There is one object for each value; the enumeration's own hash is a Python call, and every request asks for it.
     __hash__ = object.__hash__
@@ -171,6 +172,8 @@ class Provider(ABC):
     keeps_keys: ClassVar[bool] = False  # whether keys live in the back end, so that `plan` names their place
     needs_host: bool = False
     """Whether it uses a device or a native library, so that only a process of its own may carry its calls out."""
+    binds_callers: bool = False
+    """Whether its evidence says of its caller what is in the challenge and nothing else, so that he has to be in it."""
 
     @abstractmethod
     def start(self, state: bytes | None) -> bytes | None:
@@ -319,6 +322,10 @@ class Provider(ABC):
 
     def attestation_token(self, challenge: bytes) -> bytes:
         """A token with this challenge in it (PSA Attestation API, psa_initial_attest_get_token)."""
+        raise _not_supported()
+
+    def certify_key(self, key: LoadedKey, challenge: bytes) -> bytes:
+        """Evidence, with this challenge in it, that the back end has this key, and with which properties."""
         raise _not_supported()
 
 

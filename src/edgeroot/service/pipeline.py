@@ -28,7 +28,7 @@ from edgeroot.service.mounted import MountedProvider
 from edgeroot.service.statuses import raise_violation
 from edgeroot.service.uses import KEY_USES, KEYLESS_USES, KeylessUse, KeyUse
 from edgeroot.wire import operations as ops
-from edgeroot.wire.codec import decode_operation, encode_result
+from edgeroot.wire.codec import decode_operation, encode_operation, encode_result
 from edgeroot.wire.framing import Request, check_request, encode_early_error, encode_response
 from edgeroot.wire.opcodes import SPECS, Opcode
 from edgeroot.wire.operations import AuthType, CheckType, ProviderId
@@ -217,11 +217,12 @@ class Pipeline:
         if mounted.stepped is not None:
             return self._use_in_steps(mounted, use, key=key, operation=operation)
         provider = mounted.provider
-        if mounted.remote or provider.is_slow(use.function, key.attributes, len(call.request.body)):
-            return self._use_elsewhere(call, mounted, key)
+        operation, body = _bound(call, use, operation)
+        if mounted.remote or provider.is_slow(use.function, key.attributes, len(body)):
+            return self._use_elsewhere(call, mounted, key, body)
         loaded = key.loaded(provider)
-        body = encode_result(use.result(use.call(provider, loaded, operation)))
-        return body if loaded.replacement is None else self._replace(mounted, key, loaded.replacement, body)
+        result = encode_result(use.result(use.call(provider, loaded, operation)))
+        return result if loaded.replacement is None else self._replace(mounted, key, loaded.replacement, result)
 
     def _use_in_steps(
         self, mounted: MountedProvider, use: KeyUse, *, key: CachedKey, operation: ops.Operation
@@ -235,8 +236,8 @@ class Pipeline:
             return (yield from self._replace(mounted, key, loaded.replacement, body))
         return body
 
-    def _use_elsewhere(self, call: Call, mounted: MountedProvider, key: CachedKey) -> BodySteps:
-        job = Job(mounted.index, call.request.opcode, call.request.body, key.reference, bytes(key.attributes))
+    def _use_elsewhere(self, call: Call, mounted: MountedProvider, key: CachedKey, body: bytes) -> BodySteps:
+        job = Job(mounted.index, call.request.opcode, body, key.reference, bytes(key.attributes))
         outcome = expect(JobOutcome, (yield job))
         outcome.raise_for_status()
         if outcome.replacement:
@@ -262,15 +263,16 @@ class Pipeline:
             input_bytes = operation.size
         if mounted.stepped is not None:
             return self._use_no_key_in_steps(use.call(mounted.stepped, operation), use)
+        operation, body = _bound(call, use, operation)
         if mounted.remote or mounted.provider.is_slow(use.function, None, input_bytes):
-            return self._use_no_key_elsewhere(call, mounted)
+            return self._use_no_key_elsewhere(call, mounted, body)
         return encode_result(use.result(use.call(mounted.provider, operation)))
 
     def _use_no_key_in_steps(self, steps: Steps[Any], use: KeylessUse) -> BodySteps:
         return encode_result(use.result((yield from carry_out(steps))))
 
-    def _use_no_key_elsewhere(self, call: Call, mounted: MountedProvider) -> BodySteps:
-        outcome = expect(JobOutcome, (yield Job(mounted.index, call.request.opcode, call.request.body)))
+    def _use_no_key_elsewhere(self, call: Call, mounted: MountedProvider, body: bytes) -> BodySteps:
+        outcome = expect(JobOutcome, (yield Job(mounted.index, call.request.opcode, body)))
         outcome.raise_for_status()
         return outcome.body
 
@@ -368,6 +370,17 @@ def _identity_of(call: Call, provider: str, key_name: str) -> KeyIdentity:
     call.key_name = key_name
     application = call.require_identity()
     return KeyIdentity(application.authenticator, application.application, provider, key_name)
+
+
+def _bound(call: Call, use: KeyUse | KeylessUse, operation: ops.Operation) -> tuple[ops.Operation, bytes]:
+    """The operation and its body as the provider gets them: where evidence has to name its caller, with him in it.
+
+    Whoever carries a job out does not learn identities, so this is done here.
+    """
+    if use.bind is None or not call.require_provider().provider.binds_callers:
+        return operation, call.request.body
+    operation = use.bind(operation, call.require_identity())
+    return operation, encode_operation(operation)
 
 
 def _shown(name: str) -> str:

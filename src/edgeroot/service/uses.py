@@ -6,8 +6,9 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
+from edgeroot.auth import Identity
 from edgeroot.providers.api import Function, LoadedKey
-from edgeroot.psa import Algorithm, PsaError, PsaStatus, UsageFlags
+from edgeroot.psa import CHALLENGE_SIZES_BYTES, Algorithm, PsaError, PsaStatus, UsageFlags, bound_challenge
 from edgeroot.psa.policy import Violation, check_hash_length
 from edgeroot.wire import operations as ops
 from edgeroot.wire.opcodes import Opcode
@@ -17,11 +18,13 @@ from edgeroot.wire.opcodes import Opcode
 _Check = Callable[[Any], Violation | None]
 _Call = Callable[[Any, LoadedKey, Any], Any]
 _Result = Callable[[Any], ops.Result]
+_Bind = Callable[[Any, Identity], ops.Operation]
 
 
 class KeyUse(NamedTuple):
     """``usage`` names alternatives: one of its flags is enough; NONE means that no flag is needed.
 
+    ``bind`` gives the operation with a challenge that is bound to its caller, for providers that need that.
     ``call`` has the provider act, ``result`` makes of the value that it gave what the client gets. ``named`` gives the
     name of the key, or of the stored object where ``of_object`` is true.
     """
@@ -34,6 +37,7 @@ class KeyUse(NamedTuple):
     has_algorithm: bool = True
     named: Callable[[Any], str] = attrgetter("key_name")
     of_object: bool = False
+    bind: _Bind | None = None
 
 
 _EMPTY: Final = ops.Empty()
@@ -83,6 +87,13 @@ def _device_attests(op: ops.PrepareKeyAttestation | ops.AttestKey) -> Violation 
         message = "only the device's endorsement key attests: leave the attesting key's name empty"
         raise PsaError(PsaStatus.NOT_SUPPORTED, message)
     return None
+
+
+def _bound(challenge: bytes, caller: Identity) -> bytes:
+    """A challenge of another size stays as it is, and is refused by whoever looks at challenges."""
+    if len(challenge) not in CHALLENGE_SIZES_BYTES:
+        return challenge
+    return bound_challenge(challenge, authenticator=caller.authenticator, application=caller.application)
 
 
 KEY_USES: Final[dict[int, KeyUse]] = {
@@ -209,6 +220,14 @@ KEY_USES: Final[dict[int, KeyUse]] = {
         has_algorithm=False,
         named=attrgetter("attested_key_name"),
     ),
+    Opcode.CERTIFY_KEY: KeyUse(
+        Function.CERTIFY_KEY,
+        UsageFlags.NONE,
+        lambda provider, key, op: provider.certify_key(key, op.challenge),
+        ops.CertifyKeyResult,
+        has_algorithm=False,
+        bind=lambda op, caller: ops.CertifyKey(op.key_name, _bound(op.challenge, caller)),
+    ),
     Opcode.STORAGE_GET: KeyUse(
         Function.PS_GET,
         UsageFlags.NONE,
@@ -236,6 +255,7 @@ class KeylessUse(NamedTuple):
     function: Function
     call: Callable[[Any, Any], Any]
     result: _Result
+    bind: _Bind | None = None
 
 
 KEYLESS_USES: Final[dict[int, KeylessUse]] = {
@@ -252,6 +272,7 @@ KEYLESS_USES: Final[dict[int, KeylessUse]] = {
         Function.INITIAL_ATTEST_GET_TOKEN,
         lambda provider, op: provider.attestation_token(op.challenge),
         ops.AttestationTokenResult,
+        bind=lambda op, caller: ops.AttestationToken(_bound(op.challenge, caller)),
     ),
 }
 

@@ -432,6 +432,19 @@ class AttestationToken(Operation):
 
 
 class AttestationTokenResult(Result):
-    """``token`` is a COSE_Sign1 with the claims of RFC 9783."""
+    """``token`` is a COSE_Sign1 with the claims of RFC 9783; of a TPM a map with a quote."""
 
     token: bytes
+
+
+class CertifyKey(Operation):
+    """``challenge`` has 32, 48 or 64 bytes."""
+
+    key_name: str
+    challenge: bytes
+
+
+class CertifyKeyResult(Result):
+    """``evidence`` is a map with what a TPM says of the key."""
+
+    evidence: bytes

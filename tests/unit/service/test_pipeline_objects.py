@@ -9,6 +9,7 @@ import pytest
 from edgeroot.auth import PeerCredentials
 from edgeroot.keystore.records import KeyState
 from edgeroot.keystore.recovery import resolve_orphans
+from edgeroot.psa import bound_challenge
 from edgeroot.service.effects import ResponseSteps, StoreWrite
 from edgeroot.testing.objects_in_memory import ObjectsInMemory
 from edgeroot.wire import operations as ops
@@ -197,7 +198,39 @@ def test_a_token_has_the_callers_challenge(harness: Harness) -> None:
     assert ask(harness, ops.AttestationToken(bytes(31)))[0] is Status.PSA_ERROR_INVALID_ARGUMENT
 
 
+class Binding(Keeping):
+    binds_callers = True
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_where_a_token_names_no_caller_he_is_in_the_challenge(*, remote: bool) -> None:
+    harness = Harness(Binding(), remote=remote)
+    for size_bytes in (32, 48, 64):
+        for peer in (USER, OTHER):
+            challenge = bytes(size_bytes)
+            bound = bound_challenge(challenge, authenticator=3, application=str(peer.uid))
+            assert ask(harness, ops.AttestationToken(challenge), peer)[1] == ops.AttestationTokenResult(
+                b"token for " + bound
+            )
+    for size_bytes in (0, 31, 65):
+        assert ask(harness, ops.AttestationToken(bytes(size_bytes)))[0] is Status.PSA_ERROR_INVALID_ARGUMENT
+
+
+def test_bound_challenges_are_not_mistaken_for_each_other() -> None:
+    bound = {
+        bound_challenge(challenge, authenticator=authenticator, application=application)
+        for challenge in (bytes(32), bytes(48), bytes(64))
+        for authenticator in (1, 3)
+        for application in ("", "\0" * 16, "a", "é")
+    }
+    assert len(bound) == 3 * 2 * 4
+    assert bound_challenge(bytes(range(32)), authenticator=3, application="1000") == bytes.fromhex(
+        "2299c18668ea5eee4d2c439a21a94c6c21a89d43729fb5985cbdeee1dba51389"
+    )
+
+
 EXTENSIONS = [
+    ops.CertifyKey("n", bytes(32)),
     ops.StorageSet("n", b""),
     ops.StorageGet("n"),
     ops.StorageInfo("n"),

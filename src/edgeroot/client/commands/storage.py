@@ -1,8 +1,11 @@
-"""Secrets in protected storage, and the device's attestation token."""
+"""Secrets in protected storage, and what the device attests."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,11 +15,21 @@ from edgeroot.cli.frame import FrameGroup, command
 from edgeroot.cli.output import emit, is_terminal, listing, note, printable, refuse_terminal
 from edgeroot.cli.settings import current
 from edgeroot.client.commands.encoding import from_hex, to_base64
-from edgeroot.client.commands.session import service
+from edgeroot.client.commands.session import key_name_option, service
+
+if TYPE_CHECKING:
+    from edgeroot.client.blocking import Client
 
 SECTION = "Storage and attestation"
 _WRITE_ONCE = 1  # psa_storage_create_flags_t
 _object_name = click.argument("object_name", metavar="NAME")
+_challenge = click.option(
+    "--challenge", required=True, metavar="HEX", help="What the verifier wants to find in it: 32, 48 or 64 bytes."
+)
+_output = click.option(
+    "-o", "--output", metavar="FILE", help="Where it goes. Default: standard output, if no terminal."
+)
+_force = click.option("--force", is_flag=True, help="Write to a terminal, or replace FILE.")
 
 
 @click.group(
@@ -49,8 +62,8 @@ def set_object(object_name: str, file: str, *, write_once: bool) -> None:
 
 @command("get", examples=["edgeroot storage get wifi -o wifi.psk", "edgeroot storage get wifi | wpa_passphrase ..."])
 @_object_name
-@click.option("-o", "--output", metavar="FILE", help="Where it goes. Default: standard output, if no terminal.")
-@click.option("--force", is_flag=True, help="Write to a terminal, or replace FILE.")
+@_output
+@_force
 def get_object(object_name: str, output: str | None, *, force: bool) -> None:
     """Read a stored secret."""
     as_json = output is None and current().json
@@ -121,24 +134,56 @@ for _command in (set_object, get_object, info, list_objects, remove):
     "attestation-token",
     examples=["edgeroot attestation-token --challenge $(openssl rand -hex 32) -o token.cbor"],
 )
-@click.option(
-    "--challenge", required=True, metavar="HEX", help="What the verifier wants to find in it: 32, 48 or 64 bytes."
-)
-@click.option("-o", "--output", metavar="FILE", help="Where it goes. Default: standard output, if no terminal.")
-@click.option("--force", is_flag=True, help="Write to a terminal, or replace FILE.")
+@_challenge
+@_output
+@_force
 def attestation_token(challenge: str, output: str | None, *, force: bool) -> None:
-    """Have the device prove what it is and what it runs: a token that it signs (COSE_Sign1, RFC 9783).
+    """Have the device prove what it is and what it runs: a token that it signs.
 
-    Only a challenge that the verifier has just chosen shows that the token is fresh.
+    The secure world gives a COSE_Sign1 (RFC 9783), a TPM a quote of its PCRs in a CBOR map. Only a challenge that the
+    verifier has just chosen shows that the token is fresh.
     """
+    _attest(challenge, output, force=force, what="token", ask=lambda client, data: client.attestation_token(data))
+
+
+@command(
+    "certify-key",
+    examples=["edgeroot certify-key -k device --challenge $(openssl rand -hex 32) -o device.evidence"],
+)
+@key_name_option()
+@_challenge
+@_output
+@_force
+def certify_key(key_name: str, challenge: str, output: str | None, *, force: bool) -> None:
+    """Have the TPM prove that a key is in it, and that it never was elsewhere: a certificate in a CBOR map."""
+    _attest(
+        challenge,
+        output,
+        force=force,
+        what="evidence",
+        ask=lambda client, data: client.certify_key(key_name, data),
+        about={"key_name": key_name},
+    )
+
+
+def _attest(
+    challenge: str,
+    output: str | None,
+    *,
+    force: bool,
+    what: str,
+    ask: Callable[[Client, bytes], bytes],
+    about: Mapping[str, object] = MappingProxyType({}),
+) -> None:
     data = from_hex(challenge, "--challenge")
     as_json = output is None and current().json
     if output is None and not as_json:
-        refuse_terminal("a token", force=force)
+        refuse_terminal(f"the {what}", force=force)
     with service() as client:
-        token = client.attestation_token(data)
+        result = ask(client, data)
+    told = {**about, "challenge_hex": data.hex()}
     if as_json:
-        emit({"challenge_hex": data.hex(), "token_base64": to_base64(token)}, None)
+        emit({**told, f"{what}_base64": to_base64(result)}, None)
     else:
-        write_output(output, token, what="a token", force=force)
-        written(output, {"challenge_hex": data.hex()})
+        write_output(output, result, what=f"the {what}", force=force)
+        written(output, told)

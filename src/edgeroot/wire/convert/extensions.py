@@ -68,4 +68,16 @@ EXTENSION_BODIES: Final[tuple[AnyBody, ...]] = (
         decode=lambda m: ops.AttestationTokenResult(m.token),
         encode=lambda v: pb.AttestationTokenResult(token=v.token),
     ),
+    Body(
+        pb.CertifyKeyOperation,
+        ops.CertifyKey,
+        decode=lambda m: ops.CertifyKey(m.key_name, m.challenge),
+        encode=lambda v: pb.CertifyKeyOperation(key_name=v.key_name, challenge=v.challenge),
+    ),
+    Body(
+        pb.CertifyKeyResult,
+        ops.CertifyKeyResult,
+        decode=lambda m: ops.CertifyKeyResult(m.evidence),
+        encode=lambda v: pb.CertifyKeyResult(evidence=v.evidence),
+    ),
 )

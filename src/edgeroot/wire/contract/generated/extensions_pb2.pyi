@@ -229,7 +229,7 @@ class AttestationTokenResult(_message.Message):
 
     TOKEN_FIELD_NUMBER: _builtins.int
     token: _builtins.bytes
-    """COSE_Sign1 (RFC 9783)"""
+    """COSE_Sign1 (RFC 9783); of a TPM a map with a quote (RFC 8949)"""
     def __init__(
         self,
         *,
@@ -242,3 +242,46 @@ class AttestationTokenResult(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttestationTokenResult: _TypeAlias = AttestationTokenResult  # noqa: Y015
+
+@_typing.final
+class CertifyKeyOperation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_NAME_FIELD_NUMBER: _builtins.int
+    CHALLENGE_FIELD_NUMBER: _builtins.int
+    key_name: _builtins.str
+    challenge: _builtins.bytes
+    """32, 48 or 64 bytes"""
+    def __init__(
+        self,
+        *,
+        key_name: _builtins.str = ...,
+        challenge: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "key_name", b"key_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CertifyKeyOperation: _TypeAlias = CertifyKeyOperation  # noqa: Y015
+
+@_typing.final
+class CertifyKeyResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    evidence: _builtins.bytes
+    """a map with a TPM's certificate of the key (RFC 8949)"""
+    def __init__(
+        self,
+        *,
+        evidence: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CertifyKeyResult: _TypeAlias = CertifyKeyResult  # noqa: Y015
