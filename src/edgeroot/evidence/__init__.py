@@ -31,7 +31,6 @@ from edgeroot.evidence.psa_token import read_token as read_token
 from edgeroot.evidence.psa_token import write_token as write_token
 from edgeroot.evidence.tpm_attest import NotGeneratedError as NotGeneratedError
 from edgeroot.evidence.tpm_attest import replay as replay
-from edgeroot.evidence.tpm_evidence import BORN_HERE as BORN_HERE
 from edgeroot.evidence.tpm_evidence import ChallengeError as ChallengeError
 from edgeroot.evidence.tpm_evidence import KeyAttributesError as KeyAttributesError
 from edgeroot.evidence.tpm_evidence import KeyNameError as KeyNameError
@@ -46,5 +45,6 @@ from edgeroot.evidence.tpm_evidence import read_tpm_evidence as read_tpm_evidenc
 from edgeroot.evidence.tpm_evidence import verify_certified_key as verify_certified_key
 from edgeroot.evidence.tpm_evidence import verify_quote as verify_quote
 from edgeroot.evidence.tpm_evidence import write_tpm_evidence as write_tpm_evidence
+from edgeroot.evidence.tpm_structures import BORN_HERE as BORN_HERE
 from edgeroot.evidence.tpm_structures import MalformedError as MalformedError
 from edgeroot.psa import CHALLENGE_SIZES_BYTES as CHALLENGE_SIZES_BYTES

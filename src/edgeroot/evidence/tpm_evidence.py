@@ -24,10 +24,17 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from edgeroot.evidence.cbor import decode, encode
 from edgeroot.evidence.errors import AuthenticationError, EvidenceError
 from edgeroot.evidence.tpm_attest import Attest, Certified, Clock, EcdsaSignature, Quoted, digest_bytes, pcr_digest
-from edgeroot.evidence.tpm_structures import Alg, Curve, EccPublic, MalformedError, ObjectFlags, Public, Scheme
+from edgeroot.evidence.tpm_structures import (
+    BORN_HERE,
+    Alg,
+    Curve,
+    EccPublic,
+    MalformedError,
+    ObjectFlags,
+    Public,
+    Scheme,
+)
 
-BORN_HERE: Final = ObjectFlags.FIXED_TPM | ObjectFlags.FIXED_PARENT | ObjectFlags.SENSITIVE_DATA_ORIGIN
-"""A TPM has made this key, and it can be in no other (TPM 2.0 Library, Part 2, clause 8.3.3)."""
 _COORDINATE_BYTES: Final = 32
 _KEYS: Final = frozenset({"attest", "signature", "attestation_key", "endorsement_certificate", "pcrs", "public"})
 

@@ -83,6 +83,10 @@ class ObjectFlags(IntFlag):
     SIGN = 1 << 18
 
 
+BORN_HERE: Final = ObjectFlags.FIXED_TPM | ObjectFlags.FIXED_PARENT | ObjectFlags.SENSITIVE_DATA_ORIGIN
+"""A TPM has made this key, and it can be in no other (Part 2, clause 8.3.3)."""
+
+
 class MalformedError(EvidenceError):
     """The bytes are no such structure."""
 

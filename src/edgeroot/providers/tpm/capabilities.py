@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from edgeroot.evidence.tpm_structures import Alg
+from edgeroot.evidence.tpm_structures import Alg, Curve
 from edgeroot.providers.api import Capabilities, Capability, Function
 from edgeroot.providers.tpm.connection import Connection
 from edgeroot.providers.tpm.templates import CURVES, ECC_PAIR, HASHES, MODES
@@ -21,6 +21,10 @@ _HMAC_COMMANDS: Final = frozenset((0x155, 0x15B, 0x15C, 0x13E))  # HMAC, HMAC_St
 _CIPHER_COMMANDS: Final = frozenset((0x193,))  # EncryptDecrypt2
 _AES_BITS: Final = (128, 192, 256)
 _BLOCK_BYTES: Final = {Hash.SHA_1: 64, Hash.SHA_256: 64, Hash.SHA_384: 128, Hash.SHA_512: 128}
+_BANKS: Final = (Alg.SHA256, Alg.SHA384, Alg.SHA512)  # the first that there is is quoted
+_ATTESTATION_ALGORITHMS: Final = frozenset((Alg.ECC, Alg.ECDSA, Alg.SHA256))
+_QUOTE_COMMAND: Final = 0x158
+_CERTIFY_COMMAND: Final = 0x148
 _TRANSIENT_SLOTS: Final = 0x10E  # TPM_PT_HR_TRANSIENT_MIN
 
 _PAIR: Final = Function.GENERATE_KEY | Function.IMPORT_KEY | Function.DESTROY_KEY | Function.EXPORT_PUBLIC_KEY
@@ -45,6 +49,7 @@ class Inventory:
     largest_digest_bytes: int
     input_buffer_bytes: int
     transient_slots: int
+    pcr_bank: int = Alg.NULL
 
     @classmethod
     def of(cls, connection: Connection) -> Inventory:
@@ -58,6 +63,7 @@ class Inventory:
             largest_digest_bytes=connection.property(_LARGEST_DIGEST),
             input_buffer_bytes=connection.property(_INPUT_BUFFER),
             transient_slots=connection.property(_TRANSIENT_SLOTS),
+            pcr_bank=next((bank for bank in _BANKS if bank in connection.pcr_banks()), Alg.NULL),
         )
 
     def __bytes__(self) -> bytes:
@@ -78,7 +84,7 @@ class Inventory:
 
     def capabilities(self) -> Capabilities:
         hashes = tuple(alg for alg, number in HASHES.items() if number in self.algorithms)
-        rows = [Capability(Function.GENERATE_RANDOM)]
+        rows = [Capability(Function.GENERATE_RANDOM | self._quote())]
         if hashes:
             algorithms = frozenset(Algorithm.from_hash(alg) for alg in hashes)
             rows.append(Capability(Function.HASH_COMPUTE | Function.HASH_COMPARE, algorithms=algorithms))
@@ -115,7 +121,19 @@ class Inventory:
 
     def _manage_pairs(self) -> Function:
         can_attest = _ENDORSEMENT_BITS in self.rsa_bits
-        return _PAIR | (Function.PREPARE_KEY_ATTESTATION | Function.ATTEST_KEY if can_attest else Function(0))
+        attest = Function.PREPARE_KEY_ATTESTATION | Function.ATTEST_KEY if can_attest else Function(0)
+        return _PAIR | attest | self._certify()
+
+    def _certify(self) -> Function:
+        return Function.CERTIFY_KEY if self._signs_with_the_attestation_key(_CERTIFY_COMMAND) else Function(0)
+
+    def _quote(self) -> Function:
+        can_quote = self.pcr_bank != Alg.NULL and self._signs_with_the_attestation_key(_QUOTE_COMMAND)
+        return Function.INITIAL_ATTEST_GET_TOKEN if can_quote else Function(0)
+
+    def _signs_with_the_attestation_key(self, command: int) -> bool:
+        has_key = self.algorithms >= _ATTESTATION_ALGORITHMS and Curve.NIST_P256 in self.curves
+        return has_key and command in self.commands
 
     def _ecc(self, key_bits: tuple[int, ...], hashes: Collection[Hash]) -> list[Capability]:
         pair = ECC_PAIR
@@ -135,7 +153,7 @@ class Inventory:
                 own, any_size = (8 * alg.length_bytes,), range(8, 8 * _BLOCK_BYTES[alg] + 1, 8)
                 algorithms = frozenset((Algorithm.hmac(alg),))
                 rows += [
-                    Capability(Function.GENERATE_KEY, KeyType.HMAC, own),
+                    Capability(Function.GENERATE_KEY | self._certify(), KeyType.HMAC, own),
                     Capability(_MAC, KeyType.HMAC, own, algorithms),
                     Capability(Function.IMPORT_KEY | Function.DESTROY_KEY, KeyType.HMAC, any_size),
                     Capability(_MAC, KeyType.HMAC, any_size, algorithms),
@@ -143,7 +161,7 @@ class Inventory:
         return rows
 
     def _aes(self) -> list[Capability]:
-        manage = Function.GENERATE_KEY | Function.IMPORT_KEY | Function.DESTROY_KEY
+        manage = Function.GENERATE_KEY | Function.IMPORT_KEY | Function.DESTROY_KEY | self._certify()
         modes = frozenset(alg for alg, mode in MODES.items() if mode in self.algorithms)
         rows = [Capability(manage, KeyType.AES, self.aes_bits)]
         if modes:

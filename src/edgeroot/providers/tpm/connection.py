@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -124,6 +125,25 @@ class Connection(ABC):
     @abstractmethod
     def random(self, size_bytes: int) -> Secret:
         """At most so many bytes: a TPM gives no more at once than its largest digest has."""
+
+    @abstractmethod
+    def pcr_banks(self) -> Mapping[int, bytes]:
+        """The banks that have PCRs, and which: bit n of the mask for PCR n."""
+
+    @abstractmethod
+    def pcr_values(self, bank: int, indices: Sequence[int]) -> tuple[bytes, ...]: ...
+
+    @abstractmethod
+    def quote(self, key: int, selection: bytes, qualifying_data: bytes) -> tuple[bytes, bytes]:
+        """A TPMS_ATTEST and a TPMT_SIGNATURE; ``selection`` is a TPMS_PCR_SELECTION."""
+
+    @abstractmethod
+    def certify(self, certified: int, key: int, qualifying_data: bytes) -> tuple[bytes, bytes]:
+        """A TPMS_ATTEST and a TPMT_SIGNATURE by ``key``."""
+
+    @abstractmethod
+    def nv_content(self, index: int) -> bytes:
+        """What an index of the TPM's memory holds; empty unless there is one that everybody may read."""
 
     @abstractmethod
     def activate(

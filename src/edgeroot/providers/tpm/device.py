@@ -13,6 +13,7 @@ from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
 from edgeroot.providers.tpm.errors import TpmError
 from edgeroot.providers.tpm.reference import SecretReference
 from edgeroot.providers.tpm.templates import (
+    ATTESTATION_ECC,
     ENDORSEMENT_HANDLE,
     ENDORSEMENT_RSA,
     STORAGE_ECC,
@@ -26,6 +27,7 @@ _T = TypeVar("_T")
 _LOADED_SESSIONS: Final = 0x02000000
 _TRANSIENT_OBJECTS: Final = 0x80000000
 _ENDORSEMENT: Final = b"endorsement key"
+_ATTESTATION: Final = b"attestation key"
 
 
 class Lock(Protocol):
@@ -46,7 +48,8 @@ class Opened:
         slots = inventory.transient_slots - (0 if primary.persistent else 1)
         self._capacity = max(1, slots)
         self._loaded: OrderedDict[bytes, int] = OrderedDict()
-        self._endorsement: Primary | None = None
+        self._endorsement: Primary | None = None  # that which persists
+        self._primaries: dict[bytes, Primary] = {}
 
     def key(self, reference: SecretReference, auth: bytes) -> int:
         """The handle of this key, for this operation only."""
@@ -57,25 +60,26 @@ class Opened:
 
     def endorsement(self, auth: bytes) -> Primary:
         """The endorsement key by the TCG's template: the persistent one if there is, else made for a while."""
-        found = self._endorsement
-        if found is None or not (found.persistent or _ENDORSEMENT in self._loaded):
+        if self._endorsement is None and _ENDORSEMENT not in self._loaded:
             found = self.connection.persistent(ENDORSEMENT_HANDLE)
-            if found is None or not _is_by_template(found):
-                found = self._made_endorsement(auth)
-            self._endorsement = found
-        if not found.persistent:
-            self._loaded.move_to_end(_ENDORSEMENT)
-        return found
+            if found is not None and _is_by_template(found):
+                self._endorsement = found
+        return self._endorsement or self._made(_ENDORSEMENT, auth, ENDORSEMENT_RSA)
 
-    def _made_endorsement(self, auth: bytes) -> Primary:
-        made: list[Primary] = []
+    def attestation_key(self, auth: bytes) -> Primary:
+        """The key that signs quotes and certificates, made for a while."""
+        return self._made(_ATTESTATION, auth, ATTESTATION_ECC)
+
+    def _made(self, which: bytes, auth: bytes, template: Public) -> Primary:
+        """A primary key of the endorsement hierarchy; ``auth`` is the hierarchy's."""
 
         def make() -> int:
-            made.append(self.connection.create_primary(Hierarchy.ENDORSEMENT, auth, bytes(ENDORSEMENT_RSA)))
-            return made[0].handle
+            made = self.connection.create_primary(Hierarchy.ENDORSEMENT, auth, bytes(template))
+            self._primaries[which] = made
+            return made.handle
 
-        self._held(_ENDORSEMENT, make)
-        return made[0]
+        self._held(which, make)
+        return self._primaries[which]
 
     def make_room(self) -> bool:
         """Flush the key that was not used for longest; whether there was one."""

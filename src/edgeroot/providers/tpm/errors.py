@@ -26,6 +26,8 @@ SESSION_MEMORY: Final = 0x903
 VALUE: Final = 0x084
 CONNECTING: Final = "connecting"
 """Stands for the command where there is none yet."""
+MAKING_PRIMARY: Final = "TPM2_CreatePrimary"
+"""The command whose authorisation is a hierarchy's, and none of a key."""
 TRY_AGAIN: Final = (0x908, 0x90A, 0x922)  # TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_RETRY
 _REFERENCES: Final = range(0x910, 0x920)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from edgeroot import engine
+from edgeroot.evidence import write_tpm_evidence
 from edgeroot.evidence.tpm_structures import MalformedError, Public, Reader, Scheme, sized
 from edgeroot.providers.api import (
     BackEndAbsentError,
@@ -25,10 +26,11 @@ from edgeroot.providers.api import (
     ProviderType,
 )
 from edgeroot.providers.tpm import symmetric
+from edgeroot.providers.tpm.attestation import certify, check_challenge, quote
 from edgeroot.providers.tpm.capabilities import Inventory
 from edgeroot.providers.tpm.connection import Connection
 from edgeroot.providers.tpm.device import Lock, Opened, TpmDevice
-from edgeroot.providers.tpm.errors import BAD_AUTH, FAILURE, INTEGRITY, VALUE, TpmError
+from edgeroot.providers.tpm.errors import BAD_AUTH, FAILURE, INTEGRITY, MAKING_PRIMARY, VALUE, TpmError
 from edgeroot.providers.tpm.keys import (
     TpmKey,
     authorisation,
@@ -82,6 +84,7 @@ class TpmProvider(Provider):
         version=(0, 1, 0),
     )
     needs_host: bool = True
+    binds_callers: bool = True
 
     def __init__(
         self,
@@ -311,7 +314,7 @@ class TpmProvider(Provider):
         try:
             return self._device.run(lambda tpm: call(tpm, tpm.key(secret, auth)))
         except TpmError as error:
-            if error.error == BAD_AUTH:
+            if error.error == BAD_AUTH and error.command != MAKING_PRIMARY:
                 message = "the stored key was made with other attributes: the store was changed"
                 raise PsaError(PsaStatus.DATA_CORRUPT, message) from error
             raise
@@ -373,6 +376,19 @@ class TpmProvider(Provider):
                 message = "the credential was not made for this key and this TPM"
                 raise PsaError(PsaStatus.INVALID_ARGUMENT, message) from error
             raise
+
+    def attestation_token(self, challenge: bytes) -> bytes:
+        """A quote, as :func:`edgeroot.evidence.write_tpm_evidence` writes it."""
+        check_challenge(challenge)
+        auth = self._endorsement_auth()
+        return write_tpm_evidence(self._device.run(lambda tpm: quote(tpm, auth, challenge)))
+
+    def certify_key(self, key: LoadedKey, challenge: bytes) -> bytes:
+        check_challenge(challenge)
+        public, auth = bytes(_attestable(key, None).public), self._endorsement_auth()
+        return write_tpm_evidence(
+            self._use(_ours(key), lambda tpm, handle: certify(tpm, auth, challenge, handle=handle, public=public))
+        )
 
 
 def _random(tpm: Opened, size_bytes: int) -> Secret:

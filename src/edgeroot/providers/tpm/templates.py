@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from edgeroot.evidence.tpm_structures import (
+    BORN_HERE,
     NO_CIPHER,
     NO_SCHEME,
     Alg,
@@ -52,9 +53,8 @@ MODES: Final[dict[Algorithm, Alg]] = {
 STORAGE_HANDLE: Final = 0x81000001
 """Where the storage primary key persists (TCG TPM v2.0 Provisioning Guidance, clause 7.8)."""
 _AES_128: Final = Symmetric(128)
-_BORN_HERE: Final = ObjectFlags.FIXED_TPM | ObjectFlags.FIXED_PARENT | ObjectFlags.SENSITIVE_DATA_ORIGIN
 _PARENT: Final = ObjectFlags.RESTRICTED | ObjectFlags.DECRYPT
-_STORAGE: Final = _BORN_HERE | _PARENT | ObjectFlags.USER_WITH_AUTH | ObjectFlags.NO_DA
+_STORAGE: Final = BORN_HERE | _PARENT | ObjectFlags.USER_WITH_AUTH | ObjectFlags.NO_DA
 
 # The storage primary key (TCG TPM v2.0 Provisioning Guidance, clause 7.5.1).
 STORAGE_ECC: Final = Public(EccPublic(Curve.NIST_P256, NO_SCHEME, _AES_128, x=bytes(32), y=bytes(32)), _STORAGE)
@@ -67,8 +67,20 @@ _ENDORSEMENT_POLICY: Final = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52
 # The RSA endorsement key (TCG EK Credential Profile, template L-1).
 ENDORSEMENT_RSA: Final = Public(
     RsaPublic(2048, NO_SCHEME, _AES_128, modulus=bytes(256)),
-    _BORN_HERE | _PARENT | ObjectFlags.ADMIN_WITH_POLICY,
+    BORN_HERE | _PARENT | ObjectFlags.ADMIN_WITH_POLICY,
     _ENDORSEMENT_POLICY,
+)
+
+# The key that signs quotes and certificates. It is primary and by a fixed template, so that nothing has to be stored,
+# and the same key comes back for as long as the TPM is the same one: of the endorsement hierarchy, whose seed outlives
+# a change of owner (TPM2_Clear, Part 3, clause 24.6), and where the TPM tells its resets and firmware as they are
+# (Part 2, clause 10.11.1: to keys of the owner's it obfuscates them). The TCG puts initial attestation keys there too
+# (TPM 2.0 Keys for Device Identity and Attestation); those have a policy, for they may be certified, this one has none.
+# Restricted, so that it signs only what the TPM itself has made (Part 2, clause 8.3.3.7). Whoever reaches the TPM may
+# use it, as nothing false can be got out of it.
+ATTESTATION_ECC: Final = Public(
+    EccPublic(Curve.NIST_P256, Scheme(Alg.ECDSA, Alg.SHA256), x=bytes(32), y=bytes(32)),
+    BORN_HERE | ObjectFlags.RESTRICTED | ObjectFlags.SIGN | ObjectFlags.USER_WITH_AUTH | ObjectFlags.NO_DA,
 )
 
 
@@ -128,7 +140,7 @@ def new_key(attributes: KeyAttributes, *, imported: bool = False) -> Public:
         detail = CipherPublic(Symmetric(attributes.key_bits, MODES.get(attributes.algorithm, Alg.NULL)))
     else:
         detail = EccPublic(CURVES[attributes.key_bits], scheme)
-    born = _BORN_HERE & ~ObjectFlags.SENSITIVE_DATA_ORIGIN if imported else _BORN_HERE
+    born = BORN_HERE & ~ObjectFlags.SENSITIVE_DATA_ORIGIN if imported else BORN_HERE
     return Public(detail, _flags(attributes) | born, name_algorithm=name)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 
+from edgeroot.evidence.tpm_attest import Attest, Certified, Clock, PcrSelection, Quoted, pcr_digest
 from edgeroot.evidence.tpm_structures import Alg, Curve
 from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
-from edgeroot.providers.tpm.errors import OBJECT_MEMORY, tpm_error
+from edgeroot.providers.tpm.errors import MAKING_PRIMARY, OBJECT_MEMORY, tpm_error
+from edgeroot.providers.tpm.templates import ATTESTATION_ECC
 from edgeroot.psa import PsaError, PsaStatus, Secret
 
 SLOTS = 3
@@ -27,6 +30,11 @@ class ScriptedTpm:
         self.random = b"\x05" * 5
         self.absent = False
         self.connections = 0
+        self.commands: set[int] = set()
+        self.pcrs: dict[int, bytes] = {0: bytes(32), 7: bytes(32)}
+        self.extends_at_quote = 0  # how many quotes find another value than the one that was read before
+        self.malformed_quote = False
+        self.certificate = b""
         self.algorithms: set[int] = {Alg.RSA, Alg.ECC, Alg.ECDH, Alg.ECDSA, Alg.SHA256}
 
     def connect(self) -> Connection:
@@ -38,7 +46,8 @@ class ScriptedTpm:
     def called(self, command: str) -> None:
         self.calls.append(command)
         if self.fails.get(command):
-            raise tpm_error(command, self.fails[command].pop(0))
+            name = MAKING_PRIMARY if command == "create_primary" else command
+            raise tpm_error(name, self.fails[command].pop(0))
 
     def count(self, command: str) -> int:
         return self.calls.count(command)
@@ -77,7 +86,7 @@ class ScriptedConnection(Connection):
         return frozenset((Curve.NIST_P256,))
 
     def commands(self) -> frozenset[int]:
-        return frozenset()
+        return frozenset(self.tpm.commands)
 
     def property(self, number: int) -> int:
         return _PROPERTIES[number]
@@ -162,6 +171,37 @@ class ScriptedConnection(Connection):
     def random(self, size_bytes: int) -> Secret:
         self._used("random")
         return Secret(self.tpm.random[:size_bytes])
+
+    def pcr_banks(self) -> Mapping[int, bytes]:
+        return {Alg.SHA256: PcrSelection.of(Alg.SHA256, self.tpm.pcrs).mask} if self.tpm.pcrs else {}
+
+    def pcr_values(self, bank: int, indices: Sequence[int]) -> tuple[bytes, ...]:
+        self._used("pcr_values")
+        return tuple(self.tpm.pcrs[index] for index in indices)
+
+    def quote(self, key: int, selection: bytes, qualifying_data: bytes) -> tuple[bytes, bytes]:
+        self._used("quote")
+        if self.tpm.extends_at_quote:
+            self.tpm.extends_at_quote -= 1
+            self.tpm.pcrs[7] = hashlib.sha256(self.tpm.pcrs[7]).digest()
+        digest = pcr_digest(list(self.tpm.pcrs.values()), Alg.SHA256)
+        attested = Quoted(PcrSelection(Alg.SHA256, selection[3:]), digest)
+        statement = self._attest(attested, key, qualifying_data)
+        return statement[: -1 if self.tpm.malformed_quote else None], b"signature"
+
+    def certify(self, certified: int, key: int, qualifying_data: bytes) -> tuple[bytes, bytes]:
+        self._used("certify")
+        assert certified in self.tpm.loaded
+        return self._attest(Certified(b"name", b"qualified"), key, qualifying_data), b"signature"
+
+    def _attest(self, attested: Quoted | Certified, key: int, qualifying_data: bytes) -> bytes:
+        assert self.tpm.loaded[key] == bytes(ATTESTATION_ECC)
+        clock = Clock(clock_ms=1, reset_count=2, restart_count=3, safe=True)
+        return bytes(Attest(signer=b"", extra_data=qualifying_data, clock=clock, firmware_version=4, attested=attested))
+
+    def nv_content(self, index: int) -> bytes:
+        self._used("nv_content")
+        return self.tpm.certificate
 
     def activate(
         self, primary: int, key: int, endorsement: int, *, auth: bytes, credential_blob: bytes, secret: bytes

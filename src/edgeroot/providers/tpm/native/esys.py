@@ -8,7 +8,7 @@ CFB mode for the first parameter (TPM 2.0 Library, Part 1, clauses 19 and 21).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from struct import Struct
 from time import sleep
@@ -19,7 +19,7 @@ from typing import Final
 os.environ.setdefault("TSS2_LOG", "all+NONE")
 
 from tpm2_pytss import ESAPI, TCTILdr, TSS2_Exception
-from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_CAP, TPM2_SE, TPM2_SU, TPMA_SESSION
+from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_CAP, TPM2_SE, TPM2_SU, TPMA_NV, TPMA_SESSION
 from tpm2_pytss.types import (
     TPM2B_ECC_POINT,
     TPM2B_ENCRYPTED_SECRET,
@@ -28,6 +28,7 @@ from tpm2_pytss.types import (
     TPM2B_PUBLIC,
     TPM2B_SENSITIVE,
     TPM2B_SENSITIVE_CREATE,
+    TPML_PCR_SELECTION,
     TPMS_ECC_POINT,
     TPMS_SENSITIVE_CREATE,
     TPMT_PUBLIC,
@@ -42,9 +43,10 @@ from tpm2_pytss.types import (
 )
 from tpm2_pytss.utils import wrap
 
+from edgeroot.evidence.tpm_attest import PcrSelection
 from edgeroot.evidence.tpm_structures import MalformedError, Reader, sized
 from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
-from edgeroot.providers.tpm.errors import CONNECTING, INITIALIZE, TRY_AGAIN, TpmError, tpm_error
+from edgeroot.providers.tpm.errors import CONNECTING, INITIALIZE, MAKING_PRIMARY, TRY_AGAIN, TpmError, tpm_error
 from edgeroot.providers.tpm.hmac_session import Beginning, Entity, ForgedResponseError, HmacSession, ResponseCodeError
 from edgeroot.psa import PsaStatus, Secret
 
@@ -59,11 +61,15 @@ _CREATE: Final = 0x00000153
 _HMAC: Final = 0x00000155
 _ENCRYPT_DECRYPT_2: Final = 0x00000193
 _NO_REGISTERS: Final = bytes(4)  # TPML_PCR_SELECTION
+_ONE: Final = bytes((0, 0, 0, 1))  # the count at the head of another
 _NO_TICKET: Final = Struct(">HIH").pack(0x8024, 0x40000007, 0)  # TPMT_TK_HASHCHECK: hashed elsewhere
 _CODE: Final = slice(6, 10)  # where the response code is in a response (Part 1, clause 18.5)
 _WITHOUT_LAYER: Final = 0xFFFF
 _WAITS_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
 _MANY: Final = 256
+_PCRS_AT_ONCE: Final = 8  # as many as a TPML_DIGEST holds (Part 2, clause 10.9.5)
+_NV_BUFFER: Final = 0x12C  # TPM_PT_NV_BUFFER_MAX
+_NV_READABLE: Final = TPMA_NV.AUTHREAD | TPMA_NV.NO_DA | TPMA_NV.WRITTEN
 _COMMAND_CODE: Final = 0x2000FFFF  # the number in a TPMA_CC, and whether it is a vendor's
 _HIERARCHIES: Final = {Hierarchy.OWNER: ESYS_TR.OWNER, Hierarchy.ENDORSEMENT: ESYS_TR.ENDORSEMENT}
 
@@ -188,7 +194,7 @@ class EsysConnection(Connection):
             return Primary(int(found), public.publicArea.marshal(), bytes(public.get_name()), persistent=True)
 
     def create_primary(self, hierarchy: Hierarchy, auth: bytes, template: bytes) -> Primary:
-        with _command("TPM2_CreatePrimary"), self._authorised(hierarchy, auth) as session:
+        with _command(MAKING_PRIMARY), self._authorised(hierarchy, auth) as session:
             handle, public, *_ = self._esys.create_primary(
                 TPM2B_SENSITIVE_CREATE(), _public(template), _HIERARCHIES[hierarchy], session1=session
             )
@@ -432,6 +438,69 @@ class EsysConnection(Connection):
             drawn = self._esys.get_random(size_bytes, session1=self._protected(command=False, response=True))
             return Secret(bytes(drawn))
 
+    # Attestation
+
+    def pcr_banks(self) -> Mapping[int, bytes]:
+        with _command("TPM2_GetCapability"):
+            _, found = self._esys.get_capability(TPM2_CAP.PCRS, 0, _MANY)
+        rows = found.data.assignedPCR
+        selections = [rows.pcrSelections[i] for i in range(rows.count)]
+        banks = {int(one.hash): bytes(one.pcrSelect[0 : one.sizeofSelect]) for one in selections}
+        return {bank: mask for bank, mask in banks.items() if any(mask)}
+
+    def pcr_values(self, bank: int, indices: Sequence[int]) -> tuple[bytes, ...]:
+        values: list[bytes] = []
+        while len(values) < len(indices):
+            some = indices[len(values) :][:_PCRS_AT_ONCE]
+            with _command("TPM2_PCR_Read"):
+                _, _, digests = self._esys.pcr_read(_registers(bytes(PcrSelection.of(bank, some))))
+            if not digests.count:
+                raise TpmError("TPM2_PCR_Read", 0, PsaStatus.COMMUNICATION_FAILURE, "the TPM does not read its PCRs")
+            values += (bytes(digests[i]) for i in range(digests.count))
+        return tuple(values)
+
+    def quote(self, key: int, selection: bytes, qualifying_data: bytes) -> tuple[bytes, bytes]:
+        with _command("TPM2_Quote"):
+            attest, signature = self._esys.quote(
+                ESYS_TR(key),
+                _registers(selection),
+                qualifying_data,
+                session1=self._protected(command=False, response=False),
+            )
+            return bytes(attest), bytes(signature.marshal())
+
+    def certify(self, certified: int, key: int, qualifying_data: bytes) -> tuple[bytes, bytes]:
+        with _command("TPM2_Certify"):
+            # The attesting key has no authorisation; that of the other one protects the whole command.
+            attest, signature = self._esys.certify(
+                ESYS_TR(certified),
+                ESYS_TR(key),
+                qualifying_data,
+                TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL),
+                session1=self._protected(command=False, response=False),
+                session2=ESYS_TR.PASSWORD,
+            )
+            return bytes(attest), bytes(signature.marshal())
+
+    def nv_content(self, index: int) -> bytes:
+        if index not in self.handles(index):
+            return b""
+        buffer_bytes = self.property(_NV_BUFFER)
+        with _command("TPM2_NV_Read"):
+            found = self._esys.tr_from_tpmpublic(index)
+            try:
+                public, _ = self._esys.nv_read_public(found)
+                size_bytes, content = int(public.nvPublic.dataSize), b""
+                # An index that counts failures is none that everybody is to read, and must not be tried.
+                if public.nvPublic.attributes & _NV_READABLE != _NV_READABLE:
+                    return b""
+                while len(content) < size_bytes:
+                    part_bytes = min(size_bytes - len(content), buffer_bytes)
+                    content += bytes(self._esys.nv_read(found, part_bytes, len(content), found))
+                return content
+            finally:
+                self._esys.tr_close(found)
+
     def activate(
         self, primary: int, key: int, endorsement: int, *, auth: bytes, credential_blob: bytes, secret: bytes
     ) -> Secret:
@@ -458,6 +527,10 @@ class EsysConnection(Connection):
             self._esys.flush_context(session)
         except TSS2_Exception:
             pass  # with the TPM or its manager gone, so is the session; what went wrong before is what counts
+
+
+def _registers(selection: bytes) -> TPML_PCR_SELECTION:
+    return TPML_PCR_SELECTION.unmarshal(_ONE + selection)[0]
 
 
 def _public(area: bytes) -> TPM2B_PUBLIC:
