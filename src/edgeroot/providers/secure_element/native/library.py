@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from edgeroot.providers.secure_element.element import Element, Key
 from edgeroot.providers.secure_element.errors import AtcaError
+from edgeroot.providers.secure_element.native.modes import Modes
 from edgeroot.providers.secure_element.settings import DeviceType, SecureElementSettings
 from edgeroot.psa import PsaError, PsaStatus, Secret
 
@@ -70,6 +71,7 @@ class LibraryElement(Element):
         self._config = config  # the library keeps a pointer to it
         self._device = ctypes.c_void_p()
         self._process = 0
+        self._modes = Modes(self._library, self._do)
 
     def close(self) -> None:
         if self._process == os.getpid():
@@ -118,20 +120,31 @@ class LibraryElement(Element):
         self._do("SHA", lambda device: call(device, data, size, slot, mac, _HMAC_TO_TEMP_KEY))
         return bytes(mac)
 
-    def aes_encrypt(self, slot: int, block: bytes) -> bytes:
-        out = (ctypes.c_uint8 * 16)()
-        self._do("AES", lambda device: self._library.calib_aes_encrypt(device, slot, 0, block, out))
-        return bytes(out)
+    def ecb_encrypt(self, slot: int, plaintext: bytes) -> bytes:
+        return self._modes.ecb(slot, plaintext, encrypts=True)
 
-    def aes_decrypt(self, slot: int, block: bytes) -> bytes:
-        out = (ctypes.c_uint8 * 16)()
-        self._do("AES", lambda device: self._library.calib_aes_decrypt(device, slot, 0, block, out))
-        return bytes(out)
+    def ecb_decrypt(self, slot: int, ciphertext: bytes) -> bytes:
+        return self._modes.ecb(slot, ciphertext, encrypts=False)
 
-    def multiply(self, one: bytes, other: bytes) -> bytes:
-        out = (ctypes.c_uint8 * 16)()
-        self._do("AES", lambda device: self._library.calib_aes_gfm(device, one, other, out))
-        return bytes(out)
+    def cbc_encrypt(self, slot: int, iv: bytes, plaintext: bytes, *, pads: bool) -> bytes:
+        return self._modes.cbc_encrypt(slot, iv, plaintext, pads=pads)
+
+    def cbc_decrypt(self, slot: int, iv: bytes, ciphertext: bytes, *, pads: bool) -> bytes:
+        return self._modes.cbc_decrypt(slot, iv, ciphertext, pads=pads)
+
+    def ctr(self, slot: int, iv: bytes, data: bytes) -> bytes:
+        return self._modes.ctr(slot, iv, data)
+
+    def gcm_encrypt(self, slot: int, nonce: bytes, additional_data: bytes, plaintext: bytes, tag_bytes: int) -> bytes:
+        return self._modes.gcm_encrypt(slot, nonce, additional_data, plaintext, tag_bytes)
+
+    def gcm_decrypt(
+        self, slot: int, nonce: bytes, additional_data: bytes, ciphertext: bytes, tag: bytes
+    ) -> Secret | None:
+        return self._modes.gcm_decrypt(slot, nonce, additional_data, ciphertext, tag)
+
+    def cmac(self, slot: int, data: bytes) -> bytes:
+        return self._modes.cmac(slot, data)
 
     def write(self, slot: int, data: bytes, key: Key | None) -> None:
         for at in range(0, len(data), _BLOCK_BYTES):
