@@ -1,6 +1,6 @@
 """What a TPM 2.0 says under its signature: TPMS_ATTEST of a quote or a certified key, TPMT_SIGNATURE, PCR values.
 
-TPM 2.0 Library, Part 2, clauses 10.12.8 and 11.3.4. Numbers are big-endian; a TPM2B is its 16-bit size and that many
+TPM 2.0 Library, Part 2, clauses 10.12 and 11.3. Numbers are big-endian; a TPM2B is its 16-bit size and that many
 bytes. Only what the verification here understands is read: MalformedError for all else.
 """
 
@@ -58,7 +58,7 @@ class PcrSelection:
 
 @dataclass(frozen=True, slots=True)
 class Quoted:
-    """``TPMS_QUOTE_INFO`` (Part 2, clause 10.12.1) over PCRs of one bank."""
+    """``TPMS_QUOTE_INFO`` (Part 2, clause 10.12) over PCRs of one bank."""
 
     selection: PcrSelection
     pcr_digest: bytes
@@ -69,7 +69,7 @@ class Quoted:
 
 @dataclass(frozen=True, slots=True)
 class Certified:
-    """``TPMS_CERTIFY_INFO`` (Part 2, clause 10.12.3): the key's name, and that with all its parents'."""
+    """``TPMS_CERTIFY_INFO`` (Part 2, clause 10.12): the key's name, and that with all its parents'."""
 
     name: bytes
     qualified_name: bytes
@@ -185,7 +185,7 @@ def digest_bytes(hash_algorithm: int) -> int:
 def replay(events: Iterable[Event], bank: int) -> Mapping[int, bytes]:
     """The values that these events give to the PCRs of a bank; PCRs without an event are left out.
 
-    TCG PC Client Platform Firmware Profile, clauses 10.2 and 10.4: a PCR begins with zeros, those of a dynamic root of
+    TCG PC Client Platform Firmware Profile, clauses 3 and 10: a PCR begins with zeros, those of a dynamic root of
     trust with ones, PCR 0 with the locality of the start-up if the log names it. EV_NO_ACTION extends nothing.
     MalformedError if the log has no digest of this bank for an event.
     """

@@ -157,6 +157,44 @@ def test_genuine_tools_verify_a_quote(service: Service, tmp_path: Path) -> None:
     assert not accepts(mine(), evidence.pcrs[::-1])
 
 
+def test_genuine_tools_show_that_the_attestation_key_is_beside_the_endorsement_key(
+    swtpm: Swtpm, service: Service, tmp_path: Path
+) -> None:
+    """As in docs/tpm.md: what a verifier does when a device is enrolled, and what its operator answers."""
+    if shutil.which("tpm2_activatecredential") is None:
+        unavailable("tpm2_activatecredential is not installed (Debian's package tpm2-tools)")
+    name = enrolled(service)
+    service.end()
+    (tmp_path / "challenge").write_bytes(b"a challenge")
+
+    def tool(command: str, *words: str) -> None:
+        done = subprocess.run(
+            (f"tpm2_{command}", *words),
+            cwd=tmp_path,
+            env={**os.environ, "TPM2TOOLS_TCTI": swtpm.tcti},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    tool("createek", "-c", "ek.ctx", "-G", "rsa", "-u", "ek.pub")
+    tool("flushcontext", "-t")
+    attributes = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign"
+    tool("createprimary", "-C", "e", "-G", "ecc256:ecdsa-sha256:null", "-a", attributes, "-c", "ak.ctx")
+    tool("readpublic", "-c", "ak.ctx", "-n", "ak.name")
+    assert (tmp_path / "ak.name").read_bytes() == name
+    tool("flushcontext", "-t")
+    tool("makecredential", "-T", "none", "-u", "ek.pub", "-s", "challenge", "-n", name.hex(), "-o", "credential")
+    tool("startauthsession", "--policy-session", "-S", "session.ctx")
+    tool("policysecret", "-S", "session.ctx", "-c", "e")
+    tool(
+        *("activatecredential", "-c", "ak.ctx", "-C", "ek.ctx", "-P", "session:session.ctx"),
+        *("-i", "credential", "-o", "answer"),
+    )
+    assert (tmp_path / "answer").read_bytes() == b"a challenge"
+
+
 def test_a_key_of_the_tpms_own_is_told_from_an_imported_one(service: Service) -> None:
     name = enrolled(service)
     template = templates.ecdsa_p256()

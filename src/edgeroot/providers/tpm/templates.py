@@ -76,10 +76,11 @@ ENDORSEMENT_RSA: Final = Public(
 # a change of owner (TPM2_Clear, Part 3, clause 24.6), and where the TPM tells its resets and firmware as they are
 # (Part 2, clause 10.11.1: to keys of the owner's it obfuscates them). The TCG puts initial attestation keys there too
 # (TPM 2.0 Keys for Device Identity and Attestation); those have a policy, for they may be certified, this one has none.
-# Restricted, so that it signs only what the TPM itself has made (Part 2, clause 8.3.3.7). Whoever reaches the TPM may
-# use it, as nothing false can be got out of it.
+# Restricted, so that it signs only what the TPM itself has made (Part 2, clause 8.3). Whoever reaches the TPM may use
+# it, as nothing false can be got out of it. The template's point is empty, as in those of tpm2-tools: so an operator
+# makes the same key with them.
 ATTESTATION_ECC: Final = Public(
-    EccPublic(Curve.NIST_P256, Scheme(Alg.ECDSA, Alg.SHA256), x=bytes(32), y=bytes(32)),
+    EccPublic(Curve.NIST_P256, Scheme(Alg.ECDSA, Alg.SHA256)),
     BORN_HERE | ObjectFlags.RESTRICTED | ObjectFlags.SIGN | ObjectFlags.USER_WITH_AUTH | ObjectFlags.NO_DA,
 )
 

@@ -1,4 +1,4 @@
-"""The way to a TPM, over the TSS's Enhanced System API: the only module that uses the library tpm2-pytss.
+"""The way to a TPM, over the TSS's Enhanced System API: keys, and what needs a session.
 
 Structures go in and come out as bytes; handles are numbers that mean something on their connection only. Every failure
 is a TpmError. Commands that carry a secret go through the session: HMAC, salted with the primary key, with AES-128 in
@@ -7,19 +7,14 @@ CFB mode for the first parameter (TPM 2.0 Library, Part 1, clauses 19 and 21).
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from struct import Struct
 from time import sleep
 from typing import Final
 
-# Before the libraries are loaded, which otherwise write lines of their own to standard error beside the error that they
-# return.
-os.environ.setdefault("TSS2_LOG", "all+NONE")
-
-from tpm2_pytss import ESAPI, TCTILdr, TSS2_Exception
-from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_CAP, TPM2_SE, TPM2_SU, TPMA_NV, TPMA_SESSION
+from tpm2_pytss import TSS2_Exception
+from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE, TPMA_SESSION
 from tpm2_pytss.types import (
     TPM2B_ECC_POINT,
     TPM2B_ENCRYPTED_SECRET,
@@ -28,11 +23,9 @@ from tpm2_pytss.types import (
     TPM2B_PUBLIC,
     TPM2B_SENSITIVE,
     TPM2B_SENSITIVE_CREATE,
-    TPML_PCR_SELECTION,
     TPMS_ECC_POINT,
     TPMS_SENSITIVE_CREATE,
     TPMT_PUBLIC,
-    TPMT_PUBLIC_PARMS,
     TPMT_RSA_DECRYPT,
     TPMT_SENSITIVE,
     TPMT_SIG_SCHEME,
@@ -43,11 +36,11 @@ from tpm2_pytss.types import (
 )
 from tpm2_pytss.utils import wrap
 
-from edgeroot.evidence.tpm_attest import PcrSelection
 from edgeroot.evidence.tpm_structures import MalformedError, Reader, sized
-from edgeroot.providers.tpm.connection import Connection, Hierarchy, Primary
-from edgeroot.providers.tpm.errors import CONNECTING, INITIALIZE, MAKING_PRIMARY, TRY_AGAIN, TpmError, tpm_error
+from edgeroot.providers.tpm.connection import Hierarchy, Primary
+from edgeroot.providers.tpm.errors import MAKING_PRIMARY, TRY_AGAIN, TpmError, tpm_error
 from edgeroot.providers.tpm.hmac_session import Beginning, Entity, ForgedResponseError, HmacSession, ResponseCodeError
+from edgeroot.providers.tpm.native.plain import PlainConnection, command, registers
 from edgeroot.psa import PsaStatus, Secret
 
 _FLUSH: Final = Struct(">HIII")  # tag, size, command code, handle (Part 3, clause 28.4)
@@ -61,32 +54,18 @@ _CREATE: Final = 0x00000153
 _HMAC: Final = 0x00000155
 _ENCRYPT_DECRYPT_2: Final = 0x00000193
 _NO_REGISTERS: Final = bytes(4)  # TPML_PCR_SELECTION
-_ONE: Final = bytes((0, 0, 0, 1))  # the count at the head of another
 _NO_TICKET: Final = Struct(">HIH").pack(0x8024, 0x40000007, 0)  # TPMT_TK_HASHCHECK: hashed elsewhere
 _CODE: Final = slice(6, 10)  # where the response code is in a response (Part 1, clause 18.5)
 _WITHOUT_LAYER: Final = 0xFFFF
 _WAITS_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5)
-_MANY: Final = 256
-_PCRS_AT_ONCE: Final = 8  # as many as a TPML_DIGEST holds (Part 2, clause 10.9.5)
-_NV_BUFFER: Final = 0x12C  # TPM_PT_NV_BUFFER_MAX
-_NV_READABLE: Final = TPMA_NV.AUTHREAD | TPMA_NV.NO_DA | TPMA_NV.WRITTEN
-_COMMAND_CODE: Final = 0x2000FFFF  # the number in a TPMA_CC, and whether it is a vendor's
 _HIERARCHIES: Final = {Hierarchy.OWNER: ESYS_TR.OWNER, Hierarchy.ENDORSEMENT: ESYS_TR.ENDORSEMENT}
-
-
-@contextmanager
-def _command(name: str) -> Iterator[None]:
-    try:
-        yield
-    except TSS2_Exception as error:
-        raise tpm_error(name, int(error.rc), str(error)) from error
 
 
 @contextmanager
 def _by_hand(name: str) -> Iterator[None]:
     """For commands that the library does not make."""
     try:
-        with _command(name):
+        with command(name):
             yield
     except ResponseCodeError as error:
         raise tpm_error(name, error.code) from error
@@ -96,105 +75,27 @@ def _by_hand(name: str) -> Iterator[None]:
         ) from error
 
 
-class EsysConnection(Connection):
-    """A connection through a TCTI, named as ``tpm2_*`` tools name it: ``device:/dev/tpmrm0``, ``swtpm:port=2321``."""
+class EsysConnection(PlainConnection):
+    """A connection with a session."""
 
     def __init__(self, tcti: str) -> None:
-        with _command(CONNECTING):
-            self._tcti = TCTILdr.parse(tcti)
-            try:
-                self._esys = ESAPI(self._tcti)
-            except TSS2_Exception:
-                self._tcti.close()
-                raise
+        super().__init__(tcti)
         self._session = ESYS_TR.NONE
         self._quick: HmacSession | None = None
         self._entities: dict[int, Entity] = {}
-
-    def close(self) -> None:
-        self._esys.close()
-        self._tcti.close()
-
-    def startup(self) -> None:
-        try:
-            with _command("TPM2_Startup"):
-                self._esys.startup(TPM2_SU.CLEAR)
-        except TpmError as error:
-            if error.error != INITIALIZE:  # which here says that it was started up before
-                raise
-
-    # What it is and has
-
-    def algorithms(self) -> frozenset[int]:
-        with _command("TPM2_GetCapability"):
-            _, found = self._esys.get_capability(TPM2_CAP.ALGS, 0, _MANY)
-        rows = found.data.algorithms
-        return frozenset(int(rows.algProperties[i].alg) for i in range(rows.count))
-
-    def curves(self) -> frozenset[int]:
-        with _command("TPM2_GetCapability"):
-            _, found = self._esys.get_capability(TPM2_CAP.ECC_CURVES, 0, _MANY)
-        rows = found.data.eccCurves
-        return frozenset(int(rows.eccCurves[i]) for i in range(rows.count))
-
-    def commands(self) -> frozenset[int]:
-        with _command("TPM2_GetCapability"):
-            _, found = self._esys.get_capability(TPM2_CAP.COMMANDS, 0, _MANY)
-        rows = found.data.command
-        return frozenset(int(rows.commandAttributes[i]) & _COMMAND_CODE for i in range(rows.count))
-
-    def property(self, number: int) -> int:
-        with _command("TPM2_GetCapability"):
-            _, found = self._esys.get_capability(TPM2_CAP.TPM_PROPERTIES, number, 1)
-        rows = found.data.tpmProperties
-        if rows.count and int(rows.tpmProperty[0].property) == number:
-            return int(rows.tpmProperty[0].value)
-        return 0
-
-    def handles(self, first: int) -> tuple[int, ...]:
-        with _command("TPM2_GetCapability"):
-            _, found = self._esys.get_capability(TPM2_CAP.HANDLES, first, _MANY)
-        rows = found.data.handles
-        return tuple(int(rows.handle[i]) for i in range(rows.count))
-
-    def has_rsa(self, key_bits: int) -> bool:
-        parameters = TPMT_PUBLIC_PARMS(type=TPM2_ALG.RSA)
-        detail = parameters.parameters.rsaDetail
-        detail.symmetric.algorithm = TPM2_ALG.NULL
-        detail.scheme.scheme = TPM2_ALG.NULL
-        detail.keyBits = key_bits
-        return self._has(parameters)
-
-    def has_aes(self, key_bits: int) -> bool:
-        parameters = TPMT_PUBLIC_PARMS(type=TPM2_ALG.SYMCIPHER)
-        detail = parameters.parameters.symDetail.sym
-        detail.algorithm = TPM2_ALG.AES
-        detail.keyBits.aes = key_bits
-        detail.mode.aes = TPM2_ALG.NULL
-        return self._has(parameters)
-
-    def _has(self, parameters: TPMT_PUBLIC_PARMS) -> bool:
-        try:
-            with _command("TPM2_TestParms"):
-                self._esys.test_parms(parameters)
-        except TpmError as error:
-            if error.status in (PsaStatus.NOT_SUPPORTED, PsaStatus.INVALID_ARGUMENT):
-                return False
-            raise
-        return True
 
     # Primary keys, and the session
 
     def persistent(self, handle: int) -> Primary | None:
         if handle not in self.handles(handle):
             return None
-        with _command("TPM2_ReadPublic"):
+        with command("TPM2_ReadPublic"):
             found = self._esys.tr_from_tpmpublic(handle)
             public, *_ = self._esys.read_public(found)
             return Primary(int(found), public.publicArea.marshal(), bytes(public.get_name()), persistent=True)
 
     def create_primary(self, hierarchy: Hierarchy, auth: bytes, template: bytes) -> Primary:
-        with _command(MAKING_PRIMARY), self._authorised(hierarchy, auth) as session:
+        with command(MAKING_PRIMARY), self._authorised(hierarchy, auth) as session:
             handle, public, *_ = self._esys.create_primary(
                 TPM2B_SENSITIVE_CREATE(), _public(template), _HIERARCHIES[hierarchy], session1=session
             )
@@ -220,7 +121,7 @@ class EsysConnection(Connection):
 
     def start_session(self, primary: Primary) -> None:
         self._session = self._start(primary.handle, TPM2_SE.HMAC)
-        with _command("TPM2_StartAuthSession"):
+        with command("TPM2_StartAuthSession"):
             handle = self._esys.tr_get_tpm_handle(ESYS_TR(primary.handle))
         try:
             beginning = Beginning(handle, primary.public)
@@ -234,7 +135,7 @@ class EsysConnection(Connection):
         cipher = TPMT_SYM_DEF(
             algorithm=TPM2_ALG.AES, keyBits=TPMU_SYM_KEY_BITS(aes=128), mode=TPMU_SYM_MODE(aes=TPM2_ALG.CFB)
         )
-        with _command("TPM2_StartAuthSession"):
+        with command("TPM2_StartAuthSession"):
             session = self._esys.start_auth_session(ESYS_TR(primary), ESYS_TR.NONE, kind, cipher, TPM2_ALG.SHA256)
             self._esys.trsess_set_attributes(session, TPMA_SESSION.CONTINUESESSION)
             return session
@@ -246,7 +147,7 @@ class EsysConnection(Connection):
                 self._exchange(quick.flush())
         if self._session != ESYS_TR.NONE:
             session, self._session = self._session, ESYS_TR.NONE
-            with _command("TPM2_FlushContext"):
+            with command("TPM2_FlushContext"):
                 self._esys.flush_context(session)
 
     def _protected(self, *, command: bool, response: bool) -> ESYS_TR:
@@ -264,7 +165,7 @@ class EsysConnection(Connection):
             response = Reader(self._quickly("TPM2_Create", _CREATE, entity, parameters, veiled=True))
             return response.sized(), response.sized()
         sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(userAuth=auth, data=bytes(secret)))
-        with _command("TPM2_Create"):
+        with command("TPM2_Create"):
             private, public, *_ = self._esys.create(
                 ESYS_TR(primary),
                 sensitive,
@@ -283,7 +184,7 @@ class EsysConnection(Connection):
         # The library encrypts the key to the primary key's public part (Part 1, clause 23.3), so that it is not
         # readable on its way to the TPM.
         _, duplicate, seed = wrap(_public(primary.public).publicArea, area, TPM2B_SENSITIVE(sensitive))
-        with _command("TPM2_Import"):
+        with command("TPM2_Import"):
             private = self._esys.import_(
                 ESYS_TR(primary.handle),
                 b"",
@@ -297,7 +198,7 @@ class EsysConnection(Connection):
     def load(self, primary: int, private: bytes, public: bytes, auth: bytes) -> int:
         # Nothing in it is secret, and the storage key has no authorisation: the library's session would take longer
         # than all the rest. Whether this very key was loaded shows when it is used: its name is part of each HMAC.
-        with _command("TPM2_Load"):
+        with command("TPM2_Load"):
             handle = self._esys.load(ESYS_TR(primary), TPM2B_PRIVATE(private), _public(public))
             self._esys.tr_set_auth(handle, auth)
             name = bytes(self._esys.tr_get_name(handle))
@@ -306,12 +207,12 @@ class EsysConnection(Connection):
 
     def flush(self, handle: int) -> None:
         self._entities.pop(handle, None)
-        with _command("TPM2_FlushContext"):
+        with command("TPM2_FlushContext"):
             self._esys.flush_context(ESYS_TR(handle))
 
     def flush_stale(self, handle: int) -> None:
         # By hand: the library knows only handles that it has given itself.
-        with _command("TPM2_FlushContext"):
+        with command("TPM2_FlushContext"):
             self._exchange(_FLUSH.pack(_NO_SESSIONS, _FLUSH.size, _FLUSH_CONTEXT, handle))
 
     def _exchange(self, command: bytes) -> bytes:
@@ -348,7 +249,7 @@ class EsysConnection(Connection):
         if self._quick is not None and entity is not None:
             parameters = sized(digest) + scheme + _NO_TICKET
             return self._quickly("TPM2_Sign", _SIGN, entity, parameters)
-        with _command("TPM2_Sign"):
+        with command("TPM2_Sign"):
             signature = self._esys.sign(
                 ESYS_TR(handle),
                 digest,
@@ -363,7 +264,7 @@ class EsysConnection(Connection):
             parameters = sized(ciphertext) + scheme + sized(label)
             response = self._quickly("TPM2_RSA_Decrypt", _RSA_DECRYPT, entity, parameters, hidden=True)
             return Secret(Reader(response).sized())
-        with _command("TPM2_RSA_Decrypt"):
+        with command("TPM2_RSA_Decrypt"):
             plaintext = self._esys.rsa_decrypt(
                 ESYS_TR(handle),
                 ciphertext,
@@ -379,7 +280,7 @@ class EsysConnection(Connection):
             parameters = sized(sized(x) + sized(y))
             response = self._quickly("TPM2_ECDH_ZGen", _ECDH_ZGEN, entity, parameters, hidden=True)
             return Secret(Reader(Reader(response).sized()).sized())
-        with _command("TPM2_ECDH_ZGen"):
+        with command("TPM2_ECDH_ZGen"):
             shared = self._esys.ecdh_zgen(
                 ESYS_TR(handle),
                 TPM2B_ECC_POINT(TPMS_ECC_POINT(x=x, y=y)),
@@ -392,22 +293,22 @@ class EsysConnection(Connection):
         if self._quick is not None and entity is not None:
             parameters = sized(data) + hash_algorithm.to_bytes(2)
             return Reader(self._quickly("TPM2_HMAC", _HMAC, entity, parameters, veiled=True, hidden=True)).sized()
-        with _command("TPM2_HMAC"):
+        with command("TPM2_HMAC"):
             session = self._protected(command=True, response=True)
             return bytes(self._esys.hmac(ESYS_TR(handle), data, TPM2_ALG(hash_algorithm), session1=session))
 
     def hmac_start(self, handle: int, hash_algorithm: int) -> int:
-        with _command("TPM2_HMAC_Start"):
+        with command("TPM2_HMAC_Start"):
             session = self._protected(command=False, response=False)
             return int(self._esys.hmac_start(ESYS_TR(handle), b"", TPM2_ALG(hash_algorithm), session1=session))
 
     def sequence_update(self, sequence: int, data: bytes) -> None:
-        with _command("TPM2_SequenceUpdate"):
+        with command("TPM2_SequenceUpdate"):
             session = self._protected(command=True, response=False)
             self._esys.sequence_update(ESYS_TR(sequence), data, session1=session)
 
     def sequence_complete(self, sequence: int, data: bytes) -> bytes:
-        with _command("TPM2_SequenceComplete"):
+        with command("TPM2_SequenceComplete"):
             session = self._protected(command=True, response=True)
             result, _ = self._esys.sequence_complete(ESYS_TR(sequence), data, ESYS_TR.NULL, session1=session)
             return bytes(result)
@@ -419,7 +320,7 @@ class EsysConnection(Connection):
             name, code = "TPM2_EncryptDecrypt2", _ENCRYPT_DECRYPT_2
             response = Reader(self._quickly(name, code, entity, parameters, veiled=True, hidden=True))
             return Secret(response.sized()), response.sized()
-        with _command("TPM2_EncryptDecrypt2"):
+        with command("TPM2_EncryptDecrypt2"):
             out, iv_out = self._esys.encrypt_decrypt_2(
                 ESYS_TR(handle),
                 decrypt,
@@ -434,43 +335,24 @@ class EsysConnection(Connection):
         if self._quick is not None:
             parameters = size_bytes.to_bytes(2)
             return Secret(Reader(self._quickly("TPM2_GetRandom", _GET_RANDOM, None, parameters, hidden=True)).sized())
-        with _command("TPM2_GetRandom"):
+        with command("TPM2_GetRandom"):
             drawn = self._esys.get_random(size_bytes, session1=self._protected(command=False, response=True))
             return Secret(bytes(drawn))
 
     # Attestation
 
-    def pcr_banks(self) -> Mapping[int, bytes]:
-        with _command("TPM2_GetCapability"):
-            _, found = self._esys.get_capability(TPM2_CAP.PCRS, 0, _MANY)
-        rows = found.data.assignedPCR
-        selections = [rows.pcrSelections[i] for i in range(rows.count)]
-        banks = {int(one.hash): bytes(one.pcrSelect[0 : one.sizeofSelect]) for one in selections}
-        return {bank: mask for bank, mask in banks.items() if any(mask)}
-
-    def pcr_values(self, bank: int, indices: Sequence[int]) -> tuple[bytes, ...]:
-        values: list[bytes] = []
-        while len(values) < len(indices):
-            some = indices[len(values) :][:_PCRS_AT_ONCE]
-            with _command("TPM2_PCR_Read"):
-                _, _, digests = self._esys.pcr_read(_registers(bytes(PcrSelection.of(bank, some))))
-            if not digests.count:
-                raise TpmError("TPM2_PCR_Read", 0, PsaStatus.COMMUNICATION_FAILURE, "the TPM does not read its PCRs")
-            values += (bytes(digests[i]) for i in range(digests.count))
-        return tuple(values)
-
     def quote(self, key: int, selection: bytes, qualifying_data: bytes) -> tuple[bytes, bytes]:
-        with _command("TPM2_Quote"):
+        with command("TPM2_Quote"):
             attest, signature = self._esys.quote(
                 ESYS_TR(key),
-                _registers(selection),
+                registers(selection),
                 qualifying_data,
                 session1=self._protected(command=False, response=False),
             )
             return bytes(attest), bytes(signature.marshal())
 
     def certify(self, certified: int, key: int, qualifying_data: bytes) -> tuple[bytes, bytes]:
-        with _command("TPM2_Certify"):
+        with command("TPM2_Certify"):
             # The attesting key has no authorisation; that of the other one protects the whole command.
             attest, signature = self._esys.certify(
                 ESYS_TR(certified),
@@ -482,34 +364,15 @@ class EsysConnection(Connection):
             )
             return bytes(attest), bytes(signature.marshal())
 
-    def nv_content(self, index: int) -> bytes:
-        if index not in self.handles(index):
-            return b""
-        buffer_bytes = self.property(_NV_BUFFER)
-        with _command("TPM2_NV_Read"):
-            found = self._esys.tr_from_tpmpublic(index)
-            try:
-                public, _ = self._esys.nv_read_public(found)
-                size_bytes, content = int(public.nvPublic.dataSize), b""
-                # An index that counts failures is none that everybody is to read, and must not be tried.
-                if public.nvPublic.attributes & _NV_READABLE != _NV_READABLE:
-                    return b""
-                while len(content) < size_bytes:
-                    part_bytes = min(size_bytes - len(content), buffer_bytes)
-                    content += bytes(self._esys.nv_read(found, part_bytes, len(content), found))
-                return content
-            finally:
-                self._esys.tr_close(found)
-
     def activate(
         self, primary: int, key: int, endorsement: int, *, auth: bytes, credential_blob: bytes, secret: bytes
     ) -> Secret:
         policy = self._start(primary, TPM2_SE.POLICY)
         try:
             # The policy of the TCG's endorsement keys (EK Credential Profile, Policy A).
-            with _command("TPM2_PolicySecret"), self._authorised(Hierarchy.ENDORSEMENT, auth) as session:
+            with command("TPM2_PolicySecret"), self._authorised(Hierarchy.ENDORSEMENT, auth) as session:
                 self._esys.policy_secret(ESYS_TR.ENDORSEMENT, policy, expiration=0, session1=session)
-            with _command("TPM2_ActivateCredential"):
+            with command("TPM2_ActivateCredential"):
                 credential = self._esys.activate_credential(
                     ESYS_TR(key),
                     ESYS_TR(endorsement),
@@ -527,10 +390,6 @@ class EsysConnection(Connection):
             self._esys.flush_context(session)
         except TSS2_Exception:
             pass  # with the TPM or its manager gone, so is the session; what went wrong before is what counts
-
-
-def _registers(selection: bytes) -> TPML_PCR_SELECTION:
-    return TPML_PCR_SELECTION.unmarshal(_ONE + selection)[0]
 
 
 def _public(area: bytes) -> TPM2B_PUBLIC:
