@@ -155,7 +155,7 @@ def attestation_token(challenge: str, output: str | None, *, force: bool) -> Non
 @_output
 @_force
 def certify_key(key_name: str, challenge: str, output: str | None, *, force: bool) -> None:
-    """Have the TPM prove that a key is in it, and that it never was elsewhere: a certificate in a CBOR map."""
+    """Have the TPM prove that a key is in it, and whether it can be elsewhere: a certificate in a CBOR map."""
     _attest(
         challenge,
         output,

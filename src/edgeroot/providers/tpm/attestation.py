@@ -55,7 +55,8 @@ def _digest_in(attest: bytes) -> bytes:
         quoted = Attest.from_bytes(attest).attested
     except EvidenceError as error:
         raise PsaError(PsaStatus.COMMUNICATION_FAILURE, "the TPM's quote is malformed") from error
-    assert isinstance(quoted, Quoted), "the TPM was asked for a quote"
+    if not isinstance(quoted, Quoted):
+        raise PsaError(PsaStatus.COMMUNICATION_FAILURE, "the TPM has answered with something that is no quote")
     return quoted.pcr_digest
 
 

@@ -66,6 +66,12 @@ def test_a_malformed_quote_is_the_tpms_fault(tpm: ScriptedTpm) -> None:
         started(tpm).attestation_token(CHALLENGE)
 
 
+def test_what_is_no_quote_is_the_tpms_fault(tpm: ScriptedTpm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.unit.providers.tpm.scripted.Quoted", lambda *_: Certified(b"name", b"qualified"))
+    with refused(PsaStatus.COMMUNICATION_FAILURE):
+        started(tpm).attestation_token(CHALLENGE)
+
+
 def test_a_certificate_that_cannot_be_read_is_left_out(tpm: ScriptedTpm) -> None:
     provider = TpmProvider(tpm.connect, lock=ScriptedLock())
     provider.start(None)
