@@ -38,6 +38,22 @@ class ElementService:
         launcher = (sys.executable, "-m", "tests.support.element_launcher", str(self._memory))
         self.service.start(launcher=launcher, environment={"PYTHONPATH": str(ROOT)})
 
+    def take_away(self) -> None:
+        """From now on nothing answers at the element's address."""
+        self._away.touch()
+
+    def put_back(self) -> None:
+        self._away.unlink()
+
+    def exchange(self) -> None:
+        """Another element of the same kind, at the same address."""
+        self._memory.unlink()
+        roomy(Model.ATECC608A, self._memory, serial_number=bytes.fromhex("0123456789abcd00ee"))
+
+    @property
+    def _away(self) -> Path:
+        return self._memory.with_name(f"{self._memory.name}.away")
+
     @property
     def part(self) -> Atecc:
         return roomy(Model.ATECC608A, self._memory)

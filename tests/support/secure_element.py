@@ -32,9 +32,9 @@ _PAIR: Final = key_config(KEY_P256, private=True, pub_info=True)
 _SECRET: Final = slot_config(is_secret=True, write_config=ALWAYS)
 
 
-def roomy(model: Model, file: Path) -> Atecc:
+def roomy(model: Model, file: Path, serial_number: bytes = bytes.fromhex("0123456789abcdefee")) -> Atecc:
     """With fourteen slots that are free for key pairs."""
-    part = Atecc(model, file=file)
+    part = Atecc(model, serial_number, file=file)
     if not part.zones.is_data_locked:
         for number in range(14):
             config = slot_config(read_key=SIGN | AGREE, is_secret=True, write_config=GENKEY)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,14 +14,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from edgeroot.client import templates
+from edgeroot.client import Client, templates
 from edgeroot.client.errors import NotSupportedError, ServiceError
+from edgeroot.wire.operations import CheckType
 from edgeroot.wire.status import ResponseStatus
 from tests.support.clients import DIGEST, ECDSA, wait_until
 from tests.support.element_service import ElementService, running_element_service
 from tests.support.service import READY, Service
 
 ELEMENT = 5
+SOFTWARE = 1
 
 
 @pytest.fixture
@@ -91,3 +95,60 @@ def test_an_element_is_full_and_has_room_again(running: ElementService) -> None:
         assert len(client.list_keys()) == 14
         with pytest.raises(NotSupportedError):
             client.generate_key("rsa", templates.rsa_signing())
+
+
+def _generates(client: Client) -> bool:
+    try:
+        client.generate_key("key", templates.ecdsa_p256())
+    except ServiceError:
+        return False
+    return True
+
+
+def others_serve(service: Service) -> None:
+    with service.client(provider=SOFTWARE) as client:
+        client.generate_key("software", templates.ecdsa_p256())
+        client.sign_hash("software", ECDSA, DIGEST)
+        client.destroy_key("software")
+
+
+@contextmanager
+def out_of_reach(status: ResponseStatus) -> Iterator[None]:
+    with pytest.raises(ServiceError) as raised:
+        yield
+    assert raised.value.status == status
+
+
+def test_it_starts_without_its_element_and_finds_it_later(running: ElementService) -> None:
+    service = running.service
+    service.end()
+    running.take_away()
+    running.start()
+    assert "secure element i2c-1-c0: not available: Info ended with ATCA_" in service.log()
+    with service.client() as client:
+        assert not client.can_do_crypto(CheckType.GENERATE, templates.ecdsa_p256())
+        with out_of_reach(ResponseStatus.PSA_ERROR_HARDWARE_FAILURE):
+            client.generate_key("key", templates.ecdsa_p256())
+        others_serve(service)
+        running.put_back()
+        wait_until(partial(_generates, client), "the element is found")
+        assert client.can_do_crypto(CheckType.GENERATE, templates.ecdsa_p256())
+        check_signature(service, client.export_public_key("key"))
+
+
+def test_another_element_in_its_place_is_not_taken_for_it(running: ElementService) -> None:
+    service = running.service
+    with service.client() as client:
+        client.generate_key("key", templates.ecdsa_p256())
+    service.end()
+    running.exchange()
+    running.start()
+    reason = "the stored keys are in the element 0123456789abcdefee, and this is 0123456789abcd00ee"
+    assert f"secure element i2c-1-c0: not available: {reason}" in service.log()
+    with service.client() as client:
+        with out_of_reach(ResponseStatus.PSA_ERROR_COMMUNICATION_FAILURE):
+            client.generate_key("other", templates.ecdsa_p256())
+        with out_of_reach(ResponseStatus.PSA_ERROR_COMMUNICATION_FAILURE):
+            client.sign_hash("key", ECDSA, DIGEST)
+        assert [key.name for key in client.list_keys()] == ["key"]
+    others_serve(service)

@@ -20,6 +20,27 @@ _SIGN: Final = Function.SIGN_HASH | Function.SIGN_MESSAGE
 _ENCRYPT: Final = Function.CIPHER_ENCRYPT | Function.CIPHER_DECRYPT
 _SEAL: Final = Function.AEAD_ENCRYPT | Function.AEAD_DECRYPT
 _MAC: Final = Function.MAC_COMPUTE | Function.MAC_VERIFY
+UNKNOWN: Final = Capabilities(
+    0,
+    (
+        Capability(
+            Function.GENERATE_RANDOM
+            | Function.HASH_COMPUTE
+            | Function.HASH_COMPARE
+            | Function.GENERATE_KEY
+            | Function.IMPORT_KEY
+            | Function.DESTROY_KEY
+            | Function.EXPORT_PUBLIC_KEY
+            | Function.RAW_KEY_AGREEMENT
+            | _SIGN
+            | _VERIFY
+            | _ENCRYPT
+            | _SEAL
+            | _MAC
+        ),
+    ),
+)
+"""Before the element was ever seen: every request gets as far as the host, which looks; no key can be promised."""
 
 
 def capabilities(part: Part) -> Capabilities:

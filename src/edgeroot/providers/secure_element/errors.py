@@ -70,6 +70,13 @@ _MEANINGS: Final = {code: _Meaning(name, _HARDWARE, _LINE) for code, name in _FA
 }
 
 
+class UnavailableError(PsaError):
+    """What answers is not the element that is to be used."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(PsaStatus.COMMUNICATION_FAILURE, detail)
+
+
 class AtcaError(PsaError):
     """A call of the library's ended with this status."""
 

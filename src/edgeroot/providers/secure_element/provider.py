@@ -6,6 +6,7 @@ of it: that is done here.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,18 +27,20 @@ from edgeroot.providers.api import (
 )
 from edgeroot.providers.secure_element import aes
 from edgeroot.providers.secure_element.access_keys import parse_access_keys
-from edgeroot.providers.secure_element.capabilities import capabilities
+from edgeroot.providers.secure_element.capabilities import UNKNOWN, capabilities
 from edgeroot.providers.secure_element.element import Element, Key
-from edgeroot.providers.secure_element.errors import AtcaError
+from edgeroot.providers.secure_element.errors import AtcaError, UnavailableError
 from edgeroot.providers.secure_element.ledger import ID_BYTES, Ledger
 from edgeroot.providers.secure_element.native.files import SlotFiles, read_access_keys
 from edgeroot.providers.secure_element.native.library import LibraryElement, i2c
 from edgeroot.providers.secure_element.native.process import apart
+from edgeroot.providers.secure_element.native.shared import SharedZones
 from edgeroot.providers.secure_element.reference import name_in, new_reference
 from edgeroot.providers.secure_element.settings import DeviceType, SecureElementSettings, parse_slots
 from edgeroot.providers.secure_element.slots import PAIR, PUBLIC, Part, Role, Slot
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret, UsageFlags
 
+_log: Final = logging.getLogger(__name__)
 _STATE_VERSION: Final = b"\x01"
 _SERIAL_BYTES: Final = 9
 _REVISION_BYTES: Final = 4
@@ -103,24 +106,34 @@ class SecureElementProvider(Provider):
         self._read_access_keys = access_keys
         self._access_keys: Mapping[int, Key] = {}
         self._apart = apart
+        self._state: bytes | None = None
+        self._seen = SharedZones()
         self._opened: Element | None = None
-        self._part: Part | None = None
-        self._capabilities: Capabilities | None = None
+        self._capabilities = UNKNOWN
 
     # Its life
 
-    def start(self, state: bytes | None) -> bytes:
+    def start(self, state: bytes | None) -> bytes | None:
         """Look at the element; the state says which one has the stored keys, and which list its slots.
 
-        DATA_INVALID if that is another one, NOT_SUPPORTED or BAD_STATE if it is of no use, HARDWARE_FAILURE if it does
-        not answer.
+        An element that does not answer, or is another one, is no reason not to start: the log says what is missing, and
+        whatever is asked of it looks again. DATA_INVALID if its list of slots is not the one that belongs to the keys.
         """
         self._access_keys = self._read_access_keys()
+        self._state = state
         with self._files.locked():
-            part = self._read(self._apart(self._zones))
-            self._check(part)
-            ledger = self._ledger_at_start(part.serial_number, state)
-        self._part, self._capabilities = part, capabilities(part)
+            try:
+                zones = self._apart(self._zones)
+                part = self._fitting(zones)
+            except PsaError as error:
+                _log.warning("secure element %s: not available: %s", self._files.way, error.detail)
+                return state
+            return self._accept(zones, part)
+
+    def _accept(self, zones: bytes, part: Part) -> bytes:
+        """From now on every process of the service knows this element; the state to be kept."""
+        ledger = self._ledger_at_start(part.serial_number)
+        self._seen.write(zones)
         return _STATE_VERSION + part.serial_number + ledger.ledger_id
 
     def _zones(self) -> bytes:
@@ -136,21 +149,28 @@ class SecureElementProvider(Provider):
             access_keys=self._access_keys.keys(),
         )
 
-    def _check(self, part: Part) -> None:
+    def _fitting(self, zones: bytes) -> Part:
+        """UnavailableError unless it is the element that is to be used."""
+        part = self._read(zones)
         if part.device is not self._device:
-            message = f'this is an {part.device.name}: write device_type = "{part.device.value}"'
-            raise PsaError(PsaStatus.NOT_SUPPORTED, message)
+            raise UnavailableError(f'this is an {part.device.name}: write device_type = "{part.device.value}"')
         if not part.is_locked:
             message = "the element's zones are not locked: configure it for its use and lock both, as its maker says"
-            raise PsaError(PsaStatus.BAD_STATE, message)
+            raise UnavailableError(message)
+        seen, known = self._seen.read(), None
+        if seen is not None:
+            known = self._read(seen).serial_number
+        elif self._state is not None:
+            known = self._state[1 : 1 + _SERIAL_BYTES]
+        if known is not None and known != part.serial_number:
+            message = f"the stored keys are in the element {known.hex()}, and this is {part.serial_number.hex()}"
+            raise UnavailableError(message)
+        return part
 
-    def _ledger_at_start(self, serial_number: bytes, state: bytes | None) -> Ledger:
-        text = self._files.read(serial_number)
-        known, ledger_id = (None, None) if state is None else (state[1 : 1 + _SERIAL_BYTES], state[1 + _SERIAL_BYTES :])
-        if known is not None:
-            if known != serial_number:
-                message = f"the stored keys are in the element {known.hex()}, and this is {serial_number.hex()}"
-                raise PsaError(PsaStatus.DATA_INVALID, message)
+    def _ledger_at_start(self, serial_number: bytes) -> Ledger:
+        text, ledger_id = self._files.read(serial_number), None
+        if self._state is not None:
+            ledger_id = self._state[1 + _SERIAL_BYTES :]
             if text is None:
                 message = f"the list of slots is gone: restore {self._files.path(serial_number)}, or keys would be lost"
                 raise PsaError(PsaStatus.DATA_INVALID, message)
@@ -169,8 +189,8 @@ class SecureElementProvider(Provider):
             self._opened.close()
 
     def capabilities(self) -> Capabilities:
-        self._started()
-        assert self._capabilities is not None, "it came with the part"
+        if self._capabilities is UNKNOWN and (zones := self._seen.read()) is not None:
+            self._capabilities = capabilities(self._read(zones))
         return self._capabilities
 
     def is_slow(self, function: Function, attributes: KeyAttributes | None, input_bytes: int) -> bool:
@@ -178,10 +198,23 @@ class SecureElementProvider(Provider):
         del attributes, input_bytes
         return function not in Function.HASH_COMPUTE | Function.HASH_COMPARE
 
-    def _started(self) -> Part:
-        if self._part is None:
-            raise PsaError(PsaStatus.BAD_STATE, "the provider was not started")
-        return self._part
+    def _part(self) -> Part:
+        """The element as it was first seen; if it never was, it is looked for. To be asked for while files are locked.
+
+        AtcaError if it does not answer, UnavailableError.
+        """
+        zones = self._seen.read()
+        if zones is None:
+            zones = self._zones()
+            self._accept(zones, self._fitting(zones))
+        return self._read(zones)
+
+    def _found_capabilities(self) -> Capabilities:
+        """Those of the element, which is looked for if it was never seen."""
+        if self._seen.read() is None:
+            with self._files.locked():
+                self._part()
+        return self.capabilities()
 
     def _element(self) -> Element:
         if self._opened is None:
@@ -190,7 +223,7 @@ class SecureElementProvider(Provider):
 
     def _ledger(self) -> Ledger:
         """To be asked for while the files are locked."""
-        text = self._files.read(self._started().serial_number)
+        text = self._files.read(self._part().serial_number)
         if text is None:
             raise PsaError(PsaStatus.STORAGE_FAILURE, "the list of slots is gone")
         return Ledger.from_text(text)
@@ -207,7 +240,7 @@ class SecureElementProvider(Provider):
         """
         self._check_held(Function.GENERATE_KEY | Function.IMPORT_KEY, attributes)
         with self._files.locked():
-            self._free_slot(self._started(), self._ledger(), attributes, generates=True, imports=True)
+            self._free_slot(self._part(), self._ledger(), attributes, generates=True, imports=True)
         return new_reference()
 
     def create(self, reference: bytes | None, attributes: KeyAttributes, material: Secret | None) -> Created:
@@ -225,7 +258,7 @@ class SecureElementProvider(Provider):
             if name in ledger.slots:
                 raise PsaError(PsaStatus.ALREADY_EXISTS, "the key was made already")
             # Locks are read anew: a slot may have been locked for good since.
-            part = self._read(self._zones())
+            part = self._fitting(self._zones())
             slot = self._free_slot(part, ledger, attributes, generates=material is None, imports=material is not None)
             self._write(ledger.with_slot(name, slot.number))
             try:
@@ -275,7 +308,8 @@ class SecureElementProvider(Provider):
     def _check_held(self, functions: Function, attributes: KeyAttributes) -> None:
         """Whether such keys come here in one of these ways. Size 0 stands for one that is inferred."""
         key_type, key_bits, alg = attributes.key_type, attributes.key_bits, attributes.algorithm
-        rows = [row for row in self.capabilities().rows if row.functions & functions and row.key_type == key_type]
+        offered = self._found_capabilities()
+        rows = [row for row in offered.rows if row.functions & functions and row.key_type == key_type]
         if not rows:
             raise PsaError(PsaStatus.NOT_SUPPORTED, f"keys of type {key_type!r} do not come into this element so")
         infers = key_bits == 0 and functions & Function.IMPORT_KEY
@@ -284,7 +318,7 @@ class SecureElementProvider(Provider):
         if key_type.is_public_key or alg == Algorithm.NONE:
             return
         some_bits = next(iter(rows[0].key_bits)) if infers else key_bits
-        if not self.capabilities().can_use(_USES, replace(attributes, key_bits=some_bits)):
+        if not offered.can_use(_USES, replace(attributes, key_bits=some_bits)):
             raise PsaError(PsaStatus.NOT_SUPPORTED, f"the element does not have {alg!r} for such a key")
 
     def destroy(self, reference: bytes) -> None:
@@ -295,7 +329,7 @@ class SecureElementProvider(Provider):
             number = ledger.slots.get(name)
             if number is None:
                 return
-            slot = self._slot(self._read(self._zones()), number)
+            slot = self._slot(self._fitting(self._zones()), number)
             if slot is not None and not slot.is_locked:
                 self._overwrite(slot)
             self._write(ledger.without(name))
@@ -338,7 +372,7 @@ class SecureElementProvider(Provider):
 
     def _own(self, key: LoadedKey, function: Function, alg: Algorithm) -> ElementKey:
         own = _element_key(key)
-        if not self.capabilities().can_use(function, replace(key.attributes, algorithm=alg)):
+        if not self._found_capabilities().can_use(function, replace(key.attributes, algorithm=alg)):
             message = f"a key of type {key.attributes.key_type!r} does not do this with {alg!r}"
             raise PsaError(PsaStatus.INVALID_ARGUMENT, message)
         return own
@@ -439,6 +473,7 @@ class SecureElementProvider(Provider):
         out = bytearray()
         while len(out) < size_bytes:
             with self._files.locked():
+                self._part()
                 out += self._element().random()
         return Secret(out[:size_bytes])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edgeroot.providers.api import Created, LoadedKey
+from edgeroot.providers.api import Created, Function, LoadedKey
 from edgeroot.providers.secure_element.provider import SecureElementProvider, SecureElementProviderType
 from edgeroot.providers.secure_element.reference import new_reference
 from edgeroot.providers.secure_element.slots import ECDSA, PAIR, PUBLIC
@@ -275,16 +276,81 @@ def test_one_after_another_reads_what_the_last_one_left(provider: SecureElementP
     other.close()
 
 
-def test_another_element_in_its_place_is_noticed(provider: SecureElementProvider, bus: Bus, tmp_path: Path) -> None:
+def become_another(part: Atecc) -> bytes:
+    """An element with another serial number is there from now on; what the first one has in its place."""
+    before = part.zones.config[11:12]
+    part.zones.write_config(11, b"\0")
+    return before
+
+
+def test_another_element_in_its_place_is_noticed(
+    provider: SecureElementProvider, part: Atecc, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     state = provider.start(None)
-    del bus
-    with on_a_bus(personalised(Model.ATECC608A, "0123456789abcd00ee")):
-        other = open_provider(Model.ATECC608A, tmp_path)
-        refused(
-            PsaStatus.DATA_INVALID,
-            lambda: other.start(state),
-            "are in the element 0123456789abcdefee, and this is 0123456789abcd00ee",
-        )
+    before = become_another(part)
+    other = open_provider(Model.ATECC608A, tmp_path)
+    assert other.start(state) == state
+    match = "are in the element 0123456789abcdefee, and this is 0123456789abcd00ee"
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: other.plan(SIGNING),
+        lambda: other.generate_random(1),
+        lambda: other.exists(new_reference()),
+        lambda: other.destroy(new_reference()),
+    )
+    for call in calls:
+        refused(PsaStatus.COMMUNICATION_FAILURE, call, match)
+    assert match in caplog.text
+    assert listed(tmp_path) == {}
+    part.zones.write_config(11, before)
+    make(other, SIGNING)
+    assert list(listed(tmp_path)) == [1]
+    other.close()
+
+
+def test_another_element_in_its_place_gets_no_key_while_the_service_runs(
+    provider: SecureElementProvider, part: Atecc, tmp_path: Path
+) -> None:
+    planned, made = provider.plan(SIGNING), make(provider, SIGNING)
+    become_another(part)
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: provider.create(planned, SIGNING, None),
+        lambda: provider.destroy(made.reference),
+    )
+    for call in calls:
+        refused(PsaStatus.COMMUNICATION_FAILURE, call, "this is 0123456789abcd00ee")
+    assert list(listed(tmp_path)) == [1]
+
+
+@pytest.mark.parametrize("keeps_state", [False, True], ids=["never seen", "known"])
+def test_an_element_that_is_absent_at_start_is_found_later(
+    bus: Bus, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, keeps_state: bool
+) -> None:
+    """By another process, too: what one has seen all know."""
+    state = open_provider(Model.ATECC608A, tmp_path).start(None) if keeps_state else None
+    provider = open_provider(Model.ATECC608A, tmp_path)
+    bus.on_write = lambda _data: None
+    assert provider.start(state) == state
+    assert "secure element i2c-1-c0: not available: Info ended with ATCA_" in caplog.text
+    offered = provider.capabilities()
+    assert Function.GENERATE_KEY in offered.offered
+    assert not offered.can_hold(Function.GENERATE_KEY, PAIR, 256)
+    refused(PsaStatus.HARDWARE_FAILURE, lambda: provider.plan(SIGNING), "Info ended with")
+    assert provider.hash_compute(Hash.SHA_256, b"") == hashlib.sha256().digest()
+    bus.on_write = lambda data: data
+    child = os.fork()
+    if child == 0:
+        make(provider, SIGNING)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    offered = provider.capabilities()
+    assert offered.generation == 1
+    assert offered.can_hold(Function.GENERATE_KEY, PAIR, 256)
+    assert list(listed(tmp_path)) == [1]
+    again = open_provider(Model.ATECC608A, tmp_path)
+    kept = again.start(state)
+    assert kept is not None
+    assert state in (None, kept)
+    provider.close()
 
 
 def test_a_list_of_slots_that_is_gone_or_another_is_noticed(provider: SecureElementProvider, tmp_path: Path) -> None:
@@ -340,8 +406,8 @@ def test_files_that_cannot_be_had(tmp_path: Path) -> None:
 def test_a_part_of_another_kind_is_named(tmp_path: Path) -> None:
     with on_a_bus(personalised(Model.ATECC508A)):
         provider = open_provider(Model.ATECC608A, tmp_path)
-        refused(PsaStatus.NOT_SUPPORTED, lambda: provider.start(None), 'write device_type = "atecc508a"')
-        refused(PsaStatus.BAD_STATE, provider.capabilities, "not started")
+        assert provider.start(None) is None
+        refused(PsaStatus.COMMUNICATION_FAILURE, lambda: provider.plan(SIGNING), 'write device_type = "atecc508a"')
 
 
 def test_a_part_that_is_not_locked_is_refused(tmp_path: Path) -> None:
@@ -349,7 +415,8 @@ def test_a_part_that_is_not_locked_is_refused(tmp_path: Path) -> None:
     part.zones.lock_config()
     with on_a_bus(part):
         provider = open_provider(Model.ATECC608A, tmp_path)
-        refused(PsaStatus.BAD_STATE, lambda: provider.start(None), "zones are not locked")
+        assert provider.start(None) is None
+        refused(PsaStatus.COMMUNICATION_FAILURE, lambda: provider.plan(SIGNING), "zones are not locked")
     assert list(tmp_path.glob("*-slots")) == []
 
 
@@ -476,21 +543,19 @@ def test_what_would_keep_the_element_for_minutes_is_refused(provider: SecureElem
 def test_the_library_stays_out_of_a_process_that_only_starts_the_provider(tmp_path: Path) -> None:
     """With the product as it is, over the library's own way to I2C; there is no bus 250."""
     program = f"""
+import logging
 import sys
 from pathlib import Path
 from edgeroot.providers.secure_element import SecureElementProviderType, SecureElementSettings
-from edgeroot.psa import PsaError
 settings = SecureElementSettings("atecc608a", "i2c", rx_retries=0, bus=250)
-try:
-    SecureElementProviderType().open(settings, store_path=Path({str(tmp_path / "keys")!r})).start(None)
-except PsaError as error:
-    print(error)
+logging.basicConfig(stream=sys.stdout)
+SecureElementProviderType().open(settings, store_path=Path({str(tmp_path / "keys")!r})).start(None)
 print([name for name in sys.modules if name.startswith("cryptoauthlib")])
 print("libcryptoauth" in open("/proc/self/maps").read())
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     told, *loaded = result.stdout.splitlines()
-    assert told.startswith("PSA_ERROR_HARDWARE_FAILURE: Info ended with ATCA_")
+    assert "secure element i2c-250-c0: not available: Info ended with ATCA_" in told
     assert loaded == ["[]", "False"]
 
 

@@ -16,6 +16,7 @@ class SlotFiles:
 
     def __init__(self, store_path: Path, way: str) -> None:
         """``way`` tells elements apart that are reached by different ways."""
+        self.way = way
         self._store = store_path
         self._lock = store_path.with_name(f"{store_path.name}.{way}-lock")
 
