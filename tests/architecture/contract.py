@@ -31,7 +31,7 @@ def _room(knows: str = "", *, outside: str = "", io: bool | tuple[str, ...] = Fa
 # `providers` is the contract itself (api and what lies beside it); each back end is a room of its own.
 _BACK_END: Final = _room(
     "psa engine sealing tee evidence providers",
-    outside="cryptography PyKCS11 cryptoauthlib tpm2_pytss",
+    outside="cryptography PyKCS11 tpm2_pytss",
     io=("_native", "native"),
 )
 ROOMS: Final[Mapping[str, Room]] = {
@@ -42,12 +42,13 @@ ROOMS: Final[Mapping[str, Room]] = {
     "evidence": _room("psa", outside="cbor2 cryptography"),
     "sealing": _room("psa", outside="cryptography tpm2_pytss", io=True),
     "tee": _room("psa abi", io=("transports",)),
+    "element": _room("psa engine", outside="cryptoauthlib", io=("native",)),
     "providers": _room("psa engine sealing tee evidence"),
     "providers.software": _BACK_END,
     "providers.tpm": _BACK_END,
     "providers.pkcs11": _BACK_END,
     "providers.trusted_services": replace(_BACK_END, knows=_BACK_END.knows | {"abi"}),
-    "providers.secure_element": _BACK_END,
+    "providers.secure_element": replace(_BACK_END, knows=_BACK_END.knows | {"element"}),
     "keystore": _room("psa", outside="cryptography", io=True),
     "auth": _room(outside="jwt cryptography"),
     "service": _room("wire psa providers keystore auth"),
@@ -56,7 +57,7 @@ ROOMS: Final[Mapping[str, Room]] = {
         "service wire psa providers keystore auth sealing tee confinement", outside="prometheus_client", io=True
     ),
     "secure": _room(
-        "psa abi engine evidence sealing confinement",
+        "psa abi engine element evidence sealing confinement",
         outside="cryptography",
         io=("platform", "spm", "runtime", "bridge"),
     ),

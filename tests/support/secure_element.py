@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from edgeroot.providers.secure_element.native.library import LibraryElement, i2c, load_binding, load_library
+from edgeroot.element.native.library import LibraryElement, i2c, load_binding, load_library
 from edgeroot.providers.secure_element.provider import SecureElementProvider, SecureElementProviderType
 from edgeroot.providers.secure_element.settings import SecureElementSettings
 from edgeroot.psa import Secret

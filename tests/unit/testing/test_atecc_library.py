@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from edgeroot.providers.secure_element.native.library import i2c
+from edgeroot.element.native.library import i2c
 from edgeroot.testing.atecc import Atecc, Model, crc16, key_config, slot_config
 from edgeroot.testing.atecc.zones import KEY_P256
 from tests.support.secure_element import LIBRARY, on_a_bus, personalised, settings_for

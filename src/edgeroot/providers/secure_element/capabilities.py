@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from edgeroot.element.aes import CIPHERS, GCM_TAG_BYTES
+from edgeroot.element.slots import ECDSA, PAIR, PUBLIC, Part, Role, Slot
 from edgeroot.providers.api import Capabilities, Capability, Function
-from edgeroot.providers.secure_element.aes import CIPHERS, GCM_TAG_BYTES
-from edgeroot.providers.secure_element.slots import ECDSA, PAIR, PUBLIC, Part, Role, Slot
 from edgeroot.psa import Algorithm, Hash, KeyType
 
 HMAC: Final = Algorithm.hmac(Hash.SHA_256)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from edgeroot.element.ledger import NAME_BYTES
 from edgeroot.psa import PsaError, PsaStatus
 
-NAME_BYTES: Final = 16
 _VERSION: Final = b"\x01"
 
 

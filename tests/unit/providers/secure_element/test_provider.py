@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edgeroot.element.slots import ECDSA, PAIR, PUBLIC
 from edgeroot.providers.api import Created, Function, LoadedKey
 from edgeroot.providers.secure_element.provider import SecureElementProvider, SecureElementProviderType
 from edgeroot.providers.secure_element.reference import new_reference
-from edgeroot.providers.secure_element.slots import ECDSA, PAIR, PUBLIC
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret, UsageFlags
 from edgeroot.testing.atecc import Atecc, Bus, Model
 from tests.support.secure_element import ACCESS_SLOT, on_a_bus, open_provider, personalised, settings_for
@@ -323,7 +323,7 @@ def test_another_element_in_its_place_gets_no_key_while_the_service_runs(
 
 @pytest.mark.parametrize("keeps_state", [False, True], ids=["never seen", "known"])
 def test_an_element_that_is_absent_at_start_is_found_later(
-    bus: Bus, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, keeps_state: bool
+    part: Atecc, bus: Bus, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, keeps_state: bool
 ) -> None:
     """By another process, too: what one has seen all know."""
     state = open_provider(Model.ATECC608A, tmp_path).start(None) if keeps_state else None
@@ -347,6 +347,10 @@ def test_an_element_that_is_absent_at_start_is_found_later(
     assert offered.can_hold(Function.GENERATE_KEY, PAIR, 256)
     assert list(listed(tmp_path)) == [1]
     again = open_provider(Model.ATECC608A, tmp_path)
+    before = become_another(part)
+    assert again.start(state) == state
+    assert "are in the element 0123456789abcdefee, and this is 0123456789abcd00ee" in caplog.text
+    part.zones.write_config(11, before)
     kept = again.start(state)
     assert kept is not None
     assert state in (None, kept)

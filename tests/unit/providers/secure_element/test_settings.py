@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgeroot.providers.secure_element.access_keys import parse_access_keys
-from edgeroot.providers.secure_element.settings import DeviceType, SecureElementSettings, parse_slots
+from edgeroot.element.access_keys import parse_access_keys
+from edgeroot.element.settings import DeviceType, parse_slots
+from edgeroot.providers.secure_element.settings import SecureElementSettings
 from edgeroot.psa import PsaError, PsaStatus
 
 KEY = list(range(32))

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from edgeroot.providers.secure_element.reference import NAME_BYTES
 from edgeroot.psa import PsaError, PsaStatus
 
 ID_BYTES: Final = 16
+NAME_BYTES: Final = 16
 _VERSION: Final = 1
 _SLOTS: Final = 16
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from edgeroot.providers.secure_element.ledger import Ledger
+from edgeroot.element.ledger import Ledger
 from edgeroot.providers.secure_element.reference import name_in, new_reference
 from edgeroot.psa import PsaError, PsaStatus
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
-from edgeroot.providers.secure_element.settings import DeviceType
+from edgeroot.element.settings import DeviceType
 from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, PsaError, PsaStatus
 
 CONFIG_BYTES: Final = 128

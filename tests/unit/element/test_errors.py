@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeroot.providers.secure_element.errors import AtcaError
+from edgeroot.element.errors import AtcaError
 from edgeroot.psa import PsaStatus
 from tests.support.secure_element import STATUSES
 

@@ -18,13 +18,13 @@ class SlotFiles:
         """``way`` tells elements apart that are reached by different ways."""
         self.way = way
         self._store = store_path
-        self._lock = store_path.with_name(f"{store_path.name}.{way}-lock")
+        self.lock_path = store_path.with_name(f"{store_path.name}.{way}-lock")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """While no other process uses the element, or the list; whoever dies gives it free."""
         try:
-            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise PsaError(PsaStatus.STORAGE_FAILURE, f"cannot lock the secure element: {error}") from error
         try:
@@ -32,6 +32,21 @@ class SlotFiles:
             yield
         finally:
             os.close(descriptor)
+
+    def element(self) -> bytes | None:
+        """The serial number of the element that was last found this way, None if there was none so far."""
+        try:
+            text = self.lock_path.read_text("ascii")
+            return bytes.fromhex(text) or None
+        except (OSError, ValueError):
+            return None
+
+    def remember(self, serial_number: bytes) -> None:
+        """That this element was found this way. To be called while the files are locked."""
+        try:
+            self.lock_path.write_text(serial_number.hex(), "ascii")
+        except OSError as error:
+            raise PsaError(PsaStatus.STORAGE_FAILURE, f"cannot lock the secure element: {error}") from error
 
     def path(self, serial_number: bytes) -> Path:
         return self._store.with_name(f"{self._store.name}.{serial_number.hex()}-slots")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from edgeroot.element.settings import DeviceType
+from edgeroot.element.slots import ECDSA, PAIR, PUBLIC, Part, Role, Slot
 from edgeroot.providers.api import Function
 from edgeroot.providers.secure_element.capabilities import capabilities
-from edgeroot.providers.secure_element.settings import DeviceType
-from edgeroot.providers.secure_element.slots import ECDSA, PAIR, PUBLIC, Part, Role, Slot
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, UsageFlags
 from edgeroot.testing.atecc import Atecc, Model, key_config, slot_config
 from edgeroot.testing.atecc.zones import KEY_AES, KEY_OTHER, KEY_P256

@@ -11,10 +11,10 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from edgeroot.providers.secure_element.element import Element, Key
-from edgeroot.providers.secure_element.errors import AtcaError
-from edgeroot.providers.secure_element.native.modes import Modes
-from edgeroot.providers.secure_element.settings import DeviceType, SecureElementSettings
+from edgeroot.element.element import Element, Key
+from edgeroot.element.errors import AtcaError
+from edgeroot.element.native.modes import Modes
+from edgeroot.element.settings import DeviceType, ElementSettings
 from edgeroot.psa import PsaError, PsaStatus, Secret
 
 Native: TypeAlias = Any
@@ -30,7 +30,7 @@ _NONCE_BYTES: Final = 20
 _CONFIG_BYTES: Final = 128
 
 
-def i2c(settings: SecureElementSettings) -> Native:
+def i2c(settings: ElementSettings) -> Native:
     """The library's description of the way to the element (ATCAIfaceCfg)."""
     binding = load_binding()
     config = binding.ATCAIfaceCfg()

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edgeroot.providers.secure_element.element import Key
-from edgeroot.providers.secure_element.errors import AtcaError
-from edgeroot.providers.secure_element.native.library import LibraryElement, i2c
+from edgeroot.element.element import Key
+from edgeroot.element.errors import AtcaError
+from edgeroot.element.native.library import LibraryElement, i2c
 from edgeroot.psa import PsaStatus, Secret
 from edgeroot.testing.atecc import Atecc, Bus, Model
 from tests.support.secure_element import ACCESS_KEY, ACCESS_SLOT, element, on_a_bus, personalised, settings_for

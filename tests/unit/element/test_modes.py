@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.cmac import CMAC
 
 from edgeroot import engine
-from edgeroot.providers.secure_element import aes
-from edgeroot.providers.secure_element.errors import AtcaError
-from edgeroot.providers.secure_element.native.library import LibraryElement
+from edgeroot.element import aes
+from edgeroot.element.errors import AtcaError
+from edgeroot.element.native.library import LibraryElement
 from edgeroot.psa import Algorithm, KeyAttributes, KeyType, PsaError, PsaStatus, Secret, UsageFlags
 from edgeroot.testing.atecc import Bus, Model
 from tests.support.secure_element import element, on_a_bus, personalised

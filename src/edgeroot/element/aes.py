@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from edgeroot.providers.secure_element.element import Element
+from edgeroot.element.element import Element
 from edgeroot.psa import Algorithm, PsaError, PsaStatus, Secret
 
 BLOCK_BYTES: Final = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from typing import Final
 
-from edgeroot.providers.secure_element.element import Key
+from edgeroot.element.element import Key
 from edgeroot.psa import PsaError, PsaStatus, Secret
 
 _SLOTS: Final = 16
