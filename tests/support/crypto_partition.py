@@ -11,6 +11,7 @@ from edgeroot.abi.rpc_status import RpcError, RpcStatus
 from edgeroot.psa import PsaError
 from edgeroot.secure.partitions.crypto.core import CryptoCore
 from edgeroot.secure.partitions.crypto.keys import SHARED_BYTES, KeyStore
+from edgeroot.secure.partitions.crypto.ports import KeyElement
 from edgeroot.secure.partitions.crypto.services import PackedCService, ProtobufService
 from edgeroot.secure.partitions.crypto.storage_port import RpcKeyStorage
 from edgeroot.secure.runtime.api import Caller, Reply, Service, SlowWork
@@ -94,26 +95,28 @@ class StorageService:
 class World:
     """What the contexts of one partition share."""
 
-    def __init__(self, *, storage: StorageService | None = None) -> None:
+    def __init__(self, *, storage: StorageService | None = None, element: KeyElement | None = None) -> None:
         self.shared = memoryview(bytearray(SHARED_BYTES))
         self.lock = Lock()
         self.storage = storage or StorageService()
+        self.element = element
 
     def store(self) -> KeyStore:
-        return KeyStore(self.shared, self.lock, RpcKeyStorage(self.storage))
+        return KeyStore(self.shared, self.lock, RpcKeyStorage(self.storage), element=self.element)
 
     def context(self) -> Context:
-        return Context(self.store())
+        return Context(self.store(), self.element)
 
     def restarted(self) -> World:
         """The partition after it was killed: only what is in storage is left."""
-        return World(storage=self.storage)
+        return World(storage=self.storage, element=self.element)
 
 
 class Context:
     """One execution context; its calls do slow work at once, in a context that has no keys."""
 
-    def __init__(self, store: KeyStore) -> None:
+    def __init__(self, store: KeyStore, element: KeyElement | None = None) -> None:
+        self._element = element
         core = CryptoCore(store)
         self.packed = PackedCService(core)
         self.protobuf = ProtobufService(core)
@@ -122,7 +125,7 @@ class Context:
         self, opcode: int, request: bytes = b"", *, caller: Caller = ALICE, capacity_bytes: int = CAPACITY_BYTES
     ) -> tuple[int, bytes]:
         """Status and response of a call to the packed-c interface."""
-        return call(self.packed, opcode, request, caller=caller, capacity_bytes=capacity_bytes)
+        return call(self.packed, opcode, request, caller=caller, capacity_bytes=capacity_bytes, element=self._element)
 
     def ok(self, opcode: int, request: bytes = b"", *, caller: Caller = ALICE) -> bytes:
         """The response of a packed-c call that must succeed."""
@@ -132,13 +135,19 @@ class Context:
 
 
 def call(
-    service: Service, opcode: int, request: bytes, *, caller: Caller = ALICE, capacity_bytes: int = CAPACITY_BYTES
+    service: Service,
+    opcode: int,
+    request: bytes,
+    *,
+    caller: Caller = ALICE,
+    capacity_bytes: int = CAPACITY_BYTES,
+    element: KeyElement | None = None,
 ) -> tuple[int, bytes]:
     """Status and response of a call; RpcError as the service raises it."""
     try:
         answer = service.call(caller, opcode, request, capacity_bytes=capacity_bytes)
         if isinstance(answer, SlowWork):
-            elsewhere = World().context()
+            elsewhere = World(element=element).context()
             answer = answer.finish(elsewhere.packed.work(answer.task))
     except PsaError as error:
         return int(error.status), b""

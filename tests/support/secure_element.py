@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from edgeroot.element.keys import ElementKeys
+from edgeroot.element.native.files import SlotFiles
 from edgeroot.element.native.library import LibraryElement, i2c, load_binding, load_library
+from edgeroot.element.settings import DeviceType, parse_slots
 from edgeroot.providers.secure_element.provider import SecureElementProvider, SecureElementProviderType
 from edgeroot.providers.secure_element.settings import SecureElementSettings
 from edgeroot.psa import Secret
@@ -93,6 +96,14 @@ def settings_for(model: Model, *, access_key_file_name: Path | None = None, slot
 def on_a_bus(part: Atecc) -> Iterator[Bus]:
     with Bus(LIBRARY, {ADDRESS: part}).attached() as bus:
         yield bus
+
+
+def element_keys(model: Model, folder: Path) -> ElementKeys:
+    """As a partition has them: with no access keys, and the list of slots in this folder."""
+    opened = element(model)
+    return ElementKeys(
+        lambda: opened, SlotFiles(folder / "keys", "i2c-1-c0"), device=DeviceType[model.name], allowed=parse_slots("")
+    )
 
 
 def element(model: Model) -> LibraryElement:

@@ -23,7 +23,11 @@ _STOP_TIMEOUT_S = 15.0
 class World:
     """The partition manager's process. ``folder`` holds ``state/``, ``run/spm.sock`` and ``output``."""
 
-    def __init__(self, folder: Path, *, allow: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, allow: Sequence[str] = (), manager: Sequence[str] = ("-m", "edgeroot.secure.spm")
+    ) -> None:
+        """``manager`` is what the interpreter runs."""
+        self._manager = tuple(manager)
         self.folder = folder
         self.state = folder / "state"
         self.socket = folder / "run" / "spm.sock"
@@ -35,7 +39,7 @@ class World:
     def start(self, *options: str) -> None:
         """Start it, and wait until every partition runs; AssertionError with what it said if it ends instead."""
         ours, theirs = socket.socketpair()
-        arguments = [sys.executable, "-m", "edgeroot.secure.spm", "--state", str(self.state)]
+        arguments = [sys.executable, *self._manager, "--state", str(self.state)]
         arguments += ["--runtime", str(self.folder / "run"), "--owner-fd", str(theirs.fileno()), *options]
         arguments += [part for user in self.allow for part in ("--allow", user)]
         with (self.folder / "output").open("ab") as output:
@@ -122,12 +126,14 @@ def descendants(pid: int) -> list[int]:
 
 
 @contextmanager
-def running_world(*options: str, allow: Sequence[str] = ()) -> Iterator[World]:
+def running_world(
+    *options: str, allow: Sequence[str] = (), manager: Sequence[str] = ("-m", "edgeroot.secure.spm")
+) -> Iterator[World]:
     """A world in a temporary folder that other users may pass through."""
     with tempfile.TemporaryDirectory(prefix="edgeroot-world-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        world = World(folder, allow=allow)
+        world = World(folder, allow=allow, manager=manager)
         try:
             world.start(*options)
             yield world

@@ -10,9 +10,17 @@ from edgeroot.psa import Algorithm, KeyAttributes, KeyType, PsaError, PsaStatus,
 
 LIFETIME_VOLATILE: Final = 0
 LIFETIME_PERSISTENT: Final = 1
-"""Only with exactly this lifetime does a new key get the id that its attributes ask for."""
+LOCATION_LOCAL_STORAGE: Final = 0x000000
+LOCATION_PRIMARY_SECURE_ELEMENT: Final = 0x000001
+_PERSISTENCE: Final = 0xFF
+_LOCATION_SHIFT: Final = 8
 _STRUCT: Final = Struct("<6I")
 _KEY_TYPE_MAX: Final = 0xFFFF
+
+
+def persistent_at(location: int) -> int:
+    """The lifetime of a persistent key at this location."""
+    return location << _LOCATION_SHIFT | LIFETIME_PERSISTENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +55,13 @@ class AbiKeyAttributes:
 
     @property
     def is_persistent(self) -> bool:
-        """Whether ``key_id`` means anything."""
-        return self.lifetime == LIFETIME_PERSISTENT
+        """Whether ``key_id`` means anything: only with exactly the default persistence, wherever the key is."""
+        return self.lifetime & _PERSISTENCE == LIFETIME_PERSISTENT
+
+    @property
+    def location(self) -> int:
+        """Where the key is (PSA Crypto API 1.2, clause 9.2, key locations)."""
+        return self.lifetime >> _LOCATION_SHIFT
 
     def encode(self) -> bytes:
         """24 bytes; struct.error for a number that is not an unsigned 32-bit one."""

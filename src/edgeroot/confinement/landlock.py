@@ -25,6 +25,7 @@ _WRITE_FILE: Final = 1 << 1
 _READ_FILE: Final = 1 << 2
 _READ_DIR: Final = 1 << 3
 _TRUNCATE: Final = 1 << 14
+_IOCTL: Final = 1 << 15
 _OF_FILES: Final = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 _READ: Final = _READ_FILE | _READ_DIR
 # How many rights for files each ABI knows: 1 begins with 13, 2 adds moving, 3 truncating, 5 ioctl on devices.
@@ -44,12 +45,17 @@ def abi() -> int:
 
 
 def restrict(
-    *, read: Iterable[Path] = (), write: Iterable[Path] = (), execute: bool = False, network: bool = False
+    *,
+    read: Iterable[Path] = (),
+    write: Iterable[Path] = (),
+    devices: Iterable[Path] = (),
+    execute: bool = False,
+    network: bool = False,
 ) -> list[str]:
     """From now on and for ever, this process and its children may use these trees only. Returns what was refused.
 
-    ``write`` trees may also be read. ``execute`` lets programs in ``read`` trees be run, and no others; ``network``
-    leaves TCP and abstract Unix sockets alone.
+    ``write`` trees may also be read, and ``devices`` are nodes that are also asked by ioctl. ``execute`` lets programs
+    in ``read`` trees be run, and no others; ``network`` leaves TCP and abstract Unix sockets alone.
     Needs PR_SET_NO_NEW_PRIVS. Paths that do not exist are left out.
     """
     version = abi()
@@ -71,6 +77,8 @@ def restrict(
             _allow(ruleset, path, reading & rights)
         for path in write:
             _allow(ruleset, path, rights & ~_EXECUTE)
+        for path in devices:
+            _allow(ruleset, path, (_READ_FILE | _WRITE_FILE | _IOCTL) & rights, of=_OF_FILES | _IOCTL)
         if _libc.syscall(_RESTRICT_SELF, ruleset, 0) != 0:
             return [f"files stay within reach (Landlock: {os.strerror(ctypes.get_errno())})"]
     finally:
@@ -78,14 +86,14 @@ def restrict(
     return []
 
 
-def _allow(ruleset: int, path: Path, rights: int) -> None:
+def _allow(ruleset: int, path: Path, rights: int, *, of: int = _OF_FILES) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
         if not path.is_dir():
-            rights &= _OF_FILES
+            rights &= of
         rule = _PATH_BENEATH.pack(rights, descriptor)
         if _libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0) != 0:
             raise OSError(ctypes.get_errno(), "Landlock takes no rule", str(path))

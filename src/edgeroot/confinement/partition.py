@@ -21,15 +21,22 @@ def protect(name: str) -> list[str]:
     return refused
 
 
-def system_call_filter() -> bytes:
-    """What :func:`confine` installs; made outside, where libseccomp is. Empty if it is not there."""
+def system_call_filter(*, i2c: bool = False) -> bytes:
+    """What :func:`confine` installs; made outside, where libseccomp is. Empty if it is not there.
+
+    With ``i2c`` the partition may address a device on an I2C bus that it can open.
+    """
+    if i2c:
+        return seccomp.compile_filter(seccomp.PARTITION, requests=(seccomp.I2C_SLAVE,))
     return seccomp.compile_filter(seccomp.PARTITION)
 
 
-def confine(*, read: Iterable[Path], write: Iterable[Path], system_calls: bytes) -> list[str]:
+def confine(
+    *, read: Iterable[Path], write: Iterable[Path], system_calls: bytes, devices: Iterable[Path] = ()
+) -> list[str]:
     """When everything is open: no other file, no program, no socket, no system call that is not needed any more.
 
     What was refused, in words.
     """
     process.lock_memory()  # which is not inherited by a forked process
-    return landlock.restrict(read=read, write=write) + seccomp.install(system_calls)
+    return landlock.restrict(read=read, write=write, devices=devices) + seccomp.install(system_calls)

@@ -49,6 +49,8 @@ _INSTRUCTION_BYTES: Final = 8
 # All of ioctl that is left: to make a descriptor wait or not, and to close it in other programs.
 _FIONBIO: Final = 0x5421
 _FIOCLEX: Final = 0x5451
+I2C_SLAVE: Final = 0x0703
+"""The ioctl that says which device on the bus is meant (linux/i2c-dev.h); one for those that have a bus."""
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -61,11 +63,11 @@ def is_available() -> bool:
     return True
 
 
-def compile_filter(allowed: Iterable[str] | None) -> bytes:
+def compile_filter(allowed: Iterable[str] | None, *, requests: Iterable[int] = ()) -> bytes:
     """A filter for :func:`install`, empty if there is no libseccomp. Hostile calls end the process.
 
     Others than the ``allowed`` ones fail with EPERM, because libraries probe for what they can do without; None allows
-    everything that is not hostile.
+    everything that is not hostile. ``requests`` of ioctl are allowed beside the two that everybody has.
     """
     if not is_available():
         return b""
@@ -76,7 +78,7 @@ def compile_filter(allowed: Iterable[str] | None) -> bytes:
             if seccomp.resolve_syscall(seccomp.Arch.NATIVE, name) >= 0:  # others are not of this architecture
                 rules.add_rule(action, name)
     if allowed is not None:
-        for request in (_FIONBIO, _FIOCLEX):
+        for request in (_FIONBIO, _FIOCLEX, *requests):
             rules.add_rule(seccomp.ALLOW, "ioctl", seccomp.Arg(1, seccomp.EQ, request))
     with tempfile.TemporaryFile() as file:
         rules.export_bpf(file)

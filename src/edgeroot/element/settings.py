@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Final
 
 _SLOTS: Final = 16
@@ -59,6 +60,11 @@ class ElementSettings:
             message = "slave_address has the seven bits of the bus's address and a zero behind them, as 0xC0 for 0x60"
             raise ValueError(message)
         parse_slots(self.slots)
+
+    @property
+    def node(self) -> Path:
+        """The device node of the bus."""
+        return Path(f"/dev/i2c-{self.bus}")
 
     @property
     def device(self) -> DeviceType:

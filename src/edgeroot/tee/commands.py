@@ -55,6 +55,12 @@ def secure_world() -> None:
 @click.option("--tpm", metavar="TCTI", help="The device secret is sealed to this TPM, such as device:/dev/tpmrm0.")
 @click.option("--pcrs", default="", metavar="0,7", help="A new device secret also to what these registers hold.")
 @click.option("--accept-older-state", is_flag=True, help="Once: take what is stored, though the TPM says it is older.")
+@click.option(
+    "--secure-element",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The crypto partition's secure element, described in TOML.",
+)
 @click.option("--strict", is_flag=True, help="Refuse to start if any measure of isolation is not in force.")
 def run(
     state_path: Path | None,
@@ -64,6 +70,7 @@ def run(
     pcrs: str,
     *,
     accept_older_state: bool,
+    secure_element: Path | None,
     strict: bool,
 ) -> None:
     """Run the secure world in the foreground, until SIGTERM or SIGINT.
@@ -81,6 +88,8 @@ def run(
         arguments += ["--pcrs", pcrs]
     if accept_older_state:
         arguments.append("--accept-older-state")
+    if secure_element is not None:
+        arguments += ["--secure-element", str(secure_element.absolute())]
     if strict:
         arguments.append("--strict")
     os.execv(sys.executable, arguments)  # noqa: S606 - an argument list, and no shell

@@ -6,7 +6,7 @@ import pytest
 
 from edgeroot.abi import crypto_messages as m
 from edgeroot.abi.crypto import OPERATIONS, CryptoOpcode
-from edgeroot.abi.key_attributes import AbiKeyAttributes
+from edgeroot.abi.key_attributes import LOCATION_PRIMARY_SECURE_ELEMENT, AbiKeyAttributes, persistent_at
 from edgeroot.abi.layout import AnyLayout
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
 from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, UsageFlags
@@ -150,7 +150,9 @@ def test_attributes_are_those_of_psa() -> None:
     carried = AbiKeyAttributes.from_psa(attributes, lifetime=1, key_id=5)
     assert (carried.lifetime, carried.key_id, carried.is_persistent) == (1, 5, True)
     assert carried.to_psa() == attributes
-    assert not AbiKeyAttributes.from_psa(attributes, lifetime=0x101).is_persistent
+    elsewhere = AbiKeyAttributes.from_psa(attributes, lifetime=persistent_at(LOCATION_PRIMARY_SECURE_ELEMENT))
+    assert (elsewhere.lifetime, elsewhere.location, elsewhere.is_persistent) == (0x101, 1, True)
+    assert not AbiKeyAttributes.from_psa(attributes, lifetime=0x102).is_persistent
 
 
 def test_a_key_type_of_more_than_16_bits_is_an_invalid_argument() -> None:

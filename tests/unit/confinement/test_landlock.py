@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +44,7 @@ def confined(
     tree: Path,
     *attempts: Callable[[], object],
     read: tuple[Path, ...] = (),
+    devices: tuple[Path, ...] = (),
     execute: bool = False,
     network: bool = False,
 ) -> list[str]:
@@ -50,7 +53,11 @@ def confined(
     def attempt() -> list[str]:
         process.protect_process()
         refused = landlock.restrict(
-            read=[tree / "read", *read], write=[tree / "write"], execute=execute, network=network
+            read=[tree / "read", *read],
+            write=[tree / "write"],
+            devices=devices,
+            execute=execute,
+            network=network,
         )
         assert refused == []
         return [error_of(one) for one in attempts]
@@ -149,6 +156,20 @@ class TestFiles:
     def test_an_open_descriptor_stays_open(self, tree: Path) -> None:
         with (tree / "other" / "file").open() as file:
             assert confined(tree, lambda: os.pread(file.fileno(), 100, 0)) == [""]
+
+
+class TestDevices:
+    def test_a_named_one_can_be_written_and_asked_and_no_other(self, tree: Path) -> None:
+        """/dev/null has no such request, which is what it says once the request gets that far."""
+        named, other = Path("/dev/null"), Path("/dev/zero")
+
+        def ask() -> None:
+            with named.open("r+b", buffering=0) as node:
+                fcntl.ioctl(node, termios.TIOCGWINSZ, bytes(8))
+
+        attempts = (lambda: named.write_bytes(b"x"), ask, other.read_text)
+        assert confined(tree, *attempts, devices=(named,)) == ["", "ENOTTY", "EACCES"]
+        assert confined(tree, *attempts) == ["EACCES"] * 3
 
 
 class TestPrograms:

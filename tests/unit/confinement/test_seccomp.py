@@ -45,9 +45,11 @@ def system_call(name: str, *arguments: int) -> None:
         raise OSError(ctypes.get_errno(), name)
 
 
-def filtered(allowed: Iterable[str] | None, function: Callable[[], object]) -> Callable[[], object]:
+def filtered(
+    allowed: Iterable[str] | None, function: Callable[[], object], *, requests: Iterable[int] = ()
+) -> Callable[[], object]:
     """The function after a filter was installed."""
-    program = seccomp.compile_filter(allowed)
+    program = seccomp.compile_filter(allowed, requests=requests)
 
     def run() -> object:
         process.protect_process()
@@ -180,6 +182,24 @@ class TestPartition:
 
         try:
             assert outcome_of(filtered(seccomp.PARTITION, attempts)) == ("", "EPERM", "EPERM")
+        finally:
+            os.close(readable)
+            os.close(writable)
+
+    def test_a_device_on_a_bus_can_be_addressed_by_who_is_given_one(self) -> None:
+        """A pipe has no such request, which is what it says once the request gets that far."""
+        readable, writable = os.pipe()
+
+        def attempts() -> object:
+            return (
+                error_of(lambda: fcntl.ioctl(readable, seccomp.I2C_SLAVE, 0x60)),
+                error_of(lambda: fcntl.ioctl(readable, TIOCSTI, b"x")),
+            )
+
+        try:
+            given = filtered(seccomp.PARTITION, attempts, requests=(seccomp.I2C_SLAVE,))
+            assert outcome_of(given) == ("ENOTTY", "EPERM")
+            assert outcome_of(filtered(seccomp.PARTITION, attempts)) == ("EPERM", "EPERM")
         finally:
             os.close(readable)
             os.close(writable)

@@ -283,7 +283,7 @@ class SecureElementProviderType(ProviderType):
     settings: ClassVar[type[Any]] = SecureElementSettings
 
     def devices(self, settings: SecureElementSettings) -> tuple[Path, ...]:
-        return (Path(f"/dev/i2c-{settings.bus}"),)
+        return (settings.node,)
 
     def open(self, settings: SecureElementSettings, *, store_path: Path) -> SecureElementProvider:
         def access_keys() -> Mapping[int, Key]:

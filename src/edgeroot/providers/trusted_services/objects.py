@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from edgeroot import engine
 from edgeroot.abi import attestation, storage
+from edgeroot.abi.key_attributes import LOCATION_LOCAL_STORAGE
 from edgeroot.abi.layout import Operation
 from edgeroot.providers.api import BackEndCall, Link, LoadedKey, ObjectInfo, Steps
 from edgeroot.providers.trusted_services.errors import decoded, error_of
@@ -37,8 +38,16 @@ class StoredObject(LoadedKey):
 class WorldSteps(TrustedServicesSteps):
     """Keys, objects and tokens, each over the link to its own partition."""
 
-    def __init__(self, crypto: Link, storage_link: Link, attestation_link: Link, *, capacity_bytes: int) -> None:
-        super().__init__(crypto, capacity_bytes=capacity_bytes)
+    def __init__(
+        self,
+        crypto: Link,
+        storage_link: Link,
+        attestation_link: Link,
+        *,
+        capacity_bytes: int,
+        location: int = LOCATION_LOCAL_STORAGE,
+    ) -> None:
+        super().__init__(crypto, capacity_bytes=capacity_bytes, location=location)
         self._storage = storage_link
         self._attestation = attestation_link
         self._object_bytes = capacity_bytes - storage.SET_HEADER_BYTES

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from edgeroot.abi.emulation import memory_slots
+from edgeroot.abi.key_attributes import LOCATION_LOCAL_STORAGE, LOCATION_PRIMARY_SECURE_ELEMENT
 from edgeroot.abi.services import ATTESTATION, ATTESTATION_RFC9783, CRYPTO, PROTECTED_STORAGE
 from edgeroot.providers.api import (
     BackEndAnswer,
@@ -41,6 +42,7 @@ _SPARE_SLOTS: Final = 4  # for other processes of the service's user: the superv
 _GENERATIONS: Final = 2  # after a reload, processes of the last configuration are still there for a while
 _BUFFERS_MAX: Final = 7  # of one process; more calls under way than that are no faster
 TRANSPORTS: Final = ("emulated", "device")
+LOCATIONS: Final = {"local": LOCATION_LOCAL_STORAGE, "secure-element": LOCATION_PRIMARY_SECURE_ELEMENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,17 @@ class TrustedServicesSettings:
     """The keys of the ``[[provider]]`` table.
 
     ``transport`` is "emulated" or "device" (``/dev/teeN``). ``socket_path`` is the emulated world's manager; left out,
-    it is at its usual place.
+    it is at its usual place. ``key_location`` is where new keys are: "local" in the secure world's own storage, or
+    "secure-element" (PSA_KEY_LOCATION_PRIMARY_SECURE_ELEMENT).
     """
 
     transport: str = "emulated"
     socket_path: Path | None = None
+    key_location: str = "local"
 
     def __post_init__(self) -> None:
+        if self.key_location not in LOCATIONS:
+            raise ValueError(f'key_location must be "local" or "secure-element", not "{self.key_location}"')
         if self.transport not in TRANSPORTS:
             raise ValueError(f'transport must be "emulated" or "device", not "{self.transport}"')
         if self.transport == "device" and self.socket_path is not None:
@@ -75,8 +81,15 @@ class TrustedServicesProvider(Provider):
     )
     keeps_keys: ClassVar[bool] = True
 
-    def __init__(self, open_transport: Callable[[], Transport], *, socket_path: Path | None) -> None:
-        """``socket_path`` is the emulated world's, None for a device."""
+    def __init__(
+        self,
+        open_transport: Callable[[], Transport],
+        *,
+        socket_path: Path | None,
+        location: int = LOCATION_LOCAL_STORAGE,
+    ) -> None:
+        """``socket_path`` is the emulated world's, None for a device; ``location`` is where new keys are."""
+        self._location = location
         self.needs_host = socket_path is None
         self._socket_path = socket_path
         self._buffer_bytes = _DEVICE_BUFFER_BYTES if socket_path is None else _BUFFER_BYTES
@@ -86,7 +99,7 @@ class TrustedServicesProvider(Provider):
             ATTESTATION if socket_path is None else ATTESTATION_RFC9783,  # which a device does not have
         )
         links = [NoLink() for _ in self._services]
-        self._steps = WorldSteps(*links, capacity_bytes=self._buffer_bytes)
+        self._steps = WorldSteps(*links, capacity_bytes=self._buffer_bytes, location=location)
         self._callers: dict[Link, SessionCaller] = {
             link: SessionCaller(open_transport, service, buffer_bytes=self._buffer_bytes)
             for link, service in zip(links, self._services, strict=True)
@@ -101,7 +114,7 @@ class TrustedServicesProvider(Provider):
         return self._socket_path is not None and is_own(self._socket_path)
 
     def capabilities(self) -> Capabilities:
-        return capabilities()
+        return capabilities(in_element=self._location != LOCATION_LOCAL_STORAGE)
 
     def stepped(self, processes: int) -> WorldSteps | None:
         path = self._socket_path
@@ -112,7 +125,7 @@ class TrustedServicesProvider(Provider):
         links = [
             ChannelLink(path, service, buffers=buffers, buffer_bytes=self._buffer_bytes) for service in self._services
         ]
-        return WorldSteps(*links, capacity_bytes=self._buffer_bytes)
+        return WorldSteps(*links, capacity_bytes=self._buffer_bytes, location=self._location)
 
     def plan(self, attributes: KeyAttributes) -> bytes:
         return self._run(self._steps.plan(attributes))
@@ -233,9 +246,10 @@ class TrustedServicesProviderType(ProviderType):
     settings: ClassVar[type[Any]] = TrustedServicesSettings
 
     def open(self, settings: TrustedServicesSettings, *, store_path: Path) -> TrustedServicesProvider:
+        location = LOCATIONS[settings.key_location]
         if settings.transport == "device":
             from edgeroot.tee.transports.tstee import TsteeTransport
 
-            return TrustedServicesProvider(TsteeTransport, socket_path=None)
+            return TrustedServicesProvider(TsteeTransport, socket_path=None, location=location)
         path = settings.socket_path or usual_socket()
-        return TrustedServicesProvider(lambda: EmulatedTransport(path), socket_path=path)
+        return TrustedServicesProvider(lambda: EmulatedTransport(path), socket_path=path, location=location)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from edgeroot import engine
 from edgeroot.abi import crypto_messages as m
 from edgeroot.abi.crypto import OPERATIONS, CryptoOpcode
-from edgeroot.abi.key_attributes import LIFETIME_PERSISTENT, AbiKeyAttributes
+from edgeroot.abi.key_attributes import LOCATION_LOCAL_STORAGE, AbiKeyAttributes, persistent_at
 from edgeroot.providers.api import BackEndCall, Created, Link, LoadedKey, SteppedProvider, Steps
 from edgeroot.providers.trusted_services.errors import RefusedCallError, decoded, error_of
 from edgeroot.providers.trusted_services.reference import KeyReference
@@ -33,18 +33,23 @@ class TsKey(LoadedKey):
 
     __slots__ = ("is_slow", "key_id")
 
-    def __init__(self, reference: bytes, attributes: KeyAttributes) -> None:
+    def __init__(self, reference: bytes, attributes: KeyAttributes, *, location: int = LOCATION_LOCAL_STORAGE) -> None:
         super().__init__(reference, attributes)
         self.key_id: Final = KeyReference.from_bytes(reference).key_id
         key_type = attributes.key_type
-        self.is_slow: Final = key_type.is_dh or (key_type.is_rsa and attributes.key_bits > _SLOW_RSA_BITS)
+        in_element = location != LOCATION_LOCAL_STORAGE and key_type.is_key_pair  # or it was made before that was said
+        self.is_slow: Final = in_element or key_type.is_dh or (key_type.is_rsa and attributes.key_bits > _SLOW_RSA_BITS)
 
 
 class TrustedServicesSteps(SteppedProvider):
-    """The operations over one link. ``capacity_bytes`` is the size of the buffers that its calls travel in."""
+    """The operations over one link. ``capacity_bytes`` is the size of the buffers that its calls travel in.
 
-    def __init__(self, link: Link, *, capacity_bytes: int) -> None:
+    ``location`` is where new keys are (PSA Crypto API 1.2, clause 9.2, key locations).
+    """
+
+    def __init__(self, link: Link, *, capacity_bytes: int, location: int = LOCATION_LOCAL_STORAGE) -> None:
         self._link = link
+        self._location = location
         self._chunk_bytes = min(capacity_bytes - _MESSAGE_OVERHEAD_BYTES, _MAX_RECORD_BYTES)
 
     # Keys
@@ -60,9 +65,13 @@ class TrustedServicesSteps(SteppedProvider):
     def create(self, reference: bytes, attributes: KeyAttributes, material: Secret | None) -> Steps[Created]:
         """ALREADY_EXISTS if somebody took the planned id in the meantime."""
         planned = KeyReference.from_bytes(reference)
-        wanted = AbiKeyAttributes.from_psa(attributes, lifetime=LIFETIME_PERSISTENT, key_id=planned.key_id)
+        wanted = AbiKeyAttributes.from_psa(attributes, lifetime=persistent_at(self._location), key_id=planned.key_id)
         # To import an RSA key pair is to prove its primes; a DH key is as slow to use as it is to make.
-        slow = (attributes.key_type.is_rsa and attributes.key_type.is_key_pair) or attributes.key_type.is_dh
+        slow = (
+            self._location != LOCATION_LOCAL_STORAGE
+            or (attributes.key_type.is_rsa and attributes.key_type.is_key_pair)
+            or attributes.key_type.is_dh
+        )
         if material is None:
             yield from self._call(CryptoOpcode.GENERATE_KEY, m.GenerateKeyRequest(wanted), slow=slow)
         else:
@@ -93,7 +102,7 @@ class TrustedServicesSteps(SteppedProvider):
         return found is not None and key.matches(found)
 
     def load(self, reference: bytes, attributes: KeyAttributes) -> LoadedKey:
-        return TsKey(reference, attributes)
+        return TsKey(reference, attributes, location=self._location)
 
     def export_key(self, key: LoadedKey) -> Steps[Secret]:
         return (yield from self._secret(CryptoOpcode.EXPORT_KEY, m.KeyIdRequest(_id(key))))

@@ -19,7 +19,9 @@ class BootInformation:
     """``controls`` are the descriptors of the connections to the manager, one for each execution context.
 
     ``secret`` is the partition's own, derived from the device secret; ``boot_seed`` and ``event_log`` are the boot
-    stage's. Folders are empty strings where the manifest asks for none; ``readable`` are the trees of code,
+    stage's. Folders are empty strings where the manifest asks for none. ``element`` has the fields of
+    :class:`edgeroot.element.settings.ElementSettings`, and nothing where there is no secure element for this partition;
+    ``devices`` are the nodes that it may open. ``readable`` are the trees of code,
     ``system_calls`` is the filter of system calls.
     """
 
@@ -37,6 +39,9 @@ class BootInformation:
     storage_folder: str = ""
     counters_folder: str = ""
     flash_folder: str = ""
+    element_folder: str = ""
+    element: dict[str, str | int] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
     readable: tuple[str, ...] = ()
     system_calls: bytes = field(default=b"", repr=False)
 
@@ -53,5 +58,6 @@ class BootInformation:
             values[name] = bytes.fromhex(values[name])
         values["secret"] = Secret(values["secret"])
         values["controls"] = tuple(values["controls"])
-        values["readable"] = tuple(values["readable"])
+        for name in ("devices", "readable"):
+            values[name] = tuple(values[name])
         return cls(**values)

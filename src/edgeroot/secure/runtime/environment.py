@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+from edgeroot.element.settings import ElementSettings
 from edgeroot.psa import Secret
 
 
@@ -30,13 +31,21 @@ class Connect(Protocol):
     def __call__(self, service: UUID) -> PeerSession: ...
 
 
+@dataclass(frozen=True, slots=True)
+class ElementPlace:
+    """Which secure element, and the folder for the list of its slots."""
+
+    settings: ElementSettings
+    folder: Path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """Given to a partition's ``create``, in each of its processes.
 
     ``shared`` is memory that all processes of the partition see (as many zero bytes as its ``SHARED_BYTES`` says),
     ``lock`` excludes the others and is free again when its holder dies. Folders are None where the manifest asks for
-    none.
+    none, and so is the element, or where there is none.
     """
 
     name: str
@@ -50,3 +59,4 @@ class Environment:
     storage_folder: Path | None = None
     counters_folder: Path | None = None
     flash_folder: Path | None = None
+    element: ElementPlace | None = None

@@ -18,16 +18,17 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from edgeroot.confinement.partition import confine, protect
 from edgeroot.confinement.process import end_with_parent
+from edgeroot.element.settings import ElementSettings
 from edgeroot.secure.runtime.api import Service
 from edgeroot.secure.runtime.boot import BootInformation
 from edgeroot.secure.runtime.context import Context
 from edgeroot.secure.runtime.endpoint import Endpoint
-from edgeroot.secure.runtime.environment import Environment
+from edgeroot.secure.runtime.environment import ElementPlace, Environment
 from edgeroot.secure.runtime.lanes import Lanes, run_lane
 from edgeroot.secure.runtime.manager import ManagerConnection, ManagerGoneError
 from edgeroot.secure.runtime.peers import Session
@@ -62,9 +63,11 @@ class _Partition:
     def confine(self) -> None:
         """The process gives up what it needs no more."""
         boot = self.boot
-        folders = (boot.storage_folder, boot.counters_folder, boot.flash_folder)
+        folders = (boot.storage_folder, boot.counters_folder, boot.flash_folder, boot.element_folder)
         written = [Path(folder) for folder in folders if folder]
-        for refused in confine(read=map(Path, boot.readable), write=written, system_calls=boot.system_calls):
+        devices = map(Path, boot.devices)
+        read = map(Path, boot.readable)
+        for refused in confine(read=read, write=written, devices=devices, system_calls=boot.system_calls):
             _log.warning("%s", refused)
 
     def services(self, manager: ManagerConnection) -> tuple[Service, ...]:
@@ -87,6 +90,7 @@ class _Partition:
                 storage_folder=_folder(boot.storage_folder),
                 counters_folder=_folder(boot.counters_folder),
                 flash_folder=_folder(boot.flash_folder),
+                element=_element(boot),
             )
         )
 
@@ -170,6 +174,11 @@ def _fork(run: Callable[[], None]) -> int:
         _log.exception("the partition ended by a fault in the partition itself; please report it")
     finally:
         os._exit(code)
+
+
+def _element(boot: BootInformation) -> ElementPlace | None:
+    settings: dict[str, Any] = boot.element
+    return ElementPlace(ElementSettings(**settings), Path(boot.element_folder)) if settings else None
 
 
 def _folder(path: str) -> Path | None:

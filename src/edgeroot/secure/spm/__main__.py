@@ -9,14 +9,17 @@ import pwd
 import signal
 import socket
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from edgeroot.abi.emulation import memory_slots
 from edgeroot.confinement import process
+from edgeroot.element.settings import ElementSettings
 from edgeroot.sealing.errors import SealingError
 from edgeroot.sealing.tpm import TpmPlace, parse_pcrs
 from edgeroot.sealing.tpm_counter import TpmCounter
@@ -72,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--accept-older-state", action="store_true", help="once: take what is stored, though the TPM says it is older"
     )
+    parser.add_argument(
+        "--secure-element", type=Path, metavar="FILE", help="the crypto partition's secure element, described in TOML"
+    )
     parser.add_argument("--strict", action="store_true", help="refuse to start without every measure of isolation")
     parser.add_argument(
         "--owner-fd", type=int, help="a socket: say there when all partitions run, and end when its other end is closed"
@@ -103,6 +109,7 @@ def _run(options: argparse.Namespace) -> int:
         anchor = Anchor(state.anchor, TpmCounter(place.tcti), secret.derive(b"anchor"))
         keeper = AnchorKeeper(anchor, state.path / "counters" / "storage" / "storage", monotonic)
         keeper.start(accept=options.accept_older_state)
+    element = None if options.secure_element is None else _element(options.secure_element)
     cores = len(os.sched_getaffinity(0))
     launcher = Launcher(
         state,
@@ -110,6 +117,7 @@ def _run(options: argparse.Namespace) -> int:
         boot_seed=os.urandom(_BOOT_SEED_BYTES),
         event_log=b"",
         cores=cores,
+        element=element,
     )
 
     def when_ready() -> None:
@@ -156,6 +164,16 @@ def _tpm_place(options: argparse.Namespace) -> TpmPlace | None:
         return TpmPlace(options.tpm, parse_pcrs(options.pcrs))
     except ValueError as error:
         raise CannotStartError(f"--pcrs: {error}") from error
+
+
+def _element(path: Path) -> ElementSettings:
+    if find_spec("cryptoauthlib") is None:
+        raise CannotStartError("the package cryptoauthlib is missing: pip install 'edgeroot[secure-element]'")
+    try:
+        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return ElementSettings(**found)
+    except (OSError, ValueError, TypeError) as error:
+        raise CannotStartError(f"--secure-element: {path}: {error}") from error
 
 
 def _user_id(name: str) -> int:

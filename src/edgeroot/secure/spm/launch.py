@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from edgeroot.confinement.partition import system_call_filter
+from edgeroot.element.settings import ElementSettings
 from edgeroot.psa import Secret
 from edgeroot.secure.runtime.boot import BootInformation
 from edgeroot.secure.spm.manifest import Manifest
@@ -22,6 +23,7 @@ _MAIN: Final = "edgeroot.secure.runtime.main"
 _STORAGE: Final = "/storage"
 _COUNTERS: Final = "/counters"
 _FLASH: Final = "/flash"
+_ELEMENT: Final = "/element"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +37,29 @@ class Process:
 
 
 class Launcher:
-    """Starts partitions. ``derive`` makes a partition's secret of the device secret."""
+    """Starts partitions. ``derive`` makes a partition's secret of the device secret.
+
+    ``element`` is the secure element, which the partition gets whose manifest asks for it, and no other.
+    """
 
     def __init__(
-        self, state: State, *, derive: Callable[[bytes], Secret], boot_seed: bytes, event_log: bytes, cores: int
+        self,
+        state: State,
+        *,
+        derive: Callable[[bytes], Secret],
+        boot_seed: bytes,
+        event_log: bytes,
+        cores: int,
+        element: ElementSettings | None = None,
     ) -> None:
         self._state = state
         self._derive = derive
         self._boot_seed = boot_seed
         self._event_log = event_log
         self._cores = cores
+        self._element = element
         self._system_calls = system_call_filter()
+        self._system_calls_with_i2c = system_call_filter(i2c=True)
 
     def contexts_of(self, manifest: Manifest) -> int:
         """How many execution contexts the partition has."""
@@ -57,15 +71,22 @@ class Launcher:
         with ExitStack() as given, ExitStack() as kept:
             pairs = [_control(given, kept) for _ in range(self.contexts_of(manifest))]
             controls = tuple(theirs.fileno() for _, theirs in pairs)
-            places = {_STORAGE: folders.storage, _COUNTERS: folders.counters, _FLASH: folders.flash}
+            element = self._element if manifest.secure_element else None
+            places = {
+                _STORAGE: folders.storage,
+                _COUNTERS: folders.counters,
+                _FLASH: folders.flash,
+                _ELEMENT: None if element is None else folders.element,
+            }
             spec = SandboxSpec(
                 name=manifest.name,
                 user_id=folders.user_id,
                 writable={inside: outside for inside, outside in places.items() if outside is not None},
+                devices=() if element is None else (element.node,),
             )
             memory = os.memfd_create("edgeroot-boot", os.MFD_CLOEXEC)
             given.callback(os.close, memory)
-            os.write(memory, self._boot_information(manifest, controls, spec.seen_inside()).encode())
+            os.write(memory, self._boot_information(manifest, controls, spec, element).encode())
             os.lseek(memory, 0, os.SEEK_SET)
             log_read, log_write = os.pipe2(os.O_CLOEXEC)
             kept.callback(os.close, log_read)
@@ -76,7 +97,10 @@ class Launcher:
             kept.pop_all()
             return Process(popen, tuple(ours for ours, _ in pairs), log_read, folders.user_id)
 
-    def _boot_information(self, manifest: Manifest, controls: tuple[int, ...], seen: dict[str, str]) -> BootInformation:
+    def _boot_information(
+        self, manifest: Manifest, controls: tuple[int, ...], spec: SandboxSpec, element: ElementSettings | None
+    ) -> BootInformation:
+        seen = spec.seen_inside()
         return BootInformation(
             name=manifest.name,
             id=manifest.id,
@@ -92,8 +116,11 @@ class Launcher:
             storage_folder=seen.get(_STORAGE, ""),
             counters_folder=seen.get(_COUNTERS, ""),
             flash_folder=seen.get(_FLASH, ""),
+            element_folder=seen.get(_ELEMENT, ""),
+            element={} if element is None else asdict(element),
+            devices=tuple(map(str, spec.devices)),
             readable=readable(sys.executable),
-            system_calls=self._system_calls,
+            system_calls=self._system_calls if element is None else self._system_calls_with_i2c,
         )
 
 

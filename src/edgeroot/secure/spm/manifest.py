@@ -35,6 +35,7 @@ class Manifest:
 
     ``execution_contexts`` 0 means one per core. ``memory_slots`` bounds the shared buffers of one source,
     ``max_shared_bytes`` the size of one buffer, ``queue_depth`` the requests that wait in one channel.
+    ``secure_element``: it gets the element that the secure world is told of, if it is told of one.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Manifest:
     storage: bool = False
     counters: bool = False
     flash: bool = False
+    secure_element: bool = False
 
 
 _KEYS: Final = frozenset(Manifest.__dataclass_fields__)
@@ -81,6 +83,7 @@ def parse_manifest(text: str, source: str) -> Manifest:
         storage=_boolean(document, "storage", source),
         counters=_boolean(document, "counters", source),
         flash=_boolean(document, "flash", source),
+        secure_element=_boolean(document, "secure_element", source),
     )
 
 
@@ -89,6 +92,8 @@ def check_together(manifests: Iterable[Manifest]) -> tuple[Manifest, ...]:
     ordered = tuple(sorted(manifests, key=lambda manifest: (manifest.boot_order, manifest.id)))
     _require_unique("name", [manifest.name for manifest in ordered])
     _require_unique("id", [manifest.id for manifest in ordered])
+    if sum(manifest.secure_element for manifest in ordered) > 1:
+        raise ManifestError("a secure element belongs to one partition")
     by_name = {manifest.name: manifest for manifest in ordered}
     for manifest in ordered:
         if len(set(manifest.services)) != len(manifest.services):

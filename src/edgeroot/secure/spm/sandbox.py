@@ -30,11 +30,15 @@ _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", "HOM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
-    """One partition's surroundings. ``user_id`` None: the manager's own user. ``writable``: inside to outside."""
+    """One partition's surroundings. ``user_id`` None: the manager's own user. ``writable``: inside to outside.
+
+    ``devices`` are nodes of character devices, and to open them the partition gets their groups.
+    """
 
     name: str
     user_id: int | None
     writable: Mapping[str, Path] = field(default_factory=dict)
+    devices: Sequence[Path] = ()
 
     def seen_inside(self) -> dict[str, str]:
         """The folders as the partition has to name them: without bubblewrap they are where they are."""
@@ -65,6 +69,8 @@ def command(spec: SandboxSpec, arguments: Sequence[str], *, bwrap: str) -> list[
         line += ["--ro-bind-try", path, path]
     for inside, outside in spec.writable.items():
         line += ["--bind", str(outside), inside]
+    for device in spec.devices:
+        line += ["--dev-bind-try", str(device), str(device)]
     return [*line, "--remount-ro", "/", "--chdir", "/", "--", *arguments]
 
 
@@ -85,8 +91,13 @@ def spawn(
         umask=0o077,
         user=spec.user_id,
         group=spec.user_id,
-        extra_groups=None if spec.user_id is None else [],
+        extra_groups=None if spec.user_id is None else _groups_of(spec.devices),
     )
+
+
+def _groups_of(devices: Sequence[Path]) -> list[int]:
+    """Of those that exist; root's is no way to a device."""
+    return sorted({device.stat().st_gid for device in devices if device.exists()} - {0})
 
 
 def probe() -> list[Finding]:

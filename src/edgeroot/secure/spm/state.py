@@ -40,6 +40,7 @@ class Folders:
     storage: Path | None
     counters: Path | None
     flash: Path | None
+    element: Path | None
 
 
 class State:
@@ -85,7 +86,9 @@ class State:
                         os.chown(folder, user_id, user_id)
         except OSError as error:
             raise StateError(f"cannot use {error.filename}: {error.strerror}") from error
-        return Folders(user_id, own if manifest.storage else None, counters, flash)
+        return Folders(
+            user_id, own if manifest.storage else None, counters, flash, own if manifest.secure_element else None
+        )
 
     def users(self) -> UserTable:
         """The table of users; UserTableError if it is damaged."""

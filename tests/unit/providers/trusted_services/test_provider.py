@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from edgeroot.abi.emulation import memory_slots
+from edgeroot.providers.api import Function
 from edgeroot.providers.trusted_services import TrustedServicesProviderType, TrustedServicesSettings, provider
+from edgeroot.providers.trusted_services.capabilities import capabilities
 from edgeroot.providers.trusted_services.native import ChannelLink
 from edgeroot.providers.trusted_services.provider import TrustedServicesProvider
-from edgeroot.psa import KeyAttributes, PsaStatus
+from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, PsaStatus, UsageFlags
 from tests.unit.providers.trusted_services.test_steps_keys import P256
 from tests.vectors.keys import refused
 
@@ -27,7 +29,7 @@ def test_upstreams_identity() -> None:
     assert (identity.provider_id, identity.uuid) == (4, "71129441-508a-4da6-b6e8-7b98a777e4c0")
     assert (identity.vendor, identity.version) == ("Arm", (0, 1, 0))
     assert TrustedServicesProviderType.provider_type == "TrustedService"
-    assert TrustedServicesProviderType().setting_names() == ("transport", "socket_path")
+    assert TrustedServicesProviderType().setting_names() == ("transport", "socket_path", "key_location")
 
 
 def test_settings_that_make_no_sense() -> None:
@@ -88,3 +90,18 @@ def test_only_a_world_of_the_same_ordinary_user_is_a_neighbour(tmp_path: Path, m
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     os.chown(path, 1000, 1000)
     assert emulated(path).is_neighbour()
+
+
+def test_new_keys_of_the_element_are_what_it_has_and_older_ones_stay_of_use() -> None:
+    pair, everything, limited = KeyType.ecc_key_pair(EccFamily.SECP_R1), capabilities(), capabilities(in_element=True)
+    assert limited.offered == everything.offered - {Function.IMPORT_KEY}
+    makes = [row for row in limited.rows if row.functions & Function.GENERATE_KEY]
+    assert [(row.key_type, tuple(row.key_bits)) for row in makes] == [(pair, (256,))]
+    for alg, can in ((Algorithm.ecdsa(Hash.SHA_256), True), (Algorithm.ecdsa(Hash.SHA_384), False)):
+        attributes = KeyAttributes(pair, 256, UsageFlags.SIGN_HASH, alg)
+        assert limited.can_use(Function.SIGN_HASH, attributes) == can
+
+
+def test_a_place_for_keys_that_there_is_not_is_named() -> None:
+    with pytest.raises(ValueError, match='"local" or "secure-element", not "elsewhere"'):
+        TrustedServicesSettings(key_location="elsewhere")

@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import resource
 import selectors
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from edgeroot.abi.ffa import FunctionId
+from edgeroot.element.settings import ElementSettings
 from edgeroot.psa import Secret
+from edgeroot.secure.runtime.boot import BootInformation
 from edgeroot.secure.runtime.frames import receive_frame
 from edgeroot.secure.spm import launch as launch_module
 from edgeroot.secure.spm.launch import Launcher, Process
 from edgeroot.secure.spm.log import LineReader
 from edgeroot.secure.spm.manifest import Manifest, built_in_manifests
+from edgeroot.secure.spm.sandbox import SandboxSpec
 from edgeroot.secure.spm.state import State
 from tests.support.descriptors import no_descriptor_left, open_descriptors
 
@@ -143,3 +147,45 @@ def test_a_start_with_too_few_descriptors_leaves_none_open(world: World, room: i
         with pytest.raises(OSError, match="Too many open files"):
             world.launch(manifest)
     assert open_descriptors() == before
+
+
+def test_the_element_and_its_bus_are_given_to_the_partition_that_asks_and_to_nobody_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Node, folder and the system call that it takes; and to that one neither where no element was named."""
+
+    class NotStartedError(OSError):
+        """What is seen of a start is enough."""
+
+    seen: dict[str, tuple[SandboxSpec, BootInformation]] = {}
+
+    def look(spec: SandboxSpec, _arguments: object, *, pass_fds: Sequence[int], stderr: int) -> NoReturn:
+        del stderr
+        with os.fdopen(os.dup(pass_fds[0]), "rb") as memory:
+            seen[spec.name] = spec, BootInformation.decode(memory.read())
+        raise NotStartedError
+
+    monkeypatch.setattr(launch_module, "spawn", look)
+    node = Path("/dev/i2c-7")
+    element = ElementSettings("atecc608a", "i2c", bus=7)
+    launcher = Launcher(world.state, derive=world.derive, boot_seed=bytes(32), event_log=b"", cores=1, element=element)
+    without = Launcher(world.state, derive=world.derive, boot_seed=bytes(32), event_log=b"", cores=1)
+    for manifest in BUILT_IN.values():
+        with pytest.raises(NotStartedError):
+            launcher.launch(manifest)
+    given = {name for name, (spec, _) in seen.items() if spec.devices or "/element" in spec.writable}
+    told = {name for name, (_, boot) in seen.items() if boot.element or boot.devices or boot.element_folder}
+    filters = {name: boot.system_calls for name, (_, boot) in seen.items()}
+    assert given == told == {"crypto"}
+    spec, boot = seen["crypto"]
+    assert (tuple(spec.devices), boot.devices) == ((node,), (str(node),))
+    assert boot.element == asdict(element)
+    assert len({filters[name] for name in filters if name != "crypto"}) == 1
+    assert not filters["crypto"] or filters["crypto"] != filters["storage"]
+    with pytest.raises(NotStartedError):
+        without.launch(BUILT_IN["crypto"])
+    spec, boot = seen["crypto"]
+    assert not spec.devices
+    assert not spec.writable
+    assert (boot.element, boot.devices, boot.element_folder) == ({}, (), "")
+    assert boot.system_calls == filters["storage"]

@@ -59,6 +59,27 @@ def test_registers_without_a_tpm_are_a_mistake(tmp_path: Path) -> None:
     assert "--pcrs are of a TPM" in refused(start(tmp_path, "--pcrs", "0,7"))
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("device_type = ", "Invalid value"),
+        ('device_type = "atecc204"\niface_type = "i2c"', 'must be "atecc508a" or "atecc608a"'),
+        ('device_type = "atecc608a"', "iface_type"),
+        ('device_type = "atecc608a"\niface_type = "i2c"\ncolour = 1', "colour"),
+    ],
+)
+def test_an_element_that_is_not_described_is_a_mistake(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "element.toml"
+    path.write_text(text)
+    said = refused(start(tmp_path, "--secure-element", str(path)))
+    assert said.startswith(f"Error: --secure-element: {path}: ")
+    assert reason in said
+
+
+def test_a_description_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert "No such file" in refused(start(tmp_path, "--secure-element", str(tmp_path / "none.toml")))
+
+
 @pytest.mark.parametrize("abstract", [False, True])
 def test_the_service_manager_is_told(tmp_path: Path, abstract: bool) -> None:
     name = f"edgeroot-notify-{tmp_path.name}" if abstract else str(tmp_path / "notify")

@@ -75,6 +75,15 @@ def test_names_and_ids_are_unique() -> None:
         check_together([manifest("one", 0x8001, 1), manifest("two", 0x8001, 2)])
 
 
+def test_an_element_belongs_to_one_partition() -> None:
+    text = GOOD + "secure_element = true\n"
+    one, two = parse_manifest(text, "one"), parse_manifest(text.replace("echo", "two").replace("8010", "8011"), "two")
+    assert check_together([one]) == (one,)
+    with pytest.raises(ManifestError, match="a secure element belongs to one partition"):
+        check_together([one, two])
+    assert [built_in.name for built_in in built_in_manifests() if built_in.secure_element] == ["crypto"]
+
+
 def test_built_in_partitions_offer_what_the_table_of_services_says() -> None:
     offered = [service for one in built_in_manifests() for service in one.services]
     assert len(set(offered)) == len(offered)

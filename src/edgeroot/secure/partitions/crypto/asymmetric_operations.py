@@ -133,7 +133,7 @@ def _random(_caller: Caller, request: m.GenerateRandomRequest, capacity_bytes: i
 
 
 def _deferred(function: Function, key: LoadedKey, algorithm: Algorithm, inputs: _Inputs) -> Deferred:
-    task = Task(function, key.attributes, algorithm, key.material, inputs.first, inputs.second)
+    task = Task(function, key.attributes, algorithm, key.material, inputs.first, inputs.second, location=key.location)
     if function in (Function.VERIFY_HASH, Function.VERIFY_MESSAGE):
         return Deferred(task, lambda _result: EMPTY)
     return Deferred(task, lambda result: m.DataResponse(Secret(result)))

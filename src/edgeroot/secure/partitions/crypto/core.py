@@ -22,6 +22,8 @@ class CryptoCore:
     """The handlers by opcode, whatever the encoding."""
 
     def __init__(self, keys: KeyStore) -> None:
+        self.load: Final = keys.load
+        """For slow work: makes a key ready for use, wherever it is."""
         self._families: Final = (
             HashOperations(),
             CipherOperations(keys),

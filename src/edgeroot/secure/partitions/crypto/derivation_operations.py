@@ -13,7 +13,7 @@ from edgeroot.secure.partitions.crypto import policy
 from edgeroot.secure.partitions.crypto.answers import EMPTY, Deferred, Handlers, check_capacity, check_output
 from edgeroot.secure.partitions.crypto.contexts import Contexts
 from edgeroot.secure.partitions.crypto.keys import KeyStore
-from edgeroot.secure.partitions.crypto.new_key import new_key
+from edgeroot.secure.partitions.crypto.new_key import new_key, require_local
 from edgeroot.secure.partitions.crypto.record import KeyRecord
 from edgeroot.secure.partitions.crypto.slow import Function, Task
 from edgeroot.secure.runtime.api import Caller
@@ -87,7 +87,7 @@ class DerivationOperations:
             derivation.operation.input_secret(request.step, Secret(shared))
             return EMPTY
 
-        task = Task(Function.AGREE, key.attributes, agreement, key.material, request.peer_key)
+        task = Task(Function.AGREE, key.attributes, agreement, key.material, request.peer_key, location=key.location)
         return Deferred(task, finish)
 
     def _output_bytes(self, caller: Caller, request: m.OutputBytesRequest, capacity_bytes: int) -> m.DataResponse:
@@ -97,7 +97,8 @@ class DerivationOperations:
 
     def _output_key(self, caller: Caller, request: m.OutputKeyRequest, capacity_bytes: int) -> m.KeyIdResponse:
         derivation = self.contexts.get(caller, request.op_handle)
-        asked = new_key(request.attributes)
+        asked = new_key(request.attributes, self._keys.locations)
+        require_local(asked)
         if asked.attributes.key_bits == 0:
             raise PsaError(PsaStatus.INVALID_ARGUMENT, "a key to be derived needs a size")
         check_capacity(capacity_bytes)

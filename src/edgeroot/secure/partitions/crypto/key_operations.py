@@ -13,9 +13,9 @@ from edgeroot.engine import EngineKey
 from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, Secret
 from edgeroot.secure.partitions.crypto import policy, slow
 from edgeroot.secure.partitions.crypto.answers import EMPTY, Deferred, Handlers, check_capacity
-from edgeroot.secure.partitions.crypto.keys import KeyStore
+from edgeroot.secure.partitions.crypto.keys import KeyStore, require_material
 from edgeroot.secure.partitions.crypto.names import lifetime_of
-from edgeroot.secure.partitions.crypto.new_key import MAX_KEY_BITS, NewKey, new_key
+from edgeroot.secure.partitions.crypto.new_key import MAX_KEY_BITS, NewKey, new_key, require_local
 from edgeroot.secure.partitions.crypto.record import KeyRecord
 from edgeroot.secure.partitions.crypto.slow import Function, Task
 from edgeroot.secure.runtime.api import Caller
@@ -42,10 +42,12 @@ class KeyOperations:
     def _generate(
         self, caller: Caller, request: m.GenerateKeyRequest, capacity_bytes: int
     ) -> m.KeyIdResponse | Deferred:
-        asked = new_key(request.attributes)
+        asked = new_key(request.attributes, self._keys.locations)
         if asked.attributes.key_bits == 0:
             raise PsaError(PsaStatus.INVALID_ARGUMENT, "a key to be generated needs a size")
         check_capacity(capacity_bytes)
+        if not asked.is_local:
+            return m.KeyIdResponse(self._keys.create_in_element(caller.source_id, asked.key_id, asked.attributes))
         if not slow.makes_slowly(asked.attributes, imports=False):
             return self._create(caller, asked, asked.attributes, engine.generate(asked.attributes))
         self._keys.check_room(caller.source_id, asked.key_id)
@@ -57,7 +59,8 @@ class KeyOperations:
     def _import(self, caller: Caller, request: m.ImportKeyRequest, capacity_bytes: int) -> m.KeyIdResponse | Deferred:
         if not request.data:
             raise PsaError(PsaStatus.INVALID_ARGUMENT, "no key is empty")
-        asked = new_key(request.attributes)
+        asked = new_key(request.attributes, self._keys.locations)
+        require_local(asked)
         if len(request.data) > _MAX_KEY_BYTES:
             raise PsaError(PsaStatus.NOT_SUPPORTED, f"a key of {len(request.data)} bytes")
         check_capacity(capacity_bytes)
@@ -75,7 +78,9 @@ class KeyOperations:
     def _copy(self, caller: Caller, request: m.CopyKeyRequest, capacity_bytes: int) -> m.KeyIdResponse:
         source = self._keys.find(caller.source_id, request.source_key_id)
         policy.require_usage(source, policy.COPY)
-        asked = new_key(request.attributes)
+        require_material(source)
+        asked = new_key(request.attributes, self._keys.locations)
+        require_local(asked)
         attributes = policy.intersection(source.attributes, asked.attributes)
         check_capacity(capacity_bytes)
         return self._create(caller, asked, attributes, source.material)
@@ -101,19 +106,21 @@ class KeyOperations:
         key = self._keys.find(caller.source_id, request.key_id)
         if not key.attributes.key_type.is_public_key:
             policy.require_usage(key, policy.EXPORT)
+        require_material(key)
         return m.DataResponse(engine.export(key.attributes, key.material))
 
     def _export_public(
         self, caller: Caller, request: m.KeyIdRequest, _capacity_bytes: int
     ) -> m.DataResponse | Deferred:
         key = self._keys.find(caller.source_id, request.key_id)
-        if slow.exports_public_slowly(key.attributes):
-            return Deferred(Task(Function.EXPORT_PUBLIC, key.attributes, material=key.material), m.DataResponse)
+        if key.is_in_element or slow.exports_public_slowly(key.attributes):
+            task = Task(Function.EXPORT_PUBLIC, key.attributes, material=key.material, location=key.location)
+            return Deferred(task, m.DataResponse)
         loaded: EngineKey = key.engine
         return m.DataResponse(loaded.export_public())
 
     def _attributes(self, caller: Caller, request: m.KeyIdRequest, _capacity_bytes: int) -> m.KeyAttributesResponse:
         key = self._keys.find(caller.source_id, request.key_id)
         return m.KeyAttributesResponse(
-            AbiKeyAttributes.from_psa(key.attributes, lifetime=lifetime_of(key.id), key_id=key.id)
+            AbiKeyAttributes.from_psa(key.attributes, lifetime=lifetime_of(key.id, key.location), key_id=key.id)
         )

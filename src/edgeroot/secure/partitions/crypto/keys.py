@@ -3,6 +3,9 @@
 Every context of the partition has one store over the same memory and storage, and keeps the keys that it has loaded. A
 persistent key exists if and only if its record is in storage: creating one is acknowledged after that, destroying one
 after the record is gone.
+
+So it is with a key in the secure element, which is made before its record is written and overwritten after its record
+is gone. What lies in the element without a record is left over, and is overwritten before the next key is made there.
 """
 
 from __future__ import annotations
@@ -12,17 +15,19 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from edgeroot import engine
+from edgeroot.abi.key_attributes import LOCATION_LOCAL_STORAGE, LOCATION_PRIMARY_SECURE_ELEMENT
 from edgeroot.engine import EngineKey
 from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, Secret
 from edgeroot.secure.partitions.crypto import generations, slow, volatile
 from edgeroot.secure.partitions.crypto.names import id_of, is_user_id, is_volatile_id, key_name, unknown_key
-from edgeroot.secure.partitions.crypto.ports import KeyStorage
+from edgeroot.secure.partitions.crypto.ports import KeyElement, KeyStorage
 from edgeroot.secure.partitions.crypto.record import KeyRecord, decode_record, encode_record
 
 CACHED_KEYS: Final = 1024
 _DOUBT_BYTES: Final = 8
-SHARED_BYTES: Final = _DOUBT_BYTES + generations.SIZE_BYTES + volatile.SIZE_BYTES
-"""How much memory the contexts share: a name in doubt, the generations, the volatile keys."""
+_SWEPT_BYTES: Final = 8
+SHARED_BYTES: Final = _DOUBT_BYTES + _SWEPT_BYTES + generations.SIZE_BYTES + volatile.SIZE_BYTES
+"""How much memory the contexts share: a name in doubt, whether the element is clean, generations, volatile keys."""
 
 
 class LoadedKey:
@@ -30,8 +35,11 @@ class LoadedKey:
 
     __slots__ = (
         "_engine",
+        "_load",
         "attributes",
         "generation",
+        "is_in_element",
+        "location",
         "material",
         "name",
         "permitted",
@@ -40,16 +48,19 @@ class LoadedKey:
         "slot",
     )
 
-    def __init__(self, name: int, record: KeyRecord, slot: int, generation: int) -> None:
+    def __init__(self, name: int, record: KeyRecord, slot: int, generation: int, load: slow.Load) -> None:
         self.name: Final = name
+        self.location: Final = record.location
+        self.is_in_element: Final = record.location == LOCATION_PRIMARY_SECURE_ELEMENT
         self.attributes: Final[KeyAttributes] = record.attributes
         self.material: Final[Secret] = record.material
         self.slot: Final = slot
         self.generation: Final = generation
         self.permitted: Final[set[tuple[int, int]]] = set()
         """Usage flag and algorithm of what the policy was found to permit."""
-        self.private_is_slow: Final = slow.uses_private_slowly(record.attributes)
-        self.public_is_slow: Final = slow.uses_public_slowly(record.attributes)
+        self.private_is_slow: Final = self.is_in_element or slow.uses_private_slowly(record.attributes)
+        self.public_is_slow: Final = self.is_in_element or slow.uses_public_slowly(record.attributes)
+        self._load: Final = load
         self._engine: EngineKey | None = None
 
     @property
@@ -61,10 +72,16 @@ class LoadedKey:
         """The key ready for use; DATA_CORRUPT if its material is no such key."""
         if self._engine is None:
             try:
-                self._engine = engine.load(self.attributes, self.material)
+                self._engine = self._load(self.attributes, self.material, self.location)
             except PsaError as error:
                 raise PsaError(PsaStatus.DATA_CORRUPT, "the key's material is no key of its type") from error
         return self._engine
+
+
+def require_material(key: LoadedKey) -> None:
+    """NOT_SUPPORTED for a key whose material is in the secure element, and stays there."""
+    if key.is_in_element:
+        raise PsaError(PsaStatus.NOT_SUPPORTED, "keys of the secure element stay there")
 
 
 class KeyStore:
@@ -76,15 +93,23 @@ class KeyStore:
         lock: AbstractContextManager[object],
         storage: KeyStorage,
         *,
+        element: KeyElement | None = None,
         cached_keys: int = CACHED_KEYS,
     ) -> None:
-        after_generations = _DOUBT_BYTES + generations.SIZE_BYTES
+        after_swept = _DOUBT_BYTES + _SWEPT_BYTES
+        after_generations = after_swept + generations.SIZE_BYTES
         # The name of a record that may be in storage though nobody was told so; 0 for none. It counts as absent.
         self._doubt = shared[:_DOUBT_BYTES].cast("Q")
-        self._generations = generations.Generations(shared[_DOUBT_BYTES:after_generations], lock)
+        # Whether nothing is left over in the element; 0 as the partition starts, for the last one may have been killed.
+        self._swept = shared[_DOUBT_BYTES:after_swept].cast("Q")
+        self._generations = generations.Generations(shared[after_swept:after_generations], lock)
         self._volatile = volatile.VolatileKeys(shared[after_generations:SHARED_BYTES])
         self._lock = lock
         self._storage = storage
+        self._element = element
+        self.locations: Final = (
+            (LOCATION_LOCAL_STORAGE,) if element is None else (LOCATION_LOCAL_STORAGE, LOCATION_PRIMARY_SECURE_ELEMENT)
+        )
         self._cache: OrderedDict[int, LoadedKey] = OrderedDict()
         self._cached_keys = cached_keys
         self._generation = self._generations.read
@@ -122,6 +147,33 @@ class KeyStore:
                 self._doubt[0] = 0
         return key_id
 
+    def create_in_element(self, owner: int, key_id: int, attributes: KeyAttributes) -> int:
+        """The same for a persistent key that is generated in the secure element; the element's statuses.
+
+        Its context waits for the element, some tenths of a second: creating is all or nothing under the lock.
+        """
+        assert self._element is not None, "there is such a location only then"
+        name = key_name(owner, key_id)
+        with self._lock:
+            self._check_free(key_id, name)
+            self._sweep(self._element)
+            self._swept[0] = 0  # until the record is there, or the key is gone again
+            place = self._element.generate(name, attributes)
+            with self._generations.change(self._generations.slot(name)):
+                self._doubt[0] = name
+                self._storage.set(name, encode_record(KeyRecord(attributes, place, LOCATION_PRIMARY_SECURE_ELEMENT)))
+                self._doubt[0] = 0
+            self._swept[0] = 1
+        return key_id
+
+    def load(self, attributes: KeyAttributes, material: Secret, location: int) -> EngineKey:
+        """A key ready for use, by the engine or in the element; PsaError as they raise it."""
+        if location == LOCATION_LOCAL_STORAGE:
+            return engine.load(attributes, material)
+        if self._element is None:
+            raise PsaError(PsaStatus.HARDWARE_FAILURE, "this secure world has no element any more")
+        return self._element.load(attributes, material)
+
     def check_room(self, owner: int, key_id: int) -> None:
         """Raises what :meth:`create` would raise now; for whoever is about to do long work for the key."""
         with self._lock:
@@ -140,7 +192,12 @@ class KeyStore:
                 existed = self._volatile.remove(name)
             elif is_user_id(key_id):
                 self._settle()
+                in_element = self._element is not None and self._is_in_element(name)
+                if in_element:
+                    self._swept[0] = 0
                 existed = self._storage.remove(name)
+                if in_element and self._element is not None:
+                    self._sweep(self._element)
             else:
                 existed = False
         self.forget(owner, key_id)
@@ -172,6 +229,26 @@ class KeyStore:
             self._storage.remove(self._doubt[0])
             self._doubt[0] = 0
 
+    def _is_in_element(self, name: int) -> bool:
+        """Of a record that cannot be read nobody knows: then one looks what is left over."""
+        try:
+            record = self._fetch(name)
+        except PsaError as error:
+            if error.status is PsaStatus.DATA_CORRUPT:
+                return True
+            raise
+        return record is not None and record.location == LOCATION_PRIMARY_SECURE_ELEMENT
+
+    def _sweep(self, element: KeyElement) -> None:
+        """Overwrite the keys in the element that have no record. The caller holds the lock."""
+        if self._swept[0]:
+            return
+        for uid, place in element.names():
+            data = self._storage.get(uid)
+            if data is None or not _is_record_of(data, place):
+                element.destroy(place)
+        self._swept[0] = 1
+
     def _load(self, name: int) -> LoadedKey | None:
         slot = self._generations.slot(name)
         generation = self._generation(slot)
@@ -185,11 +262,11 @@ class KeyStore:
             if self._generation(slot) == generation:
                 if fault is not None:
                     raise fault
-                return LoadedKey(name, record, slot, generation) if record else None
+                return LoadedKey(name, record, slot, generation, self.load) if record else None
         with self._lock:  # a change was going on; now none is
             generation = self._generation(slot)
             record = self._fetch(name)
-        return LoadedKey(name, record, slot, generation) if record else None
+        return LoadedKey(name, record, slot, generation, self.load) if record else None
 
     def _fetch(self, name: int) -> KeyRecord | None:
         key_id = id_of(name)
@@ -199,3 +276,12 @@ class KeyStore:
             return None
         data = self._storage.get(name)
         return None if data is None else decode_record(data)
+
+
+def _is_record_of(data: bytes, place: bytes) -> bool:
+    """Whether the record is that of the key in the element; one that cannot be read is of none that could be used."""
+    try:
+        record = decode_record(data)
+    except PsaError:
+        return False
+    return record.location == LOCATION_PRIMARY_SECURE_ELEMENT and record.material == place

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from edgeroot.abi.key_attributes import LIFETIME_VOLATILE, persistent_at
 from edgeroot.psa import PsaError, PsaStatus
 
-LIFETIME_VOLATILE: Final = 0
-LIFETIME_PERSISTENT: Final = 1
 USER_MIN: Final = 0x00000001
 USER_MAX: Final = 0x3FFFFFFF
 VOLATILE_MIN: Final = 0x7FFFFFE0
@@ -41,8 +40,8 @@ def is_volatile_id(key_id: int) -> bool:
     return VOLATILE_MIN <= key_id < VOLATILE_MIN + VOLATILE_PER_SOURCE
 
 
-def lifetime_of(key_id: int) -> int:
-    return LIFETIME_VOLATILE if is_volatile_id(key_id) else LIFETIME_PERSISTENT
+def lifetime_of(key_id: int, location: int) -> int:
+    return LIFETIME_VOLATILE if is_volatile_id(key_id) else persistent_at(location)
 
 
 def unknown_key() -> PsaError:

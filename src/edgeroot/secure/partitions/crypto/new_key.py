@@ -5,10 +5,11 @@ The order of the checks and their statuses are those of Mbed TLS 3.6 (``psa_star
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from edgeroot.abi.key_attributes import LIFETIME_PERSISTENT, LIFETIME_VOLATILE, AbiKeyAttributes
+from edgeroot.abi.key_attributes import LIFETIME_VOLATILE, LOCATION_LOCAL_STORAGE, AbiKeyAttributes
 from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, UsageFlags
 from edgeroot.secure.partitions.crypto.names import is_user_id
 
@@ -18,20 +19,26 @@ _USAGE: Final = _VERIFY_DERIVATION | sum(UsageFlags)
 
 
 class NewKey(NamedTuple):
-    """A key to be made: its attributes, with the usage that its flags imply, and its id, 0 for a volatile key."""
+    """A key to be made: its attributes, with the usage that its flags imply; its id, 0 for a volatile key; where."""
 
     attributes: KeyAttributes
     key_id: int
+    location: int
+
+    @property
+    def is_local(self) -> bool:
+        return self.location == LOCATION_LOCAL_STORAGE
 
 
-def new_key(asked: AbiKeyAttributes) -> NewKey:
+def new_key(asked: AbiKeyAttributes, locations: Collection[int]) -> NewKey:
     """INVALID_ARGUMENT for a lifetime, id or usage that no key has, NOT_SUPPORTED for a size beyond all bounds.
 
-    An id is heard only with the persistent lifetime.
+    An id is heard only with the persistent lifetime. ``locations`` are those that there are; the local one keeps
+    volatile keys, too.
     """
     attributes = asked.to_psa()
-    if asked.lifetime not in (LIFETIME_VOLATILE, LIFETIME_PERSISTENT):
-        # Other places than this partition there are none, and other kinds of persistence lose the id.
+    if asked.location not in locations or not (asked.is_persistent or asked.lifetime == LIFETIME_VOLATILE):
+        # Other kinds of persistence lose the id.
         raise PsaError(PsaStatus.INVALID_ARGUMENT, f"there is no lifetime {asked.lifetime:#x}")
     key_id = asked.key_id if asked.is_persistent else 0
     if asked.is_persistent and not is_user_id(key_id):
@@ -40,4 +47,10 @@ def new_key(asked: AbiKeyAttributes) -> NewKey:
         raise PsaError(PsaStatus.INVALID_ARGUMENT, "unknown usage flags")
     if asked.key_bits > MAX_KEY_BITS:
         raise PsaError(PsaStatus.NOT_SUPPORTED, f"a key of {asked.key_bits} bits")
-    return NewKey(replace(attributes, usage=attributes.usage.with_implied()), key_id)
+    return NewKey(replace(attributes, usage=attributes.usage.with_implied()), key_id, asked.location)
+
+
+def require_local(asked: NewKey) -> None:
+    """NOT_SUPPORTED for a secure element, into which a key comes by being made there, and in no other way."""
+    if not asked.is_local:
+        raise PsaError(PsaStatus.NOT_SUPPORTED, "keys of the secure element are generated there")

@@ -45,7 +45,7 @@ class _CryptoService(Service):
         return _reply(response, encode, capacity_bytes)
 
     def work(self, task: bytes) -> bytes:
-        return slow.work(task)
+        return slow.work(task, self._core.load)
 
     def channel_closed(self, caller: Caller) -> None:
         self._core.channel_closed(caller)

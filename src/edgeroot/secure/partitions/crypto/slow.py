@@ -1,7 +1,8 @@
 """Work that may take longer than 2 ms, as self-contained tasks for another process of the partition.
 
-A task is: function u8, attributes (14 bytes), algorithm u32, and three times a length u32 and as many bytes: the key's
-material or the data to import, and the function's two inputs. Integers are little-endian. Both ends are this partition.
+A task is: function u8, location u8, attributes (14 bytes), algorithm u32, and three times a length u32 and as many
+bytes: the key's material (its name, if it is in the secure element) or the data to import, and the function's two
+inputs. Integers are little-endian. Both ends are this partition.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum, auto
 from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias
 
 from edgeroot import engine
+from edgeroot.abi.key_attributes import LOCATION_LOCAL_STORAGE
 from edgeroot.engine import EngineKey
 from edgeroot.psa import Algorithm, EccFamily, KeyAttributes, KeyType, Secret
 
@@ -20,8 +22,11 @@ from edgeroot.psa import Algorithm, EccFamily, KeyAttributes, KeyType, Secret
 _SLOW_RSA_BITS: Final = 3072
 _SLOW_BRAINPOOL_BITS: Final = 384
 _BRAINPOOL: Final = KeyType.ecc_public_key(EccFamily.BRAINPOOL_P_R1)
-_HEAD: Final = Struct("<B14sIIII")
+_HEAD: Final = Struct("<BB14sIIII")
 _BITS: Final = Struct("<I")
+
+Load: TypeAlias = Callable[[KeyAttributes, Secret, int], EngineKey]
+"""Makes a key ready for use: its attributes, its material or name, its location."""
 
 
 class Function(IntEnum):
@@ -49,22 +54,29 @@ class Task:
     material: Secret = field(default=Secret(), repr=False)
     first: bytes = field(default=b"", repr=False)
     second: bytes = field(default=b"", repr=False)
+    location: int = LOCATION_LOCAL_STORAGE
 
     def encode(self) -> bytes:
         parts = self.material, self.first, self.second
-        head = _HEAD.pack(self.function, bytes(self.attributes), self.algorithm, *map(len, parts))
+        head = _HEAD.pack(self.function, self.location, bytes(self.attributes), self.algorithm, *map(len, parts))
         return head + b"".join(parts)
 
     @classmethod
     def decode(cls, task: bytes) -> Task:
-        function, attributes, algorithm, *lengths = _HEAD.unpack_from(task)
+        function, location, attributes, algorithm, *lengths = _HEAD.unpack_from(task)
         parts = []
         start = _HEAD.size
         for length in lengths:
             parts.append(task[start : start + length])
             start += length
         return cls(
-            Function(function), KeyAttributes.from_bytes(attributes), Algorithm(algorithm), Secret(parts[0]), *parts[1:]
+            Function(function),
+            KeyAttributes.from_bytes(attributes),
+            Algorithm(algorithm),
+            Secret(parts[0]),
+            parts[1],
+            parts[2],
+            location,
         )
 
 
@@ -88,15 +100,15 @@ _WITH_KEY: Final[dict[Function, Callable[[EngineKey, Task], bytes]]] = {
 }
 
 
-def work(encoded: bytes) -> bytes:
-    """Do a task and give its result; PsaError as the engine raises it."""
+def work(encoded: bytes, load: Load) -> bytes:
+    """Do a task and give its result; PsaError as the engine, or the secure element, raises it."""
     task = Task.decode(encoded)
     if task.function is Function.GENERATE:
         return engine.generate(task.attributes)
     if task.function is Function.IMPORT:
         attributes, material = engine.import_material(task.attributes, task.material)
         return Secret(_BITS.pack(attributes.key_bits) + material)
-    return run(engine.load(task.attributes, task.material), task)
+    return run(load(task.attributes, task.material, task.location), task)
 
 
 def run(key: EngineKey, task: Task) -> bytes:
