@@ -30,7 +30,7 @@ def _room(knows: str = "", *, outside: str = "", io: bool | tuple[str, ...] = Fa
 
 # `providers` is the contract itself (api and what lies beside it); each back end is a room of its own.
 _BACK_END: Final = _room(
-    "psa engine sealing tee evidence providers",
+    "psa engine sealing tee evidence confinement providers",
     outside="cryptography PyKCS11 tpm2_pytss",
     io=("_native", "native"),
 )
@@ -42,7 +42,7 @@ ROOMS: Final[Mapping[str, Room]] = {
     "evidence": _room("psa", outside="cbor2 cryptography"),
     "sealing": _room("psa", outside="cryptography tpm2_pytss", io=True),
     "tee": _room("psa abi", io=("transports",)),
-    "element": _room("psa engine", outside="cryptoauthlib", io=("native",)),
+    "element": _room("psa engine confinement", outside="cryptoauthlib", io=("native",)),
     "providers": _room("psa engine sealing tee evidence"),
     "providers.software": _BACK_END,
     "providers.tpm": _BACK_END,
@@ -52,7 +52,7 @@ ROOMS: Final[Mapping[str, Room]] = {
     "keystore": _room("psa", outside="cryptography", io=True),
     "auth": _room(outside="jwt cryptography"),
     "service": _room("wire psa providers keystore auth"),
-    "confinement": _room(outside="pyseccomp", io=True),
+    "confinement": _room("psa", outside="pyseccomp", io=True),
     "daemon": _room(
         "service wire psa providers keystore auth sealing tee confinement", outside="prometheus_client", io=True
     ),

@@ -9,16 +9,14 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import select
-import signal
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from time import monotonic
-from typing import Any, ClassVar, Final, NoReturn, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
+from edgeroot.confinement.apart import ApartError, run_apart
 from edgeroot.providers.pkcs11 import constants as ck
 from edgeroot.providers.pkcs11.errors import CkrError, UnavailableError
 from edgeroot.providers.pkcs11.mechanisms import (
@@ -30,7 +28,7 @@ from edgeroot.providers.pkcs11.mechanisms import (
     PssParameters,
 )
 from edgeroot.providers.pkcs11.profile import MechanismInfo, TokenInfo
-from edgeroot.psa import PsaError, PsaStatus, Secret
+from edgeroot.psa import Secret
 
 Value = bool | int | bytes
 Template = Mapping[int, Value]
@@ -385,53 +383,11 @@ def isolated(function: Callable[[], bytes]) -> bytes:
     A PKCS#11 module may start threads, and one that was loaded before a fork is of no use after it (v3.0 §5.4: the
     child has to initialise anew). Raises the function's PsaError; UnavailableError if the process died or hung.
     """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        _run_isolated(function, writing)
-    os.close(writing)
     try:
-        answer = _read_all(reading)
-    finally:
-        os.close(reading)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    if not answer:
-        raise UnavailableError("the PKCS#11 module ended its process, or did not answer in a minute")
-    if answer[0] == 0:
-        return answer[1:]
-    text = answer[_STATUS.size + 1 :].decode()
-    raise PsaError(PsaStatus(_STATUS.unpack_from(answer, 1)[0]), text)
-
-
-_STATUS: Final = Struct("<i")
-
-
-def _run_isolated(function: Callable[[], bytes], writing: int) -> NoReturn:
-    try:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        try:
-            answer = b"\0" + function()
-        except PsaError as error:
-            answer = b"\1" + _STATUS.pack(error.status) + error.detail.encode()
-        while answer:
-            answer = answer[os.write(writing, answer) :]
-    finally:
-        os._exit(0)  # without the parent's clean-up, which is the parent's to do
-
-
-def _read_all(reading: int) -> bytes:
-    received = b""
-    end_s = monotonic() + _ISOLATED_S
-    while select.select([reading], [], [], max(0.0, end_s - monotonic()))[0]:
-        part = os.read(reading, _CHUNK_BYTES)
-        if not part:
-            return received
-        received += part
-    return b""
+        return run_apart(function, longest_s=_ISOLATED_S)
+    except ApartError as error:
+        what = "did not answer in a minute" if error.timed_out else "ended its process"
+        raise UnavailableError(f"the PKCS#11 module {what}") from error
 
 
 def read_pin_file(path: Path) -> Secret:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import select
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final, NoReturn
+from typing import Final
 
+from edgeroot.confinement.apart import ApartError, run_apart
 from edgeroot.providers.tpm.errors import TpmError
 from edgeroot.psa import PsaError, PsaStatus, Secret
 
 _LOCK_STEP_S: Final = 0.05
 _APART_S: Final = 60.0  # in which every TPM makes its primary keys
-_CHUNK_BYTES: Final = 65536
+_FOUND, _REFUSED = b"\0", b"\1"
 
 
 class DeviceLock:
@@ -58,61 +57,24 @@ def apart(look: Callable[[], bytes]) -> bytes:
     Some ways to a TPM start threads (that to the resource manager tpm2-abrmd does), and are of no use to processes that
     are forked afterwards. Raises the PsaError of ``look``; COMMUNICATION_FAILURE if it takes too long.
     """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        _tell(look, writing)
-    os.close(writing)
-    try:
-        told = _all_of(reading)
-    finally:
-        os.close(reading)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    if not told:
-        message = f"the TPM did not answer within {_APART_S:.0f} s: another program may have its only connection"
-        raise PsaError(PsaStatus.COMMUNICATION_FAILURE, message)
-    answer = json.loads(told)
-    if "found" in answer:
-        return bytes.fromhex(answer["found"])
-    status = PsaStatus(answer["status"])
-    if answer["command"] is None:
-        raise PsaError(status, answer["detail"])
-    raise TpmError(answer["command"], answer["code"], status, answer["detail"])
 
-
-def _tell(look: Callable[[], bytes], writing: int) -> NoReturn:
-    try:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        answer: dict[str, object]
+    def answer() -> bytes:
         try:
-            answer = {"found": look().hex()}
+            return _FOUND + look()
         except TpmError as error:
-            answer = {
-                "command": error.command,
-                "code": error.code,
-                "status": error.status,
-                "detail": error.detail,
-            }
-        except PsaError as error:
-            answer = {"command": None, "status": error.status, "detail": error.detail}
-        with os.fdopen(writing, "w") as file:
-            json.dump(answer, file)
-    finally:
-        os._exit(0)  # without the parent's clean-up, which is the parent's to do
+            return _REFUSED + json.dumps((error.command, error.code, error.status, error.detail)).encode()
 
-
-def _all_of(reading: int) -> bytes:
-    told = b""
-    end_s = monotonic() + _APART_S
-    while select.select([reading], [], [], max(0.0, end_s - monotonic()))[0]:
-        part = os.read(reading, _CHUNK_BYTES)
-        if not part:
-            return told
-        told += part
-    return b""
+    try:
+        told = run_apart(answer, longest_s=_APART_S)
+    except ApartError as error:
+        message = "the TPM's library has ended its process"
+        if error.timed_out:
+            message = f"the TPM did not answer within {_APART_S:.0f} s: another program may have its only connection"
+        raise PsaError(PsaStatus.COMMUNICATION_FAILURE, message) from error
+    if told[:1] == _FOUND:
+        return told[1:]
+    command, code, status, detail = json.loads(told[1:])
+    raise TpmError(command, code, PsaStatus(status), detail)
 
 
 def read_authorisation(file: str, credential: str) -> Secret:
