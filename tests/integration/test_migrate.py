@@ -203,6 +203,32 @@ def test_a_key_without_its_material_keeps_everything_as_it_is(
         client.sign_hash("ec", ECDSA, HASH)
 
 
+def test_a_key_of_another_type_of_provider_is_not_taken_for_ours(service: Service, left: Path) -> None:
+    with closing(sqlite3.connect(service.store_path.parent / "kim.sqlite3")) as connection:
+        connection.execute("UPDATE key_mapping SET provider_uuid = '30e39502-eba6-4d60-a4af-c518b7f5e38f'")
+        connection.commit()
+    shown = migrate(service, left, "--apply", code=1)
+    assert {key["problem"].partition("is of")[1] for key in shown["keys"]} == {"is of"}
+
+
+def test_another_key_of_the_same_name_is_kept(service: Service, left: Path) -> None:
+    kept = service.store_path.parent / "kim.sqlite3"
+    aside = kept.rename(kept.with_name("aside"))
+    service.start()
+    with service.client() as client:
+        client.generate_key("ec", templates.ecdsa_p256())
+        ours = client.export_public_key("ec")
+    service.end()
+    aside.rename(kept)
+    done = subprocess.run(command(service, left, "--apply"), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "another key" in done.stdout + done.stderr
+    kept.rename(aside)
+    service.start()
+    with service.client() as client:
+        assert client.export_public_key("ec") == ours
+
+
 def test_it_leaves_a_running_service_alone(service: Service, left: Path) -> None:
     kept = service.store_path.parent / "kim.sqlite3"
     aside = kept.rename(kept.with_name("aside"))

@@ -78,6 +78,8 @@ class Planner:
         if target is None:
             which = record.provider if isinstance(record.provider, str) else f"of type {record.provider}"
             raise MigrationError(f"no provider {which} with this key manager is in the configuration")
+        if record.provider_uuid not in (None, target.provider.identity.uuid):
+            raise MigrationError(f"{target.name} is of another type than the provider of that name that made it")
         identity = KeyIdentity(self._authenticator_of(record), record.application, target.name, record.key_name)
         attributes = decode_attributes(record.attributes)
         if not target.provider.keeps_keys:

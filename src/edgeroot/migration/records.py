@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from base64 import urlsafe_b64decode
+from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterator
 from contextlib import closing
@@ -24,12 +24,13 @@ class UpstreamRecord:
     """A key as upstream has written it down; ``key_id`` and ``attributes`` are still encoded.
 
     ``provider`` is the name of the provider in a record of SQLite's, and the number of its type in one on disk, where
-    ``authenticator`` is None: whose number it is was never written.
+    ``authenticator`` and ``provider_uuid`` are None: they were never written.
     """
 
     authenticator: int | None
     application: str
     provider: str | int
+    provider_uuid: str | None
     key_name: str
     key_id: bytes
     attributes: bytes
@@ -56,7 +57,7 @@ def _in_database(path: Path) -> list[UpstreamRecord]:
         if row is None or row[0] != _SCHEMA_VERSION:
             raise MigrationError(f"{path} has not upstream's schema version {_SCHEMA_VERSION}")
         rows = connection.execute(
-            "SELECT authenticator_id, application_name, provider_name, key_name, key_id, key_attributes,"
+            "SELECT authenticator_id, application_name, provider_name, provider_uuid, key_name, key_id, key_attributes,"
             " key_id_version, key_attributes_version FROM key_mapping WHERE authenticator_id <> ?"
             " ORDER BY authenticator_id, application_name, key_name",
             (INTERNAL_AUTHENTICATOR,),
@@ -64,7 +65,7 @@ def _in_database(path: Path) -> list[UpstreamRecord]:
     for *_, key_id_version, attributes_version in rows:
         if (key_id_version, attributes_version) != _RECORD_VERSIONS:
             raise MigrationError(f"{path} has records of versions that this release does not know")
-    return [UpstreamRecord(*row[:6]) for row in rows]
+    return [UpstreamRecord(*row[:7]) for row in rows]
 
 
 def _on_disk(path: Path) -> Iterator[UpstreamRecord]:
@@ -75,24 +76,26 @@ def _on_disk(path: Path) -> Iterator[UpstreamRecord]:
             if not (provider.is_dir() and provider.name.isdecimal()):
                 continue
             for file in provider.iterdir():
-                key_id, attributes = _key_info(file)
+                key_id, attributes = _key_info(file.read_bytes())
                 yield UpstreamRecord(
-                    None, _decoded(application), int(provider.name), _decoded(file), key_id, attributes
+                    None, _decoded(application), int(provider.name), None, _decoded(file), key_id, attributes
                 )
 
 
-def _key_info(file: Path) -> tuple[bytes, bytes]:
-    """The struct ``KeyInfo``: the provider's id of the key, and behind it the attributes."""
-    data = file.read_bytes()
+def _key_info(data: bytes) -> tuple[bytes, bytes]:
+    """The struct ``KeyInfo``: the provider's id of the key, and behind it the attributes.
+
+    Of a file that ends before them nothing: that is the one key's trouble, and found when it is read further.
+    """
     try:
         key_id = Reader(data).octets()
-    except MigrationError as error:
-        raise MigrationError(f"{file}: {error}") from error
+    except MigrationError:
+        return b"", b""
     return key_id, data[8 + len(key_id) :]
 
 
 def _decoded(path: Path) -> str:
     try:
-        return urlsafe_b64decode(path.name).decode()
+        return b64decode(path.name, b"-_", validate=True).decode()
     except (Base64Error, UnicodeDecodeError) as error:
         raise MigrationError(f"the name of {path} is not base64 of a text, as upstream's are") from error

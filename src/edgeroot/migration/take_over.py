@@ -75,14 +75,23 @@ class StoreMigration:
         return [planner.step(record) for record in read_records(self.source)]
 
     def carry_out(self, steps: Sequence[Step]) -> None:
-        """Store what can be taken over. MigrationError if a name is another key's here, KeyStoreError."""
+        """Store what can be taken over.
+
+        MigrationError if a name is another key's here or a back end fails, KeyStoreError.
+        """
+        try:
+            self._store(steps)
+        except PsaError as error:
+            raise MigrationError(error.detail or error.status.name) from error
+        adopt(self.store, str(self.source))
+
+    def _store(self, steps: Sequence[Step]) -> None:
         taken = [step.taken for step in steps if step.taken is not None]
         create_store(self.store)
         with self._writer() as writer:
             self._start_providers(writer, {id(one.target): one.target for one in taken}.values())
             for first in range(0, len(taken), _BATCH):
                 self._write(writer, [Insert(one) for one in self._missing(taken[first : first + _BATCH])])
-        adopt(self.store, str(self.source))
 
     def _material(self, key_id: int) -> StoredMaterial:
         path = self._key_files / file_name(key_id)
@@ -108,10 +117,7 @@ class StoreMigration:
                 before = reader.provider_state(target.name)
             finally:
                 reader.close()
-            try:
-                after = target.provider.start(before)
-            except PsaError as error:
-                raise MigrationError(f"provider {target.name} cannot start: {error.detail}") from error
+            after = target.provider.start(before)
             if after is not None and after != before:
                 self._write(writer, [SetProviderState(target.name, after)])
 

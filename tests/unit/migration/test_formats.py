@@ -164,6 +164,17 @@ def test_a_damaged_key_file_is_refused(data: bytes) -> None:
         decode_key_file(data)
 
 
+def test_a_record_on_disk_that_was_cut_is_that_keys_trouble(tmp_path: Path) -> None:
+    place = tmp_path / urlsafe_b64encode(b"app").decode() / "1"
+    place.mkdir(parents=True)
+    for name, size in (("cut", 7), ("whole", len(FAKE_MAPPING))):
+        (place / urlsafe_b64encode(name.encode()).decode()).write_bytes(FAKE_MAPPING[:size])
+    cut, whole = read_records(tmp_path)
+    assert decode_attributes(whole.attributes) == ENCRYPTS
+    with pytest.raises(MigrationError, match="too early"):
+        decode_attributes(cut.attributes)
+
+
 @pytest.mark.parametrize("schema", ["", "CREATE TABLE key_mapping (a)", "no database at all"])
 def test_what_is_no_store_of_upstreams_is_said(tmp_path: Path, schema: str) -> None:
     path = tmp_path / "store"
@@ -181,9 +192,10 @@ def test_no_store_at_all_is_said(tmp_path: Path) -> None:
         read_records(tmp_path / "nothing")
 
 
-def test_a_name_that_is_no_base64_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["_w==", "YQ", "Y$Q==", "a b="])
+def test_a_name_that_is_no_base64_of_a_text_is_said(tmp_path: Path, name: str) -> None:
     place = tmp_path / "YQ==" / "1"
     place.mkdir(parents=True)
-    (place / "/w==".replace("/", "_")).write_bytes(FAKE_MAPPING)
+    (place / name).write_bytes(FAKE_MAPPING)
     with pytest.raises(MigrationError, match="base64"):
         read_records(tmp_path)
