@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from edgeroot.abi.layout import Layout, Operation, Tlv, tlv_layout
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
+from edgeroot.psa import CHALLENGE_SIZES_BYTES
 
 
 class AttestationOpcode(IntEnum):
@@ -22,9 +23,7 @@ class AttestationOpcode(IntEnum):
     IAK_EXISTS = 0x105
 
 
-CHALLENGE_SIZES_BYTES: Final = (32, 48, 64)
-"""Others are an invalid argument; longer than the longest, a malformed request."""
-_CHALLENGE_MAX_BYTES: Final = max(CHALLENGE_SIZES_BYTES)
+_CHALLENGE_MAX_BYTES: Final = max(CHALLENGE_SIZES_BYTES)  # longer than that is a malformed request
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from edgeroot.abi.layout import Operation
 from edgeroot.providers.api import BackEndCall, Link, LoadedKey, ObjectInfo, Steps
 from edgeroot.providers.trusted_services.errors import decoded, error_of
 from edgeroot.providers.trusted_services.steps import TrustedServicesSteps
-from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, Secret
+from edgeroot.psa import CHALLENGE_SIZES_BYTES, KeyAttributes, PsaError, PsaStatus, Secret
 
 _REFERENCE: Final = Struct("<BQ")
 _VERSION: Final = 0x81
@@ -93,7 +93,7 @@ class WorldSteps(TrustedServicesSteps):
         return ObjectInfo(info.capacity_bytes, info.size_bytes, info.create_flags)
 
     def attestation_token(self, challenge: bytes) -> Steps[bytes]:
-        if len(challenge) not in attestation.CHALLENGE_SIZES_BYTES:
+        if len(challenge) not in CHALLENGE_SIZES_BYTES:
             raise PsaError(PsaStatus.INVALID_ARGUMENT, "a challenge has 32, 48 or 64 bytes")
         request = attestation.GetTokenRequest(challenge)
         opcode = attestation.AttestationOpcode.GET_TOKEN

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from edgeroot.abi import attestation as a
 from edgeroot.abi.services import ATTESTATION, ATTESTATION_RFC9783
-from edgeroot.psa import PsaError, PsaStatus
+from edgeroot.psa import CHALLENGE_SIZES_BYTES, PsaError, PsaStatus
 from edgeroot.tee.psa.calls import Calls, Message
 from edgeroot.tee.psa.operation import fitting
 
@@ -41,5 +41,5 @@ class Attestation:
 
 
 def _check_length(length: int) -> None:
-    if length not in a.CHALLENGE_SIZES_BYTES:
+    if length not in CHALLENGE_SIZES_BYTES:
         raise PsaError(PsaStatus.INVALID_ARGUMENT, "a challenge has 32, 48 or 64 bytes")
