@@ -47,6 +47,7 @@ def compatible(key_type: KeyType, algorithm: Algorithm) -> bool:
     return rule is not None and rule(algorithm)
 
 
+@lru_cache(maxsize=4096)  # few kinds of keys are used in few ways, by everybody and all the time
 def check_use(attributes: KeyAttributes, usage: UsageFlags, algorithm: Algorithm) -> Violation | None:
     """Usage, then policy, then type. ``usage`` names alternatives: any one of its flags will do."""
     if not attributes.usage & usage:

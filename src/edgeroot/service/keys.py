@@ -20,7 +20,7 @@ DEFAULT_CAPACITY: Final = 8192  # of P-256 pairs, about 20 MB
 class CachedKey:
     """A key as this worker knows it, good while the store's generation is the one it was read under."""
 
-    __slots__ = ("_loaded", "_permitted", "attributes", "generation", "identity", "reference", "slot")
+    __slots__ = ("_loaded", "attributes", "generation", "identity", "reference", "slot")
 
     def __init__(
         self, identity: KeyIdentity, reference: bytes, attributes: KeyAttributes, *, slot: int, generation: int
@@ -31,7 +31,6 @@ class CachedKey:
         self.slot = slot
         self.generation = generation
         self._loaded: LoadedKey | None = None
-        self._permitted: set[tuple[int, int]] = set()
 
     def loaded(self, provider: Provider | SteppedProvider) -> LoadedKey:
         """The provider's parsed key; parsed at the first use."""
@@ -41,13 +40,10 @@ class CachedKey:
         return loaded
 
     def require(self, usage: UsageFlags, algorithm: Algorithm) -> None:
-        """Raises WireError unless the key's policy permits this use; what it permitted once needs no second look."""
-        if (usage, algorithm) in self._permitted:
-            return
+        """Raises WireError unless the key's policy permits this use."""
         violation = check_use(self.attributes, usage, algorithm)
         if violation is not None:
             raise_violation(violation)
-        self._permitted.add((usage, algorithm))
 
 
 class KeyCache:
