@@ -263,11 +263,12 @@ def services() -> list[Service]:
     from edgeroot.psa import Secret
     from edgeroot.secure.partitions.attestation.attester import Attester
     from edgeroot.secure.partitions.attestation.boot import UNMEASURED_EVENT_LOG
-    from edgeroot.secure.partitions.attestation.keys import RpcIakKeys
+    from edgeroot.secure.partitions.attestation.keys import RpcIakKeys, RpcKeyInspector
     from edgeroot.secure.partitions.attestation.service import attestation_services
     from edgeroot.secure.partitions.crypto.core import CryptoCore
+    from edgeroot.secure.partitions.crypto.key_inspection import KeyInspection
     from edgeroot.secure.partitions.crypto.keys import SHARED_BYTES, KeyStore
-    from edgeroot.secure.partitions.crypto.services import PackedCService, ProtobufService
+    from edgeroot.secure.partitions.crypto.services import KeyInspectionService, PackedCService, ProtobufService
     from edgeroot.secure.partitions.crypto.storage_port import RpcKeyStorage
     from edgeroot.secure.partitions.firmware_update.agent import BootInfo, UpdateAgent
     from edgeroot.secure.partitions.firmware_update.layout import FirmwareImage, FlashLayout
@@ -282,10 +283,13 @@ def services() -> list[Service]:
     log = ObjectLog(disk, FakeCounter(disk), Secret(bytes(32)))
     internal = InternalTrustedStorage(Objects(log, 0))
     keys = RpcKeyStorage(Direct(internal, Caller(0x8002, 1)))
-    core = CryptoCore(KeyStore(memoryview(bytearray(SHARED_BYTES)), nullcontext(), keys))
+    store = KeyStore(memoryview(bytearray(SHARED_BYTES)), nullcontext(), keys)
+    core = CryptoCore(store)
     packed = PackedCService(core)
     iak = RpcIakKeys(Direct(packed, Caller(0x8003, 2)))
-    attester = Attester(iak, boot_seed=bytes(32), event_log=UNMEASURED_EVENT_LOG)
+    inspection = KeyInspectionService(core, KeyInspection(store, frozenset({0x8003})))
+    inspector = RpcKeyInspector(Direct(inspection, Caller(0x8003, 3)))
+    attester = Attester(iak, inspector=inspector, boot_seed=bytes(32), event_log=UNMEASURED_EVENT_LOG)
     image = FirmwareImage(image_type=image_type(), areas=(UUID(int=2), UUID(int=3)), max_size_bytes=4096)
     layout = FlashLayout(location=UUID(int=1), images=(image,))
     agent = UpdateAgent(Flash(layout.size_bytes), layout, BootInfo(bytes(32), 0))
@@ -296,6 +300,7 @@ def services() -> list[Service]:
         ProtobufService(core),
         *attestation_services(attester),
         FirmwareUpdateService(agent),
+        inspection,
     ]
 
 

@@ -69,7 +69,7 @@ OPERATIONS: Final[tuple[ops.Operation, ...]] = (
     ops.StorageRemove("object"),
     ops.StorageList(),
     ops.AttestationToken(bytes(32)),
-    ops.CertifyKey("key", bytes(32)),
+    ops.KeyStatement("key", bytes(32)),
 )
 
 

@@ -100,7 +100,7 @@ def test_every_use_of_a_key_is_tried_here() -> None:
         if {"key_name", "private_key_name"} & set(getattr(spec.operation, "__slots__", ()))
     }
     # Only a TPM certifies keys; that it does so for nobody but their owner is tried with its evidence.
-    elsewhere = {ops.PsaGenerateKey, ops.PsaImportKey, ops.CertifyKey}
+    elsewhere = {ops.PsaGenerateKey, ops.PsaImportKey, ops.KeyStatement}
     assert {type(use) for use in uses_of("k")} == with_a_key - elsewhere
 
 

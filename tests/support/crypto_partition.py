@@ -10,15 +10,17 @@ from typing import Final
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
 from edgeroot.psa import PsaError
 from edgeroot.secure.partitions.crypto.core import CryptoCore
+from edgeroot.secure.partitions.crypto.key_inspection import KeyInspection
 from edgeroot.secure.partitions.crypto.keys import SHARED_BYTES, KeyStore
 from edgeroot.secure.partitions.crypto.ports import KeyElement
-from edgeroot.secure.partitions.crypto.services import PackedCService, ProtobufService
+from edgeroot.secure.partitions.crypto.services import KeyInspectionService, PackedCService, ProtobufService
 from edgeroot.secure.partitions.crypto.storage_port import RpcKeyStorage
 from edgeroot.secure.runtime.api import Caller, Reply, Service, SlowWork
 
 CAPACITY_BYTES: Final = 8192
 ALICE: Final = Caller(source_id=0x0001, channel=1)
 BOB: Final = Caller(source_id=0x0002, channel=1)
+INSPECTOR: Final = Caller(source_id=0x8003, channel=1)
 _SET: Final = Struct("<QQI")
 _GET: Final = Struct("<QQQ")
 _UID: Final = Struct("<Q")
@@ -120,6 +122,7 @@ class Context:
         core = CryptoCore(store)
         self.packed = PackedCService(core)
         self.protobuf = ProtobufService(core)
+        self.inspection = KeyInspectionService(core, KeyInspection(store, frozenset({INSPECTOR.source_id})))
 
     def call(
         self, opcode: int, request: bytes = b"", *, caller: Caller = ALICE, capacity_bytes: int = CAPACITY_BYTES

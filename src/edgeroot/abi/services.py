@@ -21,7 +21,13 @@ INTERNAL_TRUSTED_STORAGE: Final = UUID("dc1eef48-b17a-4ccf-ac8b-dfcff7711b14")
 PROTECTED_STORAGE: Final = UUID("751bf801-3dde-4768-a514-0f10aeed1790")
 ATTESTATION: Final = UUID("a1baf155-8876-4695-8f7c-54955e8db974")
 ATTESTATION_RFC9783: Final = UUID("7a9f9f46-d85c-4eb2-99b6-03c67f6a6b9b")
-"""Our own: the same messages as ATTESTATION, tokens in the profile of RFC 9783. No other implementation has it."""
+"""Our own: the messages of ATTESTATION and KEY_STATEMENT, tokens in the profile of RFC 9783. No other implementation
+has it.
+"""
+KEY_INSPECTION: Final = UUID("d0695226-7419-4f57-871b-97263301f2b7")
+"""Our own, of the crypto partition: what a key of whatever source is, for partitions that may ask. See
+:mod:`edgeroot.abi.key_statement`.
+"""
 FIRMWARE_UPDATE: Final = UUID("6823a838-1b06-470e-9774-0cce8bfb53fd")
 BLOCK_STORAGE: Final = UUID("63646e80-eb52-462f-ac4f-8cdf3987519c")
 LOGGING: Final = UUID("da9dffbd-d590-40ed-975f-19c65a3d52d3")
@@ -50,6 +56,7 @@ SERVICES: Final[Mapping[UUID, ServiceInfo]] = MappingProxyType(
         for service in (
             ServiceInfo(name="crypto", uuid=CRYPTO, is_offered=True),
             ServiceInfo(name="crypto-protobuf", uuid=CRYPTO_PROTOBUF, is_offered=True),
+            ServiceInfo(name="key-inspection", uuid=KEY_INSPECTION, is_offered=True),
             ServiceInfo(name="internal-trusted-storage", uuid=INTERNAL_TRUSTED_STORAGE, is_offered=True),
             ServiceInfo(name="protected-storage", uuid=PROTECTED_STORAGE, is_offered=True),
             ServiceInfo(name="attestation", uuid=ATTESTATION, is_offered=True),
@@ -64,4 +71,4 @@ SERVICES: Final[Mapping[UUID, ServiceInfo]] = MappingProxyType(
         )
     }
 )
-"""By UUID. Names are those of upstream's locator (``sn:trustedfirmware.org:<name>:0``), except our own service's."""
+"""By UUID. Names are those of upstream's locator (``sn:trustedfirmware.org:<name>:0``), except our own services'."""

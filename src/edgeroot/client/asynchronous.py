@@ -107,7 +107,7 @@ class AsyncClient:
     storage_remove = _awaited(Core.storage_remove)
     storage_list = _awaited(Core.storage_list)
     attestation_token = _awaited(Core.attestation_token)
-    certify_key = _awaited(Core.certify_key)
+    key_statement = _awaited(Core.key_statement)
 
     async def _run(self, flow: Flow[T]) -> T:
         deadline = Deadline(self._timeout_s)

@@ -122,7 +122,7 @@ class Client:
     storage_remove = _blocking(Core.storage_remove)
     storage_list = _blocking(Core.storage_list)
     attestation_token = _blocking(Core.attestation_token)
-    certify_key = _blocking(Core.certify_key)
+    key_statement = _blocking(Core.key_statement)
 
     def _run(self, flow: Flow[T]) -> T:
         deadline = Deadline(self._timeout_s)

@@ -314,12 +314,13 @@ class Core:
         """
         return (yield from self._ask(ops.AttestationToken(challenge), ops.AttestationTokenResult)).token
 
-    def certify_key(self, key_name: str, challenge: bytes) -> Flow[bytes]:
-        """Evidence that the key is in the device's TPM, with the verifier's challenge of 32, 48 or 64 bytes.
+    def key_statement(self, key_name: str, challenge: bytes) -> Flow[bytes]:
+        """What the device says of a key, and signs, with the verifier's challenge of 32, 48 or 64 bytes.
 
-        :func:`edgeroot.evidence.read_tpm_evidence` reads it.
+        :func:`edgeroot.evidence.read_key_statement` reads it, or :func:`edgeroot.evidence.read_tpm_evidence` if it is a
+        TPM's. Keys that are nowhere but in software or in a PKCS#11 token have none: PsaErrorNotSupported.
         """
-        return (yield from self._ask(ops.CertifyKey(key_name, challenge), ops.CertifyKeyResult)).evidence
+        return (yield from self._ask(ops.KeyStatement(key_name, challenge), ops.KeyStatementResult)).statement
 
     # How a request is made, sent and answered
 

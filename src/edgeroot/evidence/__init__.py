@@ -1,4 +1,4 @@
-"""Attestation formats, both written and read: the PSA token, COSE messages, boot event logs, a TPM's evidence.
+"""Attestation formats, both written and read: PSA tokens, key statements, COSE, boot event logs, a TPM's evidence.
 
 Reading checks structure and values and says EvidenceError; whether evidence is authentic is asked separately, with a
 key (:func:`verify_sign1`, :func:`verify_mac0`, :func:`verify_quote`, :func:`verify_certified_key`), and whether it is
@@ -20,6 +20,11 @@ from edgeroot.evidence.event_log import read_event_log as read_event_log
 from edgeroot.evidence.event_log import read_measurements as read_measurements
 from edgeroot.evidence.event_log import write_event_log as write_event_log
 from edgeroot.evidence.event_log import write_measurements as write_measurements
+from edgeroot.evidence.key_statement import KeyStatement as KeyStatement
+from edgeroot.evidence.key_statement import StatedKey as StatedKey
+from edgeroot.evidence.key_statement import read_key_statement as read_key_statement
+from edgeroot.evidence.key_statement import verify_key_statement as verify_key_statement
+from edgeroot.evidence.key_statement import write_key_statement as write_key_statement
 from edgeroot.evidence.psa_claims import Lifecycle as Lifecycle
 from edgeroot.evidence.psa_claims import Profile as Profile
 from edgeroot.evidence.psa_claims import PsaClaims as PsaClaims

@@ -17,6 +17,7 @@ from edgeroot.evidence.errors import EvidenceError
 from edgeroot.evidence.psa_claims import Profile, PsaClaims, SoftwareComponent, check_claims
 
 _Value = TypeVar("_Value", bytes, str, int)
+_NOTHING: Final[Mapping[int, object]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +78,18 @@ class PsaToken:
 
 
 def write_token(
-    claims: PsaClaims, profile: Profile, *, algorithm: CoseAlgorithm, sign_hash: Callable[[bytes], bytes]
+    claims: PsaClaims,
+    profile: Profile,
+    *,
+    algorithm: CoseAlgorithm,
+    sign_hash: Callable[[bytes], bytes],
+    further: Mapping[int, object] = _NOTHING,
 ) -> bytes:
-    """A token as COSE_Sign1; ``sign_hash`` as for :func:`edgeroot.evidence.cose.sign1`."""
-    return sign1(encode_claims(claims, profile), algorithm=algorithm, sign_hash=sign_hash)
+    """A token as COSE_Sign1; ``sign_hash`` as for :func:`edgeroot.evidence.cose.sign1`.
+
+    ``further`` are claims, by label, that the profile does not know.
+    """
+    return sign1(encode_claims(claims, profile, further), algorithm=algorithm, sign_hash=sign_hash)
 
 
 def read_token(data: bytes) -> PsaToken:
@@ -90,8 +99,8 @@ def read_token(data: bytes) -> PsaToken:
     return PsaToken(message, profile, claims)
 
 
-def encode_claims(claims: PsaClaims, profile: Profile) -> bytes:
-    """The claims as the profile's map; EvidenceError for values that it does not allow."""
+def encode_claims(claims: PsaClaims, profile: Profile, further: Mapping[int, object] = _NOTHING) -> bytes:
+    """The claims as the profile's map, and further ones; EvidenceError for values that the profile does not allow."""
     check_claims(claims, profile)
     labels = _LABELS[profile]
     entries: dict[int, object] = {
@@ -109,7 +118,7 @@ def encode_claims(claims: PsaClaims, profile: Profile) -> bytes:
         entries[labels.profile] = profile.value
     elif not claims.software_components:
         entries[_NO_SOFTWARE_MEASUREMENTS] = 1
-    return encode(_without_none(entries))
+    return encode(_without_none({**entries, **further}))
 
 
 def _encode_component(component: SoftwareComponent) -> dict[int, object]:

@@ -54,7 +54,7 @@ class Function(Flag):
     PS_GET_INFO = auto()
     PS_REMOVE = auto()
     INITIAL_ATTEST_GET_TOKEN = auto()
-    CERTIFY_KEY = auto()
+    KEY_STATEMENT = auto()
 
     # There is one object for each value; the enumeration's own hash is a Python call, and every request asks for it.
     __hash__ = object.__hash__
@@ -324,8 +324,8 @@ class Provider(ABC):
         """A token with this challenge in it (PSA Attestation API, psa_initial_attest_get_token)."""
         raise _not_supported()
 
-    def certify_key(self, key: LoadedKey, challenge: bytes) -> bytes:
-        """Evidence, with this challenge in it, that the back end has this key, and with which properties."""
+    def key_statement(self, key: LoadedKey, challenge: bytes) -> bytes:
+        """Signed by the back end, with this challenge in it: that it has the key, what it is, where it came from."""
         raise _not_supported()
 
 

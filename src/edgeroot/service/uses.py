@@ -220,13 +220,13 @@ KEY_USES: Final[dict[int, KeyUse]] = {
         has_algorithm=False,
         named=attrgetter("attested_key_name"),
     ),
-    Opcode.CERTIFY_KEY: KeyUse(
-        Function.CERTIFY_KEY,
+    Opcode.KEY_STATEMENT: KeyUse(
+        Function.KEY_STATEMENT,
         UsageFlags.NONE,
-        lambda provider, key, op: provider.certify_key(key, op.challenge),
-        ops.CertifyKeyResult,
+        lambda provider, key, op: provider.key_statement(key, op.challenge),
+        ops.KeyStatementResult,
         has_algorithm=False,
-        bind=lambda op, caller: ops.CertifyKey(op.key_name, _bound(op.challenge, caller)),
+        bind=lambda op, caller: ops.KeyStatement(op.key_name, _bound(op.challenge, caller)),
     ),
     Opcode.STORAGE_GET: KeyUse(
         Function.PS_GET,

@@ -51,7 +51,7 @@ class Opcode(IntEnum):
     STORAGE_REMOVE = 0x1004
     STORAGE_LIST = 0x1005
     ATTESTATION_TOKEN = 0x1011
-    CERTIFY_KEY = 0x1012
+    KEY_STATEMENT = 0x1012
 
     @property
     def display_name(self) -> str:
@@ -115,7 +115,7 @@ _TABLE: Final = (
     OperationSpec(Opcode.STORAGE_REMOVE, ops.StorageRemove, ops.Empty, listed_to_all=False),
     OperationSpec(Opcode.STORAGE_LIST, ops.StorageList, ops.StorageListResult, core=True, listed_to_all=False),
     OperationSpec(Opcode.ATTESTATION_TOKEN, ops.AttestationToken, ops.AttestationTokenResult, listed_to_all=False),
-    OperationSpec(Opcode.CERTIFY_KEY, ops.CertifyKey, ops.CertifyKeyResult, listed_to_all=False),
+    OperationSpec(Opcode.KEY_STATEMENT, ops.KeyStatement, ops.KeyStatementResult, listed_to_all=False),
 )
 SPECS: Final[dict[int, OperationSpec]] = {spec.opcode: spec for spec in _TABLE}
 BY_OPERATION: Final[dict[type[ops.Operation], OperationSpec]] = {spec.operation: spec for spec in _TABLE}

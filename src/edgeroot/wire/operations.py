@@ -437,14 +437,14 @@ class AttestationTokenResult(Result):
     token: bytes
 
 
-class CertifyKey(Operation):
+class KeyStatement(Operation):
     """``challenge`` has 32, 48 or 64 bytes."""
 
     key_name: str
     challenge: bytes
 
 
-class CertifyKeyResult(Result):
-    """``evidence`` is a map with what a TPM says of the key."""
+class KeyStatementResult(Result):
+    """``statement`` is a COSE_Sign1 with RFC 9783's claims and one on the key; of a TPM a map with a certificate."""
 
-    evidence: bytes
+    statement: bytes

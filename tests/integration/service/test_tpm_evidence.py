@@ -69,7 +69,7 @@ def quoted(service: Service, challenge: bytes = CHALLENGE) -> TpmEvidence:
 
 def certified(service: Service, name: str, challenge: bytes = CHALLENGE) -> TpmEvidence:
     with service.client() as client:
-        return read_tpm_evidence(client.certify_key(name, challenge))
+        return read_tpm_evidence(client.key_statement(name, challenge))
 
 
 def enrolled(service: Service) -> bytes:
@@ -122,7 +122,7 @@ def test_every_size_of_a_challenge_and_no_other(service: Service) -> None:
             with pytest.raises(InvalidArgumentError):
                 client.attestation_token(bytes(size_bytes))
             with pytest.raises(InvalidArgumentError):
-                client.certify_key("key", bytes(size_bytes))
+                client.key_statement("key", bytes(size_bytes))
 
 
 def as_tools_write(pcrs: tuple[bytes, ...]) -> bytes:
@@ -230,7 +230,7 @@ def test_keys_of_every_kind_are_certified_but_not_those_that_are_public(service:
         public = KeyAttributes(pair.public_of_pair, 256, UsageFlags.VERIFY_HASH, templates.ecdsa_p256().algorithm)
         client.import_key("public", public, Secret(client.export_public_key("pair")))
         with pytest.raises(InvalidArgumentError):
-            client.certify_key("public", CHALLENGE)
+            client.key_statement("public", CHALLENGE)
 
 
 def test_another_tpms_key_is_not_trusted(service: Service, tmp_path: Path) -> None:
@@ -250,9 +250,9 @@ def test_evidence_is_of_no_use_to_another_application(swtpm: Swtpm) -> None:
     ):
         one.generate_key("key", templates.ecdsa_p256())
         token = read_tpm_evidence(one.attestation_token(CHALLENGE))
-        key = read_tpm_evidence(one.certify_key("key", CHALLENGE))
+        key = read_tpm_evidence(one.key_statement("key", CHALLENGE))
         with pytest.raises(DoesNotExistError):
-            other.certify_key("key", CHALLENGE)
+            other.key_statement("key", CHALLENGE)
     name = Public.from_bytes(token.attestation_key).name
     ones, others = (
         bound_challenge(CHALLENGE, authenticator=DIRECT, application=application) for application in ("one", "other")
@@ -309,12 +309,12 @@ def test_the_attestation_key_outlives_an_owner_and_is_not_got_at_without_the_aut
 
 def test_it_exists_for_extended_requests_and_for_tpms_only(service: Service) -> None:
     with service.client() as client:
-        assert {Opcode.ATTESTATION_TOKEN, Opcode.CERTIFY_KEY} <= set(client.list_opcodes(3))
+        assert {Opcode.ATTESTATION_TOKEN, Opcode.KEY_STATEMENT} <= set(client.list_opcodes(3))
     with running_service(provider=SOFTWARE_PROVIDER) as other, other.client() as client:
         client.generate_key("key", templates.ecdsa_p256())
-        assert not {Opcode.ATTESTATION_TOKEN, Opcode.CERTIFY_KEY} & set(client.list_opcodes(1))
+        assert not {Opcode.ATTESTATION_TOKEN, Opcode.KEY_STATEMENT} & set(client.list_opcodes(1))
         with pytest.raises(NotSupportedError):
-            client.certify_key("key", CHALLENGE)
+            client.key_statement("key", CHALLENGE)
 
 
 def test_keys_outlast_many_quotes_in_between(service: Service) -> None:
@@ -324,9 +324,9 @@ def test_keys_outlast_many_quotes_in_between(service: Service) -> None:
             client.generate_key(name, templates.ecdsa_p256())
         for _ in range(3):
             for name in ("one", "another"):
-                client.certify_key(name, CHALLENGE)
+                client.key_statement(name, CHALLENGE)
                 client.attestation_token(CHALLENGE)
                 client.prepare_key_attestation(name)
                 client.sign_hash(name, templates.ecdsa_p256().algorithm, bytes(32))
         with pytest.raises(ServiceError):
-            client.certify_key("no such key", CHALLENGE)
+            client.key_statement("no such key", CHALLENGE)

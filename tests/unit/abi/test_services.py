@@ -9,6 +9,7 @@ def test_what_is_offered_and_what_is_known_and_absent() -> None:
     assert offered == {
         "crypto",
         "crypto-protobuf",
+        "key-inspection",
         "internal-trusted-storage",
         "protected-storage",
         "attestation",
@@ -20,7 +21,7 @@ def test_what_is_offered_and_what_is_known_and_absent() -> None:
 
 
 def test_each_service_has_one_name_and_none_the_uuid_of_the_protocol() -> None:
-    assert len({service.name for service in SERVICES.values()}) == len(SERVICES) == 13
+    assert len({service.name for service in SERVICES.values()}) == len(SERVICES) == 14
     assert all(service.uuid == uuid for uuid, service in SERVICES.items())
     assert services.TS_RPC_FFA_UUID not in SERVICES
     assert {one.name for one in SERVICES.values() if not one.speaks_ts_rpc} == {"smm-variable", "ftpm"}

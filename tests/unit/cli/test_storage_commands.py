@@ -20,7 +20,7 @@ def storing(edgeroot: CommandLine) -> CommandLine:
         Opcode.STORAGE_REMOVE: constant(),
         Opcode.STORAGE_LIST: constant(ops.StorageListResult((ops.StoredObject(4, "wifi"),))),
         Opcode.ATTESTATION_TOKEN: constant(ops.AttestationTokenResult(b"\xd2token")),
-        Opcode.CERTIFY_KEY: constant(ops.CertifyKeyResult(b"\xa4evidence")),
+        Opcode.KEY_STATEMENT: constant(ops.KeyStatementResult(b"\xa4statement")),
     }
     return edgeroot
 
@@ -82,17 +82,17 @@ def test_an_attestation_token(storing: CommandLine, tmp_path: Path) -> None:
     assert storing.run("attestation-token").exit_code == 2
 
 
-def test_evidence_of_a_key(storing: CommandLine, tmp_path: Path) -> None:
+def test_a_statement_on_a_key(storing: CommandLine, tmp_path: Path) -> None:
     challenge = bytes(range(32))
-    arguments = ("certify-key", "-k", "device", "--challenge", challenge.hex())
-    assert storing.run(*arguments).stdout_bytes == b"\xa4evidence"
-    assert asked(storing) == ops.CertifyKey("device", challenge)
-    storing.out(*arguments, "-o", str(tmp_path / "evidence"))
-    assert (tmp_path / "evidence").read_bytes() == b"\xa4evidence"
+    arguments = ("key", "attest", "-k", "device", "--challenge", challenge.hex())
+    assert storing.run(*arguments).stdout_bytes == b"\xa4statement"
+    assert asked(storing) == ops.KeyStatement("device", challenge)
+    storing.out(*arguments, "-o", str(tmp_path / "statement"))
+    assert (tmp_path / "statement").read_bytes() == b"\xa4statement"
     told = storing.json(*arguments)
     assert told == {
         "key_name": "device",
         "challenge_hex": challenge.hex(),
-        "evidence_base64": "pGV2aWRlbmNl",
+        "statement_base64": "pHN0YXRlbWVudA==",
     }
-    assert storing.run("certify-key", "-k", "device").exit_code == 2
+    assert storing.run("key", "attest", "-k", "device").exit_code == 2

@@ -125,7 +125,7 @@ CONTRACT: list[tuple[str, tuple[object, ...], ops.Result, Operation, object]] = 
     ("storage_remove", ("o",), ops.Empty(), ops.StorageRemove("o"), None),
     ("storage_list", (), ops.StorageListResult(()), ops.StorageList(), ()),
     ("attestation_token", (b"c",), ops.AttestationTokenResult(b"t"), ops.AttestationToken(b"c"), b"t"),
-    ("certify_key", ("k", b"c"), ops.CertifyKeyResult(b"e"), ops.CertifyKey("k", b"c"), b"e"),
+    ("key_statement", ("k", b"c"), ops.KeyStatementResult(b"e"), ops.KeyStatement("k", b"c"), b"e"),
 ]
 
 

@@ -28,7 +28,7 @@ from tests.unit.wire.values import instances
 
 CORPORA = (make_pipeline_corpus.CORPUS, make_corpus.CORPUS)
 NAMES = ("key", "other", "")
-BELONGS_TO_THE_TPM = {ops.AttestKey, ops.CertifyKey, ops.PrepareKeyAttestation}
+BELONGS_TO_THE_TPM = {ops.AttestKey, ops.KeyStatement, ops.PrepareKeyAttestation}
 
 
 def test_the_seeds_are_those_that_the_script_makes() -> None:

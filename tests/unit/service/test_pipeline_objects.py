@@ -230,7 +230,7 @@ def test_bound_challenges_are_not_mistaken_for_each_other() -> None:
 
 
 EXTENSIONS = [
-    ops.CertifyKey("n", bytes(32)),
+    ops.KeyStatement("n", bytes(32)),
     ops.StorageSet("n", b""),
     ops.StorageGet("n"),
     ops.StorageInfo("n"),

@@ -131,7 +131,7 @@ OPERATIONS: list[tuple[int, Any, bytes]] = [
     (0x1004, ops.StorageRemove("o"), sub(1, "o")),
     (0x1005, ops.StorageList(), b""),
     (0x1011, ops.AttestationToken(b"challenge"), sub(1, "challenge")),
-    (0x1012, ops.CertifyKey("k", b"challenge"), sub(1, "k") + sub(2, "challenge")),
+    (0x1012, ops.KeyStatement("k", b"challenge"), sub(1, "k") + sub(2, "challenge")),
 ]
 RESULTS: list[tuple[int, Any, bytes]] = [
     (0x01, ops.PingResult(1, 0), b"\x08\x01"),
@@ -182,7 +182,7 @@ RESULTS: list[tuple[int, Any, bytes]] = [
     (0x1003, ops.StorageInfoResult(9, 4, 1), num(1, 9) + num(2, 4) + num(3, 1)),
     (0x1005, ops.StorageListResult((ops.StoredObject(4, "o"),)), sub(1, num(1, 4), sub(2, "o"))),
     (0x1011, ops.AttestationTokenResult(b"token"), sub(1, "token")),
-    (0x1012, ops.CertifyKeyResult(b"evidence"), sub(1, "evidence")),
+    (0x1012, ops.KeyStatementResult(b"evidence"), sub(1, "evidence")),
 ]
 
 

@@ -11,6 +11,7 @@ from edgeroot.cli.frame import FrameGroup, command
 from edgeroot.cli.output import emit, is_terminal, listing, note, printable
 from edgeroot.client.commands import names
 from edgeroot.client.commands.session import complete_key_name, key_name_option, service
+from edgeroot.client.commands.storage import attest_key
 from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, UsageFlags
 
 SECTION = "Keys"
@@ -244,9 +245,10 @@ def show(key_name: str) -> None:
 
 @click.group("key", cls=FrameGroup, no_args_is_help=False, examples=["edgeroot key show device", "edgeroot key list"])
 def key() -> None:
-    """Commands about one key under a common name: show, list, create, delete."""
+    """Commands about one key under a common name: show, list, create, delete, attest."""
 
 
 for _alias, _command in {"list": list_keys, "delete": delete_key, "create": create_key}.items():
     key.add_command(_command, _alias)
 key.add_command(show)
+key.add_command(attest_key)

@@ -147,21 +147,25 @@ def attestation_token(challenge: str, output: str | None, *, force: bool) -> Non
 
 
 @command(
-    "certify-key",
-    examples=["edgeroot certify-key -k device --challenge $(openssl rand -hex 32) -o device.evidence"],
+    "attest",
+    examples=["edgeroot key attest -k device --challenge $(openssl rand -hex 32) -o device.statement"],
 )
 @key_name_option()
 @_challenge
 @_output
 @_force
-def certify_key(key_name: str, challenge: str, output: str | None, *, force: bool) -> None:
-    """Have the TPM prove that a key is in it, and whether it can be elsewhere: a certificate in a CBOR map."""
+def attest_key(key_name: str, challenge: str, output: str | None, *, force: bool) -> None:
+    """Have the device state that a key is in it, what it may be used for, and whether it was made there.
+
+    The secure world gives an attestation token (COSE_Sign1, RFC 9783) with a claim on the key, a TPM a certificate in a
+    CBOR map. Software and PKCS#11 keys have no such statement.
+    """
     _attest(
         challenge,
         output,
         force=force,
-        what="evidence",
-        ask=lambda client, data: client.certify_key(key_name, data),
+        what="statement",
+        ask=lambda client, data: client.key_statement(key_name, data),
         about={"key_name": key_name},
     )
 

@@ -125,7 +125,7 @@ class Inventory:
         return _PAIR | attest | self._certify()
 
     def _certify(self) -> Function:
-        return Function.CERTIFY_KEY if self._signs_with_the_attestation_key(_CERTIFY_COMMAND) else Function(0)
+        return Function.KEY_STATEMENT if self._signs_with_the_attestation_key(_CERTIFY_COMMAND) else Function(0)
 
     def _quote(self) -> Function:
         can_quote = self.pcr_bank != Alg.NULL and self._signs_with_the_attestation_key(_QUOTE_COMMAND)

@@ -383,7 +383,7 @@ class TpmProvider(Provider):
         auth = self._endorsement_auth()
         return write_tpm_evidence(self._device.run(lambda tpm: quote(tpm, auth, challenge)))
 
-    def certify_key(self, key: LoadedKey, challenge: bytes) -> bytes:
+    def key_statement(self, key: LoadedKey, challenge: bytes) -> bytes:
         check_challenge(challenge)
         public, auth = bytes(_attestable(key, None).public), self._endorsement_auth()
         return write_tpm_evidence(

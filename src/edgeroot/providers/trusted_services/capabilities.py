@@ -23,15 +23,17 @@ _MAKES: Final = Function.GENERATE_KEY | Function.IMPORT_KEY
 
 
 @cache
-def capabilities(*, in_element: bool = False) -> Capabilities:
+def capabilities(*, in_element: bool = False, states_keys: bool = True) -> Capabilities:
     """All of it: the emulated partition runs this package's engine. What a device lacks it answers NOT_SUPPORTED.
 
+    ``states_keys``: there are statements about keys, which no other secure world than ours gives.
     With new keys in the secure element these are P-256 pairs that are generated there; keys of before stay of use.
     """
     rows = tuple(map(_capability, engine.rows()))
     if in_element:
         rows = (*_in_element(), *filter(None, map(_of_before, rows)))
-    return Capabilities(generation=0, rows=(*rows, Capability(_BEYOND_CRYPTO)))
+    beyond = _BEYOND_CRYPTO | Function.KEY_STATEMENT if states_keys else _BEYOND_CRYPTO
+    return Capabilities(generation=0, rows=(*rows, Capability(beyond)))
 
 
 def _in_element() -> tuple[Capability, ...]:

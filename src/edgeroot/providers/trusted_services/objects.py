@@ -6,17 +6,17 @@ version u8 (0x81, which no key's reference has) and the uid u64, little-endian.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from struct import Struct
 from typing import Any, Final
 
 from edgeroot import engine
 from edgeroot.abi import attestation, storage
 from edgeroot.abi.key_attributes import LOCATION_LOCAL_STORAGE
+from edgeroot.abi.key_statement import KEY_STATEMENT, KeyStatementRequest
 from edgeroot.abi.layout import Operation
 from edgeroot.providers.api import BackEndCall, Link, LoadedKey, ObjectInfo, Steps
 from edgeroot.providers.trusted_services.errors import decoded, error_of
-from edgeroot.providers.trusted_services.steps import TrustedServicesSteps
+from edgeroot.providers.trusted_services.steps import TrustedServicesSteps, id_of
 from edgeroot.psa import CHALLENGE_SIZES_BYTES, KeyAttributes, PsaError, PsaStatus, Secret
 
 _REFERENCE: Final = Struct("<BQ")
@@ -93,13 +93,19 @@ class WorldSteps(TrustedServicesSteps):
         return ObjectInfo(info.capacity_bytes, info.size_bytes, info.create_flags)
 
     def attestation_token(self, challenge: bytes) -> Steps[bytes]:
-        if len(challenge) not in CHALLENGE_SIZES_BYTES:
-            raise PsaError(PsaStatus.INVALID_ARGUMENT, "a challenge has 32, 48 or 64 bytes")
+        _check_challenge(challenge)
         request = attestation.GetTokenRequest(challenge)
         opcode = attestation.AttestationOpcode.GET_TOKEN
-        response = yield from _call(self._attestation, attestation.OPERATIONS, opcode, request)
+        response = yield from _call(self._attestation, attestation.OPERATIONS[opcode], request)
         token: bytes = response.token
         return token
+
+    def key_statement(self, key: LoadedKey, challenge: bytes) -> Steps[bytes]:
+        _check_challenge(challenge)
+        request = KeyStatementRequest(id_of(key), challenge)
+        response = yield from _call(self._attestation, KEY_STATEMENT, request)
+        statement: bytes = response.statement
+        return statement
 
     def _is_taken(self, uid: int) -> Steps[bool]:
         try:
@@ -111,17 +117,21 @@ class WorldSteps(TrustedServicesSteps):
         return True
 
     def _store(self, opcode: storage.StorageOpcode, request: object) -> Steps[Any]:
-        return _call(self._storage, storage.OPERATIONS, opcode, request)
+        return _call(self._storage, storage.OPERATIONS[opcode], request)
 
 
-def _call(link: Link, operations: Mapping[int, Operation], opcode: int, request: object) -> Steps[Any]:
-    layouts = operations[opcode]
-    answer = yield BackEndCall(link, opcode, layouts.request.encode(request))
+def _check_challenge(challenge: bytes) -> None:
+    if len(challenge) not in CHALLENGE_SIZES_BYTES:
+        raise PsaError(PsaStatus.INVALID_ARGUMENT, "a challenge has 32, 48 or 64 bytes")
+
+
+def _call(link: Link, operation: Operation, request: object) -> Steps[Any]:
+    answer = yield BackEndCall(link, operation.opcode, operation.request.encode(request))
     if answer.error is not None:
         raise answer.error
     if answer.status:
         raise error_of(answer.status)
-    return decoded(layouts.response.decode, answer.response)
+    return decoded(operation.response.decode, answer.response)
 
 
 def _is_object(reference: bytes) -> bool:

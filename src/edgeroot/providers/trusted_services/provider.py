@@ -114,7 +114,8 @@ class TrustedServicesProvider(Provider):
         return self._socket_path is not None and is_own(self._socket_path)
 
     def capabilities(self) -> Capabilities:
-        return capabilities(in_element=self._location != LOCATION_LOCAL_STORAGE)
+        in_element = self._location != LOCATION_LOCAL_STORAGE
+        return capabilities(in_element=in_element, states_keys=self._socket_path is not None)
 
     def stepped(self, processes: int) -> WorldSteps | None:
         path = self._socket_path
@@ -220,6 +221,9 @@ class TrustedServicesProvider(Provider):
 
     def attestation_token(self, challenge: bytes) -> bytes:
         return self._run(self._steps.attestation_token(challenge))
+
+    def key_statement(self, key: LoadedKey, challenge: bytes) -> bytes:
+        return self._run(self._steps.key_statement(key, challenge))
 
     def close(self) -> None:
         """Disconnect; the next call connects again."""

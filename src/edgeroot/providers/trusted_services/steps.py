@@ -105,10 +105,10 @@ class TrustedServicesSteps(SteppedProvider):
         return TsKey(reference, attributes, location=self._location)
 
     def export_key(self, key: LoadedKey) -> Steps[Secret]:
-        return (yield from self._secret(CryptoOpcode.EXPORT_KEY, m.KeyIdRequest(_id(key))))
+        return (yield from self._secret(CryptoOpcode.EXPORT_KEY, m.KeyIdRequest(id_of(key))))
 
     def export_public_key(self, key: LoadedKey) -> Steps[bytes]:
-        return (yield from self._data(CryptoOpcode.EXPORT_PUBLIC_KEY, m.KeyIdRequest(_id(key)), slow=_is_slow(key)))
+        return (yield from self._data(CryptoOpcode.EXPORT_PUBLIC_KEY, m.KeyIdRequest(id_of(key)), slow=_is_slow(key)))
 
     # Asymmetric cryptography
 
@@ -123,12 +123,12 @@ class TrustedServicesSteps(SteppedProvider):
         return signature
 
     def verify_hash(self, key: LoadedKey, alg: Algorithm, hash_value: bytes, signature: bytes) -> Steps[None]:
-        yield from self._call(CryptoOpcode.VERIFY_HASH, m.VerifyRequest(_id(key), alg, hash_value, signature))
+        yield from self._call(CryptoOpcode.VERIFY_HASH, m.VerifyRequest(id_of(key), alg, hash_value, signature))
 
     def sign_message(self, key: LoadedKey, alg: Algorithm, message: bytes) -> Steps[bytes]:
         if len(message) <= self._chunk_bytes:
             try:
-                request = m.SignRequest(_id(key), alg, message)
+                request = m.SignRequest(id_of(key), alg, message)
                 return (yield from self._data(CryptoOpcode.SIGN_MESSAGE, request, slow=_is_slow(key)))
             except RefusedCallError:
                 pass  # a partition that takes no message of this length
@@ -137,7 +137,7 @@ class TrustedServicesSteps(SteppedProvider):
     def verify_message(self, key: LoadedKey, alg: Algorithm, message: bytes, signature: bytes) -> Steps[None]:
         if len(message) + len(signature) + _MESSAGE_OVERHEAD_BYTES <= self._chunk_bytes:
             try:
-                yield from self._call(CryptoOpcode.VERIFY_MESSAGE, m.VerifyRequest(_id(key), alg, message, signature))
+                yield from self._call(CryptoOpcode.VERIFY_MESSAGE, m.VerifyRequest(id_of(key), alg, message, signature))
             except RefusedCallError:
                 pass
             else:
@@ -145,15 +145,15 @@ class TrustedServicesSteps(SteppedProvider):
         yield from self.verify_hash(key, alg, _hashed(alg, message), signature)
 
     def asymmetric_encrypt(self, key: LoadedKey, alg: Algorithm, plaintext: bytes, salt: bytes) -> Steps[bytes]:
-        request = m.AsymmetricEncryptRequest(_id(key), alg, plaintext, salt)
+        request = m.AsymmetricEncryptRequest(id_of(key), alg, plaintext, salt)
         return (yield from self._data(CryptoOpcode.ASYMMETRIC_ENCRYPT, request))
 
     def asymmetric_decrypt(self, key: LoadedKey, alg: Algorithm, ciphertext: bytes, salt: bytes) -> Steps[Secret]:
-        request = m.AsymmetricDecryptRequest(_id(key), alg, ciphertext, salt)
+        request = m.AsymmetricDecryptRequest(id_of(key), alg, ciphertext, salt)
         return (yield from self._secret(CryptoOpcode.ASYMMETRIC_DECRYPT, request, slow=_is_slow(key)))
 
     def raw_key_agreement(self, key: LoadedKey, alg: Algorithm, peer_key: bytes) -> Steps[Secret]:
-        request = m.RawKeyAgreementRequest(alg, _id(key), peer_key)
+        request = m.RawKeyAgreementRequest(alg, id_of(key), peer_key)
         return (yield from self._secret(CryptoOpcode.RAW_KEY_AGREEMENT, request, slow=_is_slow(key)))
 
     # Symmetric cryptography
@@ -161,7 +161,7 @@ class TrustedServicesSteps(SteppedProvider):
     def aead_encrypt(
         self, key: LoadedKey, alg: Algorithm, *, nonce: bytes, additional_data: bytes, plaintext: bytes
     ) -> Steps[bytes]:
-        operation = yield from self._set_up(CryptoOpcode.AEAD_ENCRYPT_SETUP, m.KeyAlgorithmRequest(_id(key), alg))
+        operation = yield from self._set_up(CryptoOpcode.AEAD_ENCRYPT_SETUP, m.KeyAlgorithmRequest(id_of(key), alg))
         try:
             parts = yield from self._aead(operation, alg, nonce=nonce, additional_data=additional_data, text=plaintext)
             finished = yield from self._call(CryptoOpcode.AEAD_FINISH, m.HandleRequest(operation))
@@ -177,7 +177,7 @@ class TrustedServicesSteps(SteppedProvider):
         if len(ciphertext) < tag_bytes:
             raise PsaError(PsaStatus.INVALID_ARGUMENT, "the ciphertext is shorter than its tag")
         text, tag = ciphertext[: len(ciphertext) - tag_bytes], ciphertext[len(ciphertext) - tag_bytes :]
-        operation = yield from self._set_up(CryptoOpcode.AEAD_DECRYPT_SETUP, m.KeyAlgorithmRequest(_id(key), alg))
+        operation = yield from self._set_up(CryptoOpcode.AEAD_DECRYPT_SETUP, m.KeyAlgorithmRequest(id_of(key), alg))
         try:
             parts = yield from self._aead(operation, alg, nonce=nonce, additional_data=additional_data, text=text)
             rest = yield from self._data(CryptoOpcode.AEAD_VERIFY, m.HandleDataRequest(operation, tag))
@@ -199,7 +199,7 @@ class TrustedServicesSteps(SteppedProvider):
         return (yield from self._update(CryptoOpcode.AEAD_UPDATE, operation, text))
 
     def cipher_encrypt(self, key: LoadedKey, alg: Algorithm, plaintext: bytes) -> Steps[bytes]:
-        operation = yield from self._set_up(CryptoOpcode.CIPHER_ENCRYPT_SETUP, m.KeyAlgorithmRequest(_id(key), alg))
+        operation = yield from self._set_up(CryptoOpcode.CIPHER_ENCRYPT_SETUP, m.KeyAlgorithmRequest(id_of(key), alg))
         try:
             parts = []
             if _iv_bytes(key.attributes.key_type, alg):
@@ -215,7 +215,7 @@ class TrustedServicesSteps(SteppedProvider):
         iv_bytes = _iv_bytes(key.attributes.key_type, alg)
         if len(ciphertext) < iv_bytes:
             raise PsaError(PsaStatus.INVALID_ARGUMENT, "the ciphertext is shorter than its IV")
-        operation = yield from self._set_up(CryptoOpcode.CIPHER_DECRYPT_SETUP, m.KeyAlgorithmRequest(_id(key), alg))
+        operation = yield from self._set_up(CryptoOpcode.CIPHER_DECRYPT_SETUP, m.KeyAlgorithmRequest(id_of(key), alg))
         try:
             if iv_bytes:
                 iv = m.HandleDataRequest(operation, ciphertext[:iv_bytes])
@@ -228,7 +228,7 @@ class TrustedServicesSteps(SteppedProvider):
         return Secret(b"".join(parts))
 
     def mac_compute(self, key: LoadedKey, alg: Algorithm, data: bytes) -> Steps[bytes]:
-        operation = yield from self._set_up(CryptoOpcode.MAC_SIGN_SETUP, m.KeyAlgorithmRequest(_id(key), alg))
+        operation = yield from self._set_up(CryptoOpcode.MAC_SIGN_SETUP, m.KeyAlgorithmRequest(id_of(key), alg))
         try:
             for chunk in self._chunks(data):
                 yield from self._call(CryptoOpcode.MAC_UPDATE, m.HandleDataRequest(operation, chunk))
@@ -238,7 +238,7 @@ class TrustedServicesSteps(SteppedProvider):
             raise
 
     def mac_verify(self, key: LoadedKey, alg: Algorithm, data: bytes, mac: bytes) -> Steps[None]:
-        operation = yield from self._set_up(CryptoOpcode.MAC_VERIFY_SETUP, m.KeyAlgorithmRequest(_id(key), alg))
+        operation = yield from self._set_up(CryptoOpcode.MAC_VERIFY_SETUP, m.KeyAlgorithmRequest(id_of(key), alg))
         try:
             for chunk in self._chunks(data):
                 yield from self._call(CryptoOpcode.MAC_UPDATE, m.HandleDataRequest(operation, chunk))
@@ -352,7 +352,7 @@ def _iv_bytes(key_type: KeyType, alg: Algorithm) -> int:
     return key_type.block_size_bytes
 
 
-def _id(key: LoadedKey) -> int:
+def id_of(key: LoadedKey) -> int:
     if not isinstance(key, TsKey):
         raise PsaError(PsaStatus.INVALID_HANDLE, "the key was loaded by another provider")
     return key.key_id

@@ -22,7 +22,7 @@ class BootInformation:
     stage's. Folders are empty strings where the manifest asks for none. ``element`` has the fields of
     :class:`edgeroot.element.settings.ElementSettings`, and nothing where there is no secure element for this partition;
     ``devices`` are the nodes that it may open. ``readable`` are the trees of code,
-    ``system_calls`` is the filter of system calls.
+    ``system_calls`` is the filter of system calls. ``inspectors`` are ids of partitions with the right to inspect keys.
     """
 
     name: str
@@ -44,6 +44,7 @@ class BootInformation:
     devices: tuple[str, ...] = ()
     readable: tuple[str, ...] = ()
     system_calls: bytes = field(default=b"", repr=False)
+    inspectors: tuple[int, ...] = ()
 
     def encode(self) -> bytes:
         values = asdict(self)
@@ -58,6 +59,6 @@ class BootInformation:
             values[name] = bytes.fromhex(values[name])
         values["secret"] = Secret(values["secret"])
         values["controls"] = tuple(values["controls"])
-        for name in ("devices", "readable"):
+        for name in ("devices", "readable", "inspectors"):
             values[name] = tuple(values[name])
         return cls(**values)

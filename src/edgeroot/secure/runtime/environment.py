@@ -45,7 +45,8 @@ class Environment:
 
     ``shared`` is memory that all processes of the partition see (as many zero bytes as its ``SHARED_BYTES`` says),
     ``lock`` excludes the others and is free again when its holder dies. Folders are None where the manifest asks for
-    none, and so is the element, or where there is none.
+    none, and so is the element, or where there is none. ``inspectors`` are the ids of the partitions that may ask about
+    keys of others.
     """
 
     name: str
@@ -60,3 +61,4 @@ class Environment:
     counters_folder: Path | None = None
     flash_folder: Path | None = None
     element: ElementPlace | None = None
+    inspectors: frozenset[int] = frozenset()

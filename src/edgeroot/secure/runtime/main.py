@@ -91,6 +91,7 @@ class _Partition:
                 counters_folder=_folder(boot.counters_folder),
                 flash_folder=_folder(boot.flash_folder),
                 element=_element(boot),
+                inspectors=frozenset(boot.inspectors),
             )
         )
 

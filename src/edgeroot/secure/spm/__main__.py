@@ -111,6 +111,7 @@ def _run(options: argparse.Namespace) -> int:
         keeper.start(accept=options.accept_older_state)
     element = None if options.secure_element is None else _element(options.secure_element)
     cores = len(os.sched_getaffinity(0))
+    manifests = [replace(one, memory_slots=max(one.memory_slots, memory_slots(cores))) for one in built_in_manifests()]
     launcher = Launcher(
         state,
         derive=secret.derive,
@@ -118,6 +119,7 @@ def _run(options: argparse.Namespace) -> int:
         event_log=b"",
         cores=cores,
         element=element,
+        inspectors=(one.id for one in manifests if one.inspects_keys),
     )
 
     def when_ready() -> None:
@@ -129,7 +131,7 @@ def _run(options: argparse.Namespace) -> int:
 
     owner = None if options.owner_fd is None else socket.socket(fileno=options.owner_fd)
     manager = Manager(
-        [replace(one, memory_slots=max(one.memory_slots, memory_slots(cores))) for one in built_in_manifests()],
+        manifests,
         listener=_bind(state.socket),
         launcher=launcher,
         users=state.users,

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -39,7 +39,8 @@ class Process:
 class Launcher:
     """Starts partitions. ``derive`` makes a partition's secret of the device secret.
 
-    ``element`` is the secure element, which the partition gets whose manifest asks for it, and no other.
+    ``element`` is the secure element, which the partition gets whose manifest asks for it, and no other. ``inspectors``
+    are the ids of the partitions whose manifests let them ask about keys of others.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Launcher:
         event_log: bytes,
         cores: int,
         element: ElementSettings | None = None,
+        inspectors: Iterable[int] = (),
     ) -> None:
         self._state = state
         self._derive = derive
@@ -58,6 +60,7 @@ class Launcher:
         self._event_log = event_log
         self._cores = cores
         self._element = element
+        self._inspectors = tuple(inspectors)
         self._system_calls = system_call_filter()
         self._system_calls_with_i2c = system_call_filter(i2c=True)
 
@@ -121,6 +124,7 @@ class Launcher:
             devices=tuple(map(str, spec.devices)),
             readable=readable(sys.executable),
             system_calls=self._system_calls if element is None else self._system_calls_with_i2c,
+            inspectors=self._inspectors,
         )
 
 

@@ -35,7 +35,8 @@ class Manifest:
 
     ``execution_contexts`` 0 means one per core. ``memory_slots`` bounds the shared buffers of one source,
     ``max_shared_bytes`` the size of one buffer, ``queue_depth`` the requests that wait in one channel.
-    ``secure_element``: it gets the element that the secure world is told of, if it is told of one.
+    ``secure_element``: it gets the element that the secure world is told of, if it is told of one. ``inspects_keys``:
+    it may ask the partitions that it calls about keys of others.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Manifest:
     counters: bool = False
     flash: bool = False
     secure_element: bool = False
+    inspects_keys: bool = False
 
 
 _KEYS: Final = frozenset(Manifest.__dataclass_fields__)
@@ -84,6 +86,7 @@ def parse_manifest(text: str, source: str) -> Manifest:
         counters=_boolean(document, "counters", source),
         flash=_boolean(document, "flash", source),
         secure_element=_boolean(document, "secure_element", source),
+        inspects_keys=_boolean(document, "inspects_keys", source),
     )
 
 

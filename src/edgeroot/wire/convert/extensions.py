@@ -69,15 +69,15 @@ EXTENSION_BODIES: Final[tuple[AnyBody, ...]] = (
         encode=lambda v: pb.AttestationTokenResult(token=v.token),
     ),
     Body(
-        pb.CertifyKeyOperation,
-        ops.CertifyKey,
-        decode=lambda m: ops.CertifyKey(m.key_name, m.challenge),
-        encode=lambda v: pb.CertifyKeyOperation(key_name=v.key_name, challenge=v.challenge),
+        pb.KeyStatementOperation,
+        ops.KeyStatement,
+        decode=lambda m: ops.KeyStatement(m.key_name, m.challenge),
+        encode=lambda v: pb.KeyStatementOperation(key_name=v.key_name, challenge=v.challenge),
     ),
     Body(
-        pb.CertifyKeyResult,
-        ops.CertifyKeyResult,
-        decode=lambda m: ops.CertifyKeyResult(m.evidence),
-        encode=lambda v: pb.CertifyKeyResult(evidence=v.evidence),
+        pb.KeyStatementResult,
+        ops.KeyStatementResult,
+        decode=lambda m: ops.KeyStatementResult(m.statement),
+        encode=lambda v: pb.KeyStatementResult(statement=v.statement),
     ),
 )

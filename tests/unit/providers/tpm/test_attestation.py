@@ -88,14 +88,14 @@ def test_challenges_of_other_sizes_are_refused(tpm: ScriptedTpm) -> None:
         with refused(PsaStatus.INVALID_ARGUMENT):
             provider.attestation_token(bytes(size_bytes))
         with refused(PsaStatus.INVALID_ARGUMENT):
-            provider.certify_key(key, bytes(size_bytes))
+            provider.key_statement(key, bytes(size_bytes))
 
 
 def test_a_certified_key_comes_with_its_public_area(tpm: ScriptedTpm) -> None:
     provider = started(tpm)
     key = loaded(provider)
     for _ in range(2):
-        evidence = read_tpm_evidence(provider.certify_key(key, CHALLENGE))
+        evidence = read_tpm_evidence(provider.key_statement(key, CHALLENGE))
         assert evidence.public in key.reference
         assert evidence.public
         assert isinstance(Attest.from_bytes(evidence.attest).attested, Certified)
@@ -107,7 +107,7 @@ def test_a_certified_key_comes_with_its_public_area(tpm: ScriptedTpm) -> None:
 def test_a_public_key_is_not_certified(tpm: ScriptedTpm) -> None:
     provider = started(tpm)
     with refused(PsaStatus.INVALID_ARGUMENT):
-        provider.certify_key(loaded(provider, replace(P256, key_type=PAIR.public_of_pair)), CHALLENGE)
+        provider.key_statement(loaded(provider, replace(P256, key_type=PAIR.public_of_pair)), CHALLENGE)
 
 
 def test_a_hierarchys_wrong_authorisation_is_not_blamed_on_the_key(tpm: ScriptedTpm) -> None:
@@ -115,16 +115,16 @@ def test_a_hierarchys_wrong_authorisation_is_not_blamed_on_the_key(tpm: Scripted
     key = loaded(provider)
     tpm.fails = {"create_primary": [BAD_AUTH | 0x900]}
     with refused(PsaStatus.HARDWARE_FAILURE):
-        provider.certify_key(key, CHALLENGE)
+        provider.key_statement(key, CHALLENGE)
     tpm.fails = {"certify": [BAD_AUTH | 0x900]}
     with refused(PsaStatus.DATA_CORRUPT):
-        provider.certify_key(key, CHALLENGE)
+        provider.key_statement(key, CHALLENGE)
 
 
 def test_a_tpm_without_what_it_takes_does_not_offer_it(tpm: ScriptedTpm) -> None:
-    both = {Function.INITIAL_ATTEST_GET_TOKEN, Function.CERTIFY_KEY}
+    both = {Function.INITIAL_ATTEST_GET_TOKEN, Function.KEY_STATEMENT}
     assert both <= started(tpm).capabilities().offered
     tpm.pcrs = {}
-    assert started(tpm).capabilities().offered & both == {Function.CERTIFY_KEY}
+    assert started(tpm).capabilities().offered & both == {Function.KEY_STATEMENT}
     tpm.commands = {0x158}
     assert not started(tpm).capabilities().offered & both

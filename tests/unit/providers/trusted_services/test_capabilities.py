@@ -17,6 +17,7 @@ BEYOND_CRYPTO = {
     Function.PS_GET_INFO,
     Function.PS_REMOVE,
     Function.INITIAL_ATTEST_GET_TOKEN,
+    Function.KEY_STATEMENT,
 }
 
 
@@ -24,6 +25,10 @@ def test_every_function_of_the_engine_is_offered_and_storage_and_attestation() -
     of_engine = {Function[name.upper()] for row in engine.rows() for name in row.functions}
     assert capabilities().offered == of_engine | BEYOND_CRYPTO
     assert not capabilities().offered & {Function.PREPARE_KEY_ATTESTATION, Function.ATTEST_KEY}
+
+
+def test_a_device_states_nothing_about_keys() -> None:
+    assert capabilities().offered - capabilities(states_keys=False).offered == {Function.KEY_STATEMENT}
 
 
 def test_every_key_of_the_engine_can_be_held() -> None:

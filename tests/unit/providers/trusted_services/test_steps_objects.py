@@ -28,6 +28,7 @@ LONGEST = CAPACITY - 20
 ALICE = Caller(source_id=1, channel=1)
 LOST = BackEndAnswer(error=PsaError(PsaStatus.COMMUNICATION_FAILURE, "gone"))
 GET_TOKEN = 0x101
+KEY_STATEMENT = 0x1001
 
 
 class DrivenStorage:
@@ -220,3 +221,30 @@ class TestTokens:
         world.instead[GET_TOKEN] = answer
         with refused(PsaStatus.COMMUNICATION_FAILURE):
             world.run(world.steps.attestation_token(bytes(32)))
+
+
+class TestStatements:
+    def test_the_id_and_the_challenge_are_sent(self, world: DrivenStorage) -> None:
+        world.instead[KEY_STATEMENT] = BackEndAnswer(0, b"\0\1\0\5state")
+        key = TsKey(_reference(5), P256)
+        assert world.run(world.steps.key_statement(key, bytes(48))) == b"state"
+        [call] = world.calls
+        assert call.link is world.attestation
+        assert call.request == key.key_id.to_bytes(4, "little") + b"\0\1\0\x30" + bytes(48)
+
+    @pytest.mark.parametrize("size_bytes", [0, 31, 33, 65])
+    def test_a_challenge_of_another_size_is_not_sent(self, world: DrivenStorage, size_bytes: int) -> None:
+        with refused(PsaStatus.INVALID_ARGUMENT):
+            world.run(world.steps.key_statement(TsKey(_reference(5), P256), bytes(size_bytes)))
+        assert world.calls == []
+
+    def test_an_object_is_no_key(self, world: DrivenStorage) -> None:
+        reference = world.run(world.steps.plan_object())
+        with refused(PsaStatus.INVALID_HANDLE):
+            world.run(world.steps.key_statement(world.steps.load(reference, OBJECT_ATTRIBUTES), bytes(32)))
+
+    @pytest.mark.parametrize("status", [PsaStatus.DOES_NOT_EXIST, PsaStatus.NOT_SUPPORTED])
+    def test_what_the_partition_refuses(self, world: DrivenStorage, status: PsaStatus) -> None:
+        world.instead[KEY_STATEMENT] = BackEndAnswer(int(status))
+        with refused(status):
+            world.run(world.steps.key_statement(TsKey(_reference(5), P256), bytes(32)))

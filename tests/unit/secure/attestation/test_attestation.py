@@ -11,8 +11,16 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
 from edgeroot.engine import EngineKey, generate, import_material, load
-from edgeroot.evidence import EvidenceError, Profile, read_token, verify_sign1, write_measurements
-from edgeroot.psa import PsaError, PsaStatus, Secret
+from edgeroot.evidence import (
+    EvidenceError,
+    Profile,
+    StatedKey,
+    read_token,
+    verify_key_statement,
+    verify_sign1,
+    write_measurements,
+)
+from edgeroot.psa import KeyOrigin, PsaError, PsaStatus, Secret
 from edgeroot.secure.partitions.attestation import (
     IAK_ATTRIBUTES,
     Attester,
@@ -72,8 +80,21 @@ def keys() -> MemoryIakKeys:
     return MemoryIakKeys()
 
 
+class Keys:
+    """The crypto partition's inspection: one key of source 0x1002."""
+
+    key = StatedKey(
+        attributes=IAK_ATTRIBUTES, lifetime=1, origin=KeyOrigin.GENERATED, public_key=b"\4" + bytes(range(64))
+    )
+
+    def inspect(self, source_id: int, key_id: int) -> StatedKey:
+        if (source_id, key_id) != (0x1002, 7):
+            raise PsaError(PsaStatus.INVALID_HANDLE)
+        return self.key
+
+
 def make(keys: MemoryIakKeys, settings: PlatformSettings | None = None, *, event_log: bytes) -> Sequence[Service]:
-    attester = Attester(keys, boot_seed=BOOT_SEED, settings=settings, event_log=event_log)
+    attester = Attester(keys, inspector=Keys(), boot_seed=BOOT_SEED, settings=settings, event_log=event_log)
     return attestation_services(attester)
 
 
@@ -292,7 +313,7 @@ def test_a_lost_key_is_noticed(service: Service, keys: MemoryIakKeys) -> None:
 
 
 def test_what_was_not_measured_says_so(keys: MemoryIakKeys) -> None:
-    attester = Attester(keys, boot_seed=BOOT_SEED)
+    attester = Attester(keys, inspector=Keys(), boot_seed=BOOT_SEED)
     for service in attestation_services(attester):
         claims = read_token(token(service)).claims
         assert claims.lifecycle == 0
@@ -312,9 +333,54 @@ def test_a_log_without_measurements(keys: MemoryIakKeys) -> None:
 
 def test_a_malformed_start_is_refused(keys: MemoryIakKeys) -> None:
     with pytest.raises(EvidenceError):
-        Attester(keys, boot_seed=BOOT_SEED, event_log=UPSTREAM_LOG[:-1])
+        Attester(keys, inspector=Keys(), boot_seed=BOOT_SEED, event_log=UPSTREAM_LOG[:-1])
     with pytest.raises(ValueError, match="boot seed"):
-        Attester(keys, boot_seed=bytes(31))
+        Attester(keys, inspector=Keys(), boot_seed=bytes(31))
     for wrong in ({"platform": ""}, {"platform": "é"}, {"lifecycle": 0x7000}, {"signer_id": bytes(20)}):
         with pytest.raises(ValueError, match=r"platform|lifecycle|signer"):
             PlatformSettings(**wrong)
+
+
+KEY_STATEMENT = 0x1001
+
+
+def statement_request(key_id: int, challenge: bytes) -> bytes:
+    return key_id.to_bytes(4, "little") + record(challenge)
+
+
+@pytest.mark.parametrize("challenge_bytes", [32, 48, 64])
+def test_a_statement_on_a_key(both: Sequence[Service], challenge_bytes: int) -> None:
+    challenge = bytes(range(challenge_bytes))
+    point = value(call(both[1], EXPORT_IAK))
+    statement = value(call(both[1], KEY_STATEMENT, statement_request(7, challenge), source_id=0x1002))
+    signer = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    read = verify_key_statement(statement, signer, challenge=challenge)
+    assert read.key == Keys.key
+    assert read.token.claims == read_token(token(both[1], source_id=0x1002, challenge=challenge)).claims
+    assert verified_claims(statement, point)[-76000] == {
+        1: 0x7112,
+        2: 256,
+        3: 0x3000,
+        4: 0x06000609,
+        5: 1,
+        6: 1,
+        7: Keys.key.public_key,
+    }
+
+
+def test_no_statement_on_what_the_caller_does_not_have(both: Sequence[Service]) -> None:
+    request = statement_request(7, bytes(32))
+    assert call(both[1], KEY_STATEMENT, request, source_id=0x1003) == Reply(-136)
+    assert call(both[1], KEY_STATEMENT, statement_request(8, bytes(32)), source_id=0x1002) == Reply(-136)
+
+
+@pytest.mark.parametrize("challenge_bytes", [0, 31, 33, 65])
+def test_a_statement_needs_a_challenge(both: Sequence[Service], challenge_bytes: int) -> None:
+    request = statement_request(7, bytes(challenge_bytes))
+    assert call(both[1], KEY_STATEMENT, request, source_id=0x1002) == Reply(-135)
+
+
+def test_upstreams_service_states_nothing(both: Sequence[Service]) -> None:
+    with pytest.raises(RpcError) as caught:
+        both[0].call(Caller(0x1002, 0), KEY_STATEMENT, statement_request(7, bytes(32)), capacity_bytes=CAPACITY_BYTES)
+    assert caught.value.status is RpcStatus.INVALID_VALUE

@@ -389,7 +389,7 @@ class TestStorageFaults:
         assert world.context().call(GET_ATTRIBUTES, u32(7))[0] == status
 
     @pytest.mark.parametrize(
-        "altered", [b"", b"EGK1", b"EGK2" + bytes(40), b"EGK1" + bytes(18), b"EGK1" + b"\xff" * 60]
+        "altered", [b"", b"EGK2", b"EGK3" + bytes(40), b"EGK2" + bytes(19), b"EGK2" + b"\xff" * 60, b"EGK1" + bytes(18)]
     )
     def test_a_corrupt_record_is_that_keys_fault_alone(self, world: World, altered: bytes) -> None:
         context = world.context()

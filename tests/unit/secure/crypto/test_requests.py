@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgeroot.abi.crypto import OPERATIONS
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
-from edgeroot.abi.services import CRYPTO, CRYPTO_PROTOBUF, INTERNAL_TRUSTED_STORAGE
+from edgeroot.abi.services import CRYPTO, CRYPTO_PROTOBUF, INTERNAL_TRUSTED_STORAGE, KEY_INSPECTION
 from edgeroot.psa import PsaError, Secret
 from edgeroot.secure.partitions.crypto import partition
 from edgeroot.secure.runtime.api import Reply, SlowWork
@@ -103,7 +103,7 @@ def test_the_partition_is_put_together_from_its_environment() -> None:
         storage_folder=Path("/nowhere"),
     )
     one, other = partition.create(environment), partition.create(environment)
-    assert [service.uuid for service in one] == [CRYPTO, CRYPTO_PROTOBUF]
+    assert [service.uuid for service in one] == [CRYPTO, CRYPTO_PROTOBUF, KEY_INSPECTION]
     assert asked == [INTERNAL_TRUSTED_STORAGE] * 2
     request = attributes(P256, 256, usage=0x3000, alg=ECDSA_SHA256, key_id=7)
     assert one[0].call(ALICE, 0x0101, request, capacity_bytes=64) == Reply(0, u32(7))

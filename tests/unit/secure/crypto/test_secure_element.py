@@ -90,7 +90,7 @@ def test_its_private_part_is_in_no_storage(context: Context, world: World, part:
     private = part.zones.read_slot(slot)[4:36]
     assert not any(private in record for record in world.storage.objects.values())
     (record,) = world.storage.objects.values()
-    assert record[:4] == b"EGS1"
+    assert record[:4] == b"EGS2"
 
 
 def test_nothing_takes_it_out(context: Context) -> None:
@@ -195,7 +195,7 @@ def test_local_keys_stay_what_they_were(context: Context, world: World, part: At
     context.ok(GENERATE, pair(7, lifetime=1))
     assert len(signature_of(context, 7)) == 64
     (record,) = world.storage.objects.values()
-    assert record[:4] == b"EGK1"
+    assert record[:4] == b"EGK2"
     context.ok(DESTROY, u32(7))
     assert part.opcodes == []
     assert ALICE.source_id << 32 | 7 not in world.storage.objects

@@ -16,7 +16,7 @@ from edgeroot.secure.runtime.environment import Environment, PeerSession
 
 CRYPTO = Caller(source_id=0x8002, channel=1)
 UID = 0x0001 << 32 | 7
-RECORD = b"EGK1" + bytes(range(256)) * 4
+RECORD = b"EGK2" + bytes(range(256)) * 4
 
 
 class Session:
@@ -62,7 +62,7 @@ def test_a_record_is_kept_until_it_is_removed(service: Service, capacity_bytes: 
     storage = RpcKeyStorage(Session(service, capacity_bytes))
     assert storage.get(UID) is None
     assert not storage.exists(UID)
-    for data in (RECORD, RECORD[::-1][:-4] + b"EGK1"):
+    for data in (RECORD, RECORD[::-1][:-4] + b"EGK2"):
         storage.set(UID, data)
         assert storage.get(UID) == data
         assert storage.exists(UID)

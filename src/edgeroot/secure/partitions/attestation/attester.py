@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
@@ -12,12 +14,13 @@ from edgeroot.evidence import (
     PsaClaims,
     SoftwareComponent,
     read_measurements,
+    write_key_statement,
     write_token,
 )
 from edgeroot.evidence.psa_claims import UEID_RAND
 from edgeroot.psa import PsaError, PsaStatus, Secret
 from edgeroot.secure.partitions.attestation.boot import UNMEASURED_EVENT_LOG, PlatformSettings
-from edgeroot.secure.partitions.attestation.iak import IakKeys
+from edgeroot.secure.partitions.attestation.iak import IakKeys, KeyInspector
 
 # FF-A ids from here on belong to secure partitions, those below to the normal world (FF-A 1.1, clause 6.1).
 _FIRST_SECURE_ID: Final = 0x8000
@@ -35,12 +38,14 @@ class Attester:
         keys: IakKeys,
         *,
         boot_seed: bytes,
+        inspector: KeyInspector,
         settings: PlatformSettings | None = None,
         event_log: bytes = UNMEASURED_EVENT_LOG,
     ) -> None:
         if len(boot_seed) != 32:
             raise ValueError(f"a boot seed has 32 bytes, not {len(boot_seed)}")
         self._keys = keys
+        self._inspector = inspector
         self._boot_seed = boot_seed
         self._settings = settings or PlatformSettings()
         self._measurements = read_measurements(event_log)
@@ -53,13 +58,27 @@ class Attester:
         PsaError INVALID_ARGUMENT for a challenge that is not 32, 48 or 64 bytes; NOT_SUPPORTED for RFC 9783 if nothing
         was measured, which that profile cannot say.
         """
-        if len(challenge) not in CHALLENGE_SIZES_BYTES:
-            raise PsaError(PsaStatus.INVALID_ARGUMENT, f"a challenge has 32, 48 or 64 bytes, not {len(challenge)}")
+        _check_challenge(len(challenge))
+        write = partial(write_token, profile=profile, algorithm=CoseAlgorithm.ES256)
+        return self._signed(challenge, source_id, profile, write)
+
+    def key_statement(self, challenge: bytes, source_id: int, key_id: int) -> bytes:
+        """A statement about a key that the caller with this FF-A id has in the crypto partition.
+
+        What it says of the key comes from that partition, never from the caller. PsaError as :meth:`token` and as
+        :meth:`edgeroot.secure.partitions.attestation.iak.KeyInspector.inspect` raise it.
+        """
+        _check_challenge(len(challenge))
+        key = self._inspector.inspect(source_id, key_id)
+        write = partial(write_key_statement, key=key, algorithm=CoseAlgorithm.ES256)
+        return self._signed(challenge, source_id, Profile.RFC9783, write)
+
+    def _signed(self, challenge: bytes, source_id: int, profile: Profile, write: Callable[..., bytes]) -> bytes:
         if profile is Profile.RFC9783 and not self._measurements:
             raise PsaError(PsaStatus.NOT_SUPPORTED, "an RFC 9783 token has software components, and the log has none")
         claims = self._claims(challenge, source_id, profile)
         try:
-            return write_token(claims, profile, algorithm=CoseAlgorithm.ES256, sign_hash=self._keys.sign_hash)
+            return write(claims, sign_hash=self._keys.sign_hash)
         except PsaError:
             # Perhaps the key is gone; then the instance id goes with it.
             self._public_key = None
@@ -67,8 +86,7 @@ class Attester:
 
     def token_size_bytes(self, challenge_bytes: int, source_id: int, profile: Profile) -> int:
         """How long a token with a challenge of this size is: one is made, as upstream's service does."""
-        if challenge_bytes not in CHALLENGE_SIZES_BYTES:
-            raise PsaError(PsaStatus.INVALID_ARGUMENT, f"a challenge has 32, 48 or 64 bytes, not {challenge_bytes}")
+        _check_challenge(challenge_bytes)
         return len(self.token(bytes(challenge_bytes), source_id, profile))
 
     def public_key(self) -> bytes:
@@ -112,3 +130,8 @@ class Attester:
                 for measured in self._measurements
             ),
         )
+
+
+def _check_challenge(challenge_bytes: int) -> None:
+    if challenge_bytes not in CHALLENGE_SIZES_BYTES:
+        raise PsaError(PsaStatus.INVALID_ARGUMENT, f"a challenge has 32, 48 or 64 bytes, not {challenge_bytes}")

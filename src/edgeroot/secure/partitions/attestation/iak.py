@@ -1,9 +1,10 @@
-"""The initial attestation key (IAK), as this partition sees it: a key of its own that the crypto partition holds."""
+"""What this partition asks of the crypto partition: the initial attestation key (IAK), and what others' keys are."""
 
 from __future__ import annotations
 
 from typing import Final, Protocol
 
+from edgeroot.evidence import StatedKey
 from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, Secret, UsageFlags
 
 # The key's persistent id, among the keys that the crypto partition keeps for this partition alone.
@@ -33,3 +34,10 @@ class IakKeys(Protocol):
 
     def sign_hash(self, hash_value: bytes) -> bytes:
         """The signature of a SHA-256 hash: r || s, 64 bytes."""
+
+
+class KeyInspector(Protocol):
+    """Tells what keys are, by a right that this partition has."""
+
+    def inspect(self, source_id: int, key_id: int) -> StatedKey:
+        """The source's key. PsaError INVALID_HANDLE if there is none, INVALID_ARGUMENT if it is no key pair."""

@@ -1,4 +1,4 @@
-"""The initial attestation key in the crypto partition, over TS RPC: a persistent key of this partition's own."""
+"""The crypto partition over TS RPC: the IAK, a key of this partition's own, and what others' keys are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Final
 from edgeroot.abi import crypto_messages as m
 from edgeroot.abi.crypto import OPERATIONS, CryptoOpcode
 from edgeroot.abi.key_attributes import LIFETIME_PERSISTENT, AbiKeyAttributes
+from edgeroot.abi.key_statement import INSPECT_KEY, InspectKeyRequest, InspectKeyResponse
+from edgeroot.abi.layout import Operation
 from edgeroot.abi.rpc_status import RpcError
-from edgeroot.psa import PsaError, PsaStatus, Secret
+from edgeroot.evidence import StatedKey
+from edgeroot.psa import KeyOrigin, PsaError, PsaStatus, Secret
 from edgeroot.secure.partitions.attestation.iak import IAK_ATTRIBUTES, IAK_KEY_ID
 from edgeroot.secure.runtime.environment import PeerSession
 
@@ -52,11 +55,31 @@ class RpcIakKeys:
 
     def _call(self, opcode: CryptoOpcode, request: object) -> object:
         """The response's message, of the opcode's row."""
-        layouts = OPERATIONS[opcode]
-        try:
-            status, response = self._session.call(opcode, layouts.request.encode(request))
-            if status == PsaStatus.SUCCESS:
-                return layouts.response.decode(response)
-        except RpcError as error:
-            raise PsaError(PsaStatus.COMMUNICATION_FAILURE, "the crypto partition does not answer") from error
-        raise PsaError(PsaStatus(status), "the crypto partition refused")
+        return _call(self._session, OPERATIONS[opcode], request)
+
+
+class RpcKeyInspector:
+    """:class:`edgeroot.secure.partitions.attestation.iak.KeyInspector` over a session with the inspection of keys."""
+
+    def __init__(self, session: PeerSession) -> None:
+        self._session = session
+
+    def inspect(self, source_id: int, key_id: int) -> StatedKey:
+        response = _call(self._session, INSPECT_KEY, InspectKeyRequest(source_id, key_id))
+        assert isinstance(response, InspectKeyResponse)
+        return StatedKey(
+            attributes=response.attributes.to_psa(),
+            lifetime=response.attributes.lifetime,
+            origin=KeyOrigin(response.origin),
+            public_key=response.public_key,
+        )
+
+
+def _call(session: PeerSession, operation: Operation, request: object) -> object:
+    try:
+        status, response = session.call(operation.opcode, operation.request.encode(request))
+        if status == PsaStatus.SUCCESS:
+            return operation.response.decode(response)
+    except RpcError as error:
+        raise PsaError(PsaStatus.COMMUNICATION_FAILURE, "the crypto partition does not answer") from error
+    raise PsaError(PsaStatus(status), "the crypto partition refused")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from edgeroot.abi import attestation as abi
+from edgeroot.abi.key_statement import KEY_STATEMENT, KeyStatementRequest, KeyStatementResponse
+from edgeroot.abi.layout import Operation
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
 from edgeroot.abi.services import ATTESTATION, ATTESTATION_RFC9783
 from edgeroot.evidence import Profile
@@ -17,12 +20,13 @@ class _AttestationService(Service):
     """What is common to both. Attestation is for everybody, so no operation asks who calls."""
 
     profile: ClassVar[Profile]
+    operations: ClassVar[Mapping[int, Operation]] = abi.OPERATIONS
 
     def __init__(self, attester: Attester) -> None:
         self._attester = attester
 
     def call(self, caller: Caller, opcode: int, request: bytes, *, capacity_bytes: int) -> Reply:
-        operation = abi.OPERATIONS.get(opcode)
+        operation = self.operations.get(opcode)
         if operation is None:
             raise RpcError(RpcStatus.INVALID_VALUE, f"opcode {opcode:#06x}")
         response = self._answer(caller, operation.request.decode(request))
@@ -45,6 +49,8 @@ class _AttestationService(Service):
             case abi.IakExistsRequest():
                 if not attester.iak_exists():
                     raise PsaError(PsaStatus.DOES_NOT_EXIST, "there is no initial attestation key")
+            case KeyStatementRequest(key_id, challenge):
+                return KeyStatementResponse(attester.key_statement(challenge, caller.source_id, key_id))
         return abi.EmptyResponse()
 
 
@@ -56,10 +62,11 @@ class LegacyAttestationService(_AttestationService):
 
 
 class Rfc9783AttestationService(_AttestationService):
-    """The same with RFC 9783's tokens, under a UUID of our own: no other implementation has this service."""
+    """The same with RFC 9783's tokens, and statements about keys, under a UUID of our own: nobody else has this."""
 
     uuid = ATTESTATION_RFC9783
     profile = Profile.RFC9783
+    operations: ClassVar[Mapping[int, Operation]] = {**abi.OPERATIONS, KEY_STATEMENT.opcode: KEY_STATEMENT}
 
 
 def attestation_services(attester: Attester) -> tuple[Service, Service]:

@@ -8,7 +8,7 @@ from typing import Final
 from edgeroot import engine
 from edgeroot.abi import crypto_messages as m
 from edgeroot.abi.crypto import CryptoOpcode as Op
-from edgeroot.psa import Algorithm, DerivationStep, KeyType, PsaError, PsaStatus, Secret
+from edgeroot.psa import Algorithm, DerivationStep, KeyOrigin, KeyType, PsaError, PsaStatus, Secret
 from edgeroot.secure.partitions.crypto import policy
 from edgeroot.secure.partitions.crypto.answers import EMPTY, Deferred, Handlers, check_capacity, check_output
 from edgeroot.secure.partitions.crypto.contexts import Contexts
@@ -105,7 +105,8 @@ class DerivationOperations:
         if not derivation.may_make_keys:
             raise PsaError(PsaStatus.NOT_PERMITTED, "a key comes of a key: the secret was no key of this partition")
         material = derivation.operation.output_key(asked.attributes)
-        return m.KeyIdResponse(self._keys.create(caller.source_id, asked.key_id, KeyRecord(asked.attributes, material)))
+        key = KeyRecord(asked.attributes, material, origin=KeyOrigin.DERIVED)
+        return m.KeyIdResponse(self._keys.create(caller.source_id, asked.key_id, key))
 
     def _abort(self, caller: Caller, request: m.HandleRequest, _capacity_bytes: int) -> m.EmptyResponse:
         self.contexts.remove(caller, request.op_handle)

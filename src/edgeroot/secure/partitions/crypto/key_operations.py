@@ -10,7 +10,7 @@ from edgeroot.abi import crypto_messages as m
 from edgeroot.abi.crypto import CryptoOpcode as Op
 from edgeroot.abi.key_attributes import AbiKeyAttributes
 from edgeroot.engine import EngineKey
-from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, Secret
+from edgeroot.psa import KeyOrigin, PsaError, PsaStatus, Secret
 from edgeroot.secure.partitions.crypto import policy, slow
 from edgeroot.secure.partitions.crypto.answers import EMPTY, Deferred, Handlers, check_capacity
 from edgeroot.secure.partitions.crypto.keys import KeyStore, require_material
@@ -48,12 +48,16 @@ class KeyOperations:
         check_capacity(capacity_bytes)
         if not asked.is_local:
             return m.KeyIdResponse(self._keys.create_in_element(caller.source_id, asked.key_id, asked.attributes))
+
+        def generated(material: Secret) -> KeyRecord:
+            return KeyRecord(asked.attributes, material, origin=KeyOrigin.GENERATED)
+
         if not slow.makes_slowly(asked.attributes, imports=False):
-            return self._create(caller, asked, asked.attributes, engine.generate(asked.attributes))
+            return self._create(caller, asked, generated(engine.generate(asked.attributes)))
         self._keys.check_room(caller.source_id, asked.key_id)
         return Deferred(
             Task(Function.GENERATE, asked.attributes),
-            lambda material: self._create(caller, asked, asked.attributes, Secret(material)),
+            lambda material: self._create(caller, asked, generated(Secret(material))),
         )
 
     def _import(self, caller: Caller, request: m.ImportKeyRequest, capacity_bytes: int) -> m.KeyIdResponse | Deferred:
@@ -66,12 +70,13 @@ class KeyOperations:
         check_capacity(capacity_bytes)
         if not slow.makes_slowly(asked.attributes, imports=True):
             attributes, material = engine.import_material(asked.attributes, request.data)
-            return self._create(caller, asked, attributes, material)
+            return self._create(caller, asked, KeyRecord(attributes, material, origin=KeyOrigin.IMPORTED))
         self._keys.check_room(caller.source_id, asked.key_id)
 
         def finish(result: bytes) -> m.KeyIdResponse:
             key_bits, material = slow.imported(result)
-            return self._create(caller, asked, replace(asked.attributes, key_bits=key_bits), material)
+            attributes = replace(asked.attributes, key_bits=key_bits)
+            return self._create(caller, asked, KeyRecord(attributes, material, origin=KeyOrigin.IMPORTED))
 
         return Deferred(Task(Function.IMPORT, asked.attributes, material=Secret(request.data)), finish)
 
@@ -83,10 +88,10 @@ class KeyOperations:
         require_local(asked)
         attributes = policy.intersection(source.attributes, asked.attributes)
         check_capacity(capacity_bytes)
-        return self._create(caller, asked, attributes, source.material)
+        return self._create(caller, asked, KeyRecord(attributes, source.material, origin=KeyOrigin.COPIED))
 
-    def _create(self, caller: Caller, asked: NewKey, attributes: KeyAttributes, material: Secret) -> m.KeyIdResponse:
-        return m.KeyIdResponse(self._keys.create(caller.source_id, asked.key_id, KeyRecord(attributes, material)))
+    def _create(self, caller: Caller, asked: NewKey, key: KeyRecord) -> m.KeyIdResponse:
+        return m.KeyIdResponse(self._keys.create(caller.source_id, asked.key_id, key))
 
     def _destroy(self, caller: Caller, request: m.KeyIdRequest, _capacity_bytes: int) -> m.EmptyResponse:
         self._keys.destroy(caller.source_id, request.key_id)

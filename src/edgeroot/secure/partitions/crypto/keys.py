@@ -17,7 +17,7 @@ from typing import Final
 from edgeroot import engine
 from edgeroot.abi.key_attributes import LOCATION_LOCAL_STORAGE, LOCATION_PRIMARY_SECURE_ELEMENT
 from edgeroot.engine import EngineKey
-from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, Secret
+from edgeroot.psa import KeyAttributes, KeyOrigin, PsaError, PsaStatus, Secret
 from edgeroot.secure.partitions.crypto import generations, slow, volatile
 from edgeroot.secure.partitions.crypto.names import id_of, is_user_id, is_volatile_id, key_name, unknown_key
 from edgeroot.secure.partitions.crypto.ports import KeyElement, KeyStorage
@@ -42,6 +42,7 @@ class LoadedKey:
         "location",
         "material",
         "name",
+        "origin",
         "permitted",
         "private_is_slow",
         "public_is_slow",
@@ -54,6 +55,7 @@ class LoadedKey:
         self.is_in_element: Final = record.location == LOCATION_PRIMARY_SECURE_ELEMENT
         self.attributes: Final[KeyAttributes] = record.attributes
         self.material: Final[Secret] = record.material
+        self.origin: Final = record.origin
         self.slot: Final = slot
         self.generation: Final = generation
         self.permitted: Final[set[tuple[int, int]]] = set()
@@ -161,7 +163,8 @@ class KeyStore:
             place = self._element.generate(name, attributes)
             with self._generations.change(self._generations.slot(name)):
                 self._doubt[0] = name
-                self._storage.set(name, encode_record(KeyRecord(attributes, place, LOCATION_PRIMARY_SECURE_ELEMENT)))
+                record = KeyRecord(attributes, place, LOCATION_PRIMARY_SECURE_ELEMENT, KeyOrigin.GENERATED)
+                self._storage.set(name, encode_record(record))
                 self._doubt[0] = 0
             self._swept[0] = 1
         return key_id

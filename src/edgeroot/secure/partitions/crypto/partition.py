@@ -11,8 +11,9 @@ from edgeroot.element.native.library import LibraryElement, i2c
 from edgeroot.element.settings import parse_slots
 from edgeroot.secure.partitions.crypto import keys
 from edgeroot.secure.partitions.crypto.core import CryptoCore
+from edgeroot.secure.partitions.crypto.key_inspection import KeyInspection
 from edgeroot.secure.partitions.crypto.secure_element import SecureElement
-from edgeroot.secure.partitions.crypto.services import PackedCService, ProtobufService
+from edgeroot.secure.partitions.crypto.services import KeyInspectionService, PackedCService, ProtobufService
 from edgeroot.secure.partitions.crypto.storage_port import RpcKeyStorage
 from edgeroot.secure.runtime.api import Service
 from edgeroot.secure.runtime.environment import ElementPlace, Environment
@@ -22,11 +23,13 @@ SHARED_BYTES: Final = keys.SHARED_BYTES
 
 
 def create(environment: Environment) -> tuple[Service, ...]:
-    """The packed-c service (interface 0) and the protobuf service (interface 1) over one core."""
+    """The packed-c service (interface 0), the protobuf service (1) and the inspection of keys (2) over one core."""
     storage = RpcKeyStorage(environment.session(INTERNAL_TRUSTED_STORAGE))
     element = None if environment.element is None else _element(environment.element)
-    core = CryptoCore(keys.KeyStore(environment.shared, environment.lock, storage, element=element))
-    return PackedCService(core), ProtobufService(core)
+    store = keys.KeyStore(environment.shared, environment.lock, storage, element=element)
+    core = CryptoCore(store)
+    inspection = KeyInspection(store, environment.inspectors)
+    return PackedCService(core), ProtobufService(core), KeyInspectionService(core, inspection)
 
 
 def _element(place: ElementPlace) -> SecureElement:

@@ -1,4 +1,4 @@
-"""The partition's two interfaces over one core: packed-c, and protobuf with fewer operations."""
+"""The partition's interfaces: packed-c, protobuf with fewer operations, and the inspection of keys."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from uuid import UUID
 
 from edgeroot.abi import crypto, crypto_protobuf
 from edgeroot.abi.crypto import CryptoOpcode
+from edgeroot.abi.key_statement import INSPECT_KEY
 from edgeroot.abi.layout import Operation
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
-from edgeroot.abi.services import CRYPTO, CRYPTO_PROTOBUF
+from edgeroot.abi.services import CRYPTO, CRYPTO_PROTOBUF, KEY_INSPECTION
 from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.secure.partitions.crypto import slow
 from edgeroot.secure.partitions.crypto.answers import Deferred, Handler, Handlers
 from edgeroot.secure.partitions.crypto.core import CryptoCore
+from edgeroot.secure.partitions.crypto.key_inspection import KeyInspection
 from edgeroot.secure.runtime.api import Caller, Reply, Service, SlowWork
 
 # The protobuf interface knows these only by their numbers, and upstream's answers as if their bodies were malformed.
@@ -30,9 +32,9 @@ class _Row(NamedTuple):
 class _CryptoService(Service):
     """Decodes, has the core answer, and encodes."""
 
-    def __init__(self, core: CryptoCore, operations: Mapping[int, Operation]) -> None:
+    def __init__(self, core: CryptoCore, operations: Mapping[int, Operation], handlers: Handlers) -> None:
         self._core = core
-        self._rows = _rows(operations, core.handlers)
+        self._rows = _rows(operations, handlers)
 
     def call(self, caller: Caller, opcode: int, request: bytes, *, capacity_bytes: int) -> Reply | SlowWork:
         row = self._rows.get(opcode)
@@ -57,7 +59,7 @@ class PackedCService(_CryptoService):
     uuid: ClassVar[UUID] = CRYPTO
 
     def __init__(self, core: CryptoCore) -> None:
-        super().__init__(core, crypto.OPERATIONS)
+        super().__init__(core, crypto.OPERATIONS, core.handlers)
 
 
 class ProtobufService(_CryptoService):
@@ -66,12 +68,21 @@ class ProtobufService(_CryptoService):
     uuid: ClassVar[UUID] = CRYPTO_PROTOBUF
 
     def __init__(self, core: CryptoCore) -> None:
-        super().__init__(core, crypto_protobuf.OPERATIONS)
+        super().__init__(core, crypto_protobuf.OPERATIONS, core.handlers)
 
     def call(self, caller: Caller, opcode: int, request: bytes, *, capacity_bytes: int) -> Reply | SlowWork:
         if opcode in _NOT_IN_PROTOBUF:
             raise RpcError(RpcStatus.INVALID_REQUEST_BODY, f"operation {opcode:#06x} has no protobuf encoding")
         return super().call(caller, opcode, request, capacity_bytes=capacity_bytes)
+
+
+class KeyInspectionService(_CryptoService):
+    """What keys are, for partitions with the right to know."""
+
+    uuid: ClassVar[UUID] = KEY_INSPECTION
+
+    def __init__(self, core: CryptoCore, inspection: KeyInspection) -> None:
+        super().__init__(core, {INSPECT_KEY.opcode: INSPECT_KEY}, inspection.handlers)
 
 
 def _rows(operations: Mapping[int, Operation], handlers: Handlers) -> dict[int, _Row]:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1edgeroot/wire/contract/generated/extensions.proto\x12\x0f\x65\x64geroot.parsec\"N\n\x13StorageSetOperation\x12\x13\n\x0bobject_name\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63reate_flags\x18\x03 \x01(\r\"R\n\x13StorageGetOperation\x12\x13\n\x0bobject_name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x61ta_offset\x18\x02 \x01(\r\x12\x11\n\tdata_size\x18\x03 \x01(\r\" \n\x10StorageGetResult\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"+\n\x14StorageInfoOperation\x12\x13\n\x0bobject_name\x18\x01 \x01(\t\"B\n\x11StorageInfoResult\x12\x10\n\x08\x63\x61pacity\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\r\x12\r\n\x05\x66lags\x18\x03 \x01(\r\"-\n\x16StorageRemoveOperation\x12\x13\n\x0bobject_name\x18\x01 \x01(\t\"1\n\x0cStoredObject\x12\x13\n\x0bprovider_id\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\"C\n\x11StorageListResult\x12.\n\x07objects\x18\x01 \x03(\x0b\x32\x1d.edgeroot.parsec.StoredObject\".\n\x19\x41ttestationTokenOperation\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\"\'\n\x16\x41ttestationTokenResult\x12\r\n\x05token\x18\x01 \x01(\x0c\":\n\x13\x43\x65rtifyKeyOperation\x12\x10\n\x08key_name\x18\x01 \x01(\t\x12\x11\n\tchallenge\x18\x02 \x01(\x0c\"$\n\x10\x43\x65rtifyKeyResult\x12\x10\n\x08\x65vidence\x18\x01 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1edgeroot/wire/contract/generated/extensions.proto\x12\x0f\x65\x64geroot.parsec\"N\n\x13StorageSetOperation\x12\x13\n\x0bobject_name\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63reate_flags\x18\x03 \x01(\r\"R\n\x13StorageGetOperation\x12\x13\n\x0bobject_name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x61ta_offset\x18\x02 \x01(\r\x12\x11\n\tdata_size\x18\x03 \x01(\r\" \n\x10StorageGetResult\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"+\n\x14StorageInfoOperation\x12\x13\n\x0bobject_name\x18\x01 \x01(\t\"B\n\x11StorageInfoResult\x12\x10\n\x08\x63\x61pacity\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\r\x12\r\n\x05\x66lags\x18\x03 \x01(\r\"-\n\x16StorageRemoveOperation\x12\x13\n\x0bobject_name\x18\x01 \x01(\t\"1\n\x0cStoredObject\x12\x13\n\x0bprovider_id\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\"C\n\x11StorageListResult\x12.\n\x07objects\x18\x01 \x03(\x0b\x32\x1d.edgeroot.parsec.StoredObject\".\n\x19\x41ttestationTokenOperation\x12\x11\n\tchallenge\x18\x01 \x01(\x0c\"\'\n\x16\x41ttestationTokenResult\x12\r\n\x05token\x18\x01 \x01(\x0c\"<\n\x15KeyStatementOperation\x12\x10\n\x08key_name\x18\x01 \x01(\t\x12\x11\n\tchallenge\x18\x02 \x01(\x0c\"\'\n\x12KeyStatementResult\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,8 +51,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTESTATIONTOKENOPERATION']._serialized_end=594
   _globals['_ATTESTATIONTOKENRESULT']._serialized_start=596
   _globals['_ATTESTATIONTOKENRESULT']._serialized_end=635
-  _globals['_CERTIFYKEYOPERATION']._serialized_start=637
-  _globals['_CERTIFYKEYOPERATION']._serialized_end=695
-  _globals['_CERTIFYKEYRESULT']._serialized_start=697
-  _globals['_CERTIFYKEYRESULT']._serialized_end=733
+  _globals['_KEYSTATEMENTOPERATION']._serialized_start=637
+  _globals['_KEYSTATEMENTOPERATION']._serialized_end=697
+  _globals['_KEYSTATEMENTRESULT']._serialized_start=699
+  _globals['_KEYSTATEMENTRESULT']._serialized_end=738
 # @@protoc_insertion_point(module_scope)

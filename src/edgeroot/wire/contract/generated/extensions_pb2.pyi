@@ -244,7 +244,7 @@ class AttestationTokenResult(_message.Message):
 Global___AttestationTokenResult: _TypeAlias = AttestationTokenResult  # noqa: Y015
 
 @_typing.final
-class CertifyKeyOperation(_message.Message):
+class KeyStatementOperation(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_NAME_FIELD_NUMBER: _builtins.int
@@ -264,24 +264,24 @@ class CertifyKeyOperation(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CertifyKeyOperation: _TypeAlias = CertifyKeyOperation  # noqa: Y015
+Global___KeyStatementOperation: _TypeAlias = KeyStatementOperation  # noqa: Y015
 
 @_typing.final
-class CertifyKeyResult(_message.Message):
+class KeyStatementResult(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVIDENCE_FIELD_NUMBER: _builtins.int
-    evidence: _builtins.bytes
-    """a map with a TPM's certificate of the key (RFC 8949)"""
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    statement: _builtins.bytes
+    """COSE_Sign1 (RFC 9783 and a claim on the key); of a TPM a map with a certificate (RFC 8949)"""
     def __init__(
         self,
         *,
-        evidence: _builtins.bytes = ...,
+        statement: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CertifyKeyResult: _TypeAlias = CertifyKeyResult  # noqa: Y015
+Global___KeyStatementResult: _TypeAlias = KeyStatementResult  # noqa: Y015
