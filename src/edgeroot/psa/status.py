@@ -34,6 +34,7 @@ class PsaStatus(IntEnum):
     CORRUPTION_DETECTED = -151
     DATA_CORRUPT = -152
     DATA_INVALID = -153
+    DEPENDENCY_NEEDED = -156
 
 
 class PsaError(Exception):

@@ -16,7 +16,7 @@ from edgeroot.evidence.psa_claims import Profile
 from edgeroot.evidence.psa_token import read_token
 from edgeroot.psa import Algorithm, EccFamily, Hash, KeyType, PsaError, PsaStatus, UsageFlags
 from edgeroot.secure.bridge.build import build_bridge
-from edgeroot.tee.psa import HashOperation, PsaClient, PsaKeyAttributes
+from edgeroot.tee.psa import FwuComponentState, HashOperation, PsaClient, PsaKeyAttributes
 from edgeroot.tee.psa.calls import BUFFER_BYTES
 from tests.support import psa_walk
 from tests.support.clients import wait_until
@@ -200,3 +200,22 @@ def test_every_family_over_linuxs_driver(world: World, bridge: Path, buffer_byte
         check=False,
     )
     assert (done.stdout.splitlines(), done.stderr, done.returncode) == (psa_walk.EXPECTED, "", 0)
+
+
+def test_firmware_is_installed_tried_and_accepted(world: World) -> None:
+    firmware = os.urandom(300_000)
+    with world.transport() as transport, PsaClient(transport) as client:
+        assert client.psa_fwu_query(0).state is FwuComponentState.READY
+        client.psa_fwu_start(0)
+        client.psa_fwu_write(0, 0, firmware)
+        client.psa_fwu_finish(0)
+        client.psa_fwu_install()
+        assert client.psa_fwu_query(0).state is FwuComponentState.STAGED
+    world.stop()
+    world.start()
+    with world.transport() as transport, PsaClient(transport) as client:
+        assert client.psa_fwu_query(0).state is FwuComponentState.TRIAL
+        client.psa_fwu_accept()
+    with world.transport() as transport, PsaClient(transport) as client:
+        assert client.psa_fwu_query(0).state is FwuComponentState.READY
+    assert firmware in (world.state / "flash" / "flash").read_bytes()

@@ -48,12 +48,25 @@ class Calls:
         layouts = operations[opcode]
         try:
             body = layouts.request.encode(request)
-            status, response = patiently(lambda: self._session(service).call(opcode, body))
-            if status:
-                raise PsaError(_STATUSES.get(status, PsaStatus.GENERIC_ERROR), "the service says so")
-            message = layouts.response.decode(response)
         except ValueError as error:
-            raise PsaError(PsaStatus.INVALID_ARGUMENT, "an argument is out of range, or too long for a call") from error
+            raise _too_long() from error
+        status, response = self.exchange(service, opcode, body)
+        if status:
+            raise PsaError(_STATUSES.get(status, PsaStatus.GENERIC_ERROR), "the service says so")
+        try:
+            message = layouts.response.decode(response)
+        except RpcError as error:
+            raise PsaError(PsaStatus.COMMUNICATION_FAILURE, str(error)) from error
+        if not isinstance(message, expected):
+            raise TypeError(f"{layouts.response} is not what carries a {expected.__name__}")
+        return message
+
+    def exchange(self, service: UUID, opcode: int, body: bytes) -> tuple[int, bytes]:
+        """The service's status, whatever it is, and the response; PsaError as :meth:`call` if there is none."""
+        try:
+            return patiently(lambda: self._session(service).call(opcode, body))
+        except ValueError as error:
+            raise _too_long() from error
         except NoSuchServiceError as error:
             raise PsaError(PsaStatus.NOT_SUPPORTED, str(error)) from error
         except (TeeBusyError, TeeRefusedError, RpcError) as error:
@@ -61,9 +74,6 @@ class Calls:
         except TeeError as error:
             self._lose(service)
             raise PsaError(PsaStatus.COMMUNICATION_FAILURE, str(error)) from error
-        if not isinstance(message, expected):
-            raise TypeError(f"{layouts.response} is not what carries a {expected.__name__}")
-        return message
 
     def pieces(self, service: UUID, data: bytes) -> Iterator[bytes]:
         """The data in pieces that fit into a call; one empty piece of no data."""
@@ -109,3 +119,7 @@ class Calls:
         session = self._sessions.pop(service, None)
         if session is not None:
             session.close()
+
+
+def _too_long() -> PsaError:
+    return PsaError(PsaStatus.INVALID_ARGUMENT, "an argument is out of range, or too long for a call")

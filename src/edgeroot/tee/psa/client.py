@@ -11,12 +11,13 @@ from edgeroot.tee.psa.attestation import Attestation
 from edgeroot.tee.psa.calls import BUFFER_BYTES, Calls
 from edgeroot.tee.psa.ciphers import Ciphers
 from edgeroot.tee.psa.derivation import KeyDerivation
+from edgeroot.tee.psa.firmware_update import FirmwareUpdate
 from edgeroot.tee.psa.hashes import Hashes
 from edgeroot.tee.psa.macs import Macs
 from edgeroot.tee.psa.storage import Storage
 
 
-class PsaClient(Hashes, Macs, Ciphers, Aead, KeyDerivation, Asymmetric, Storage, Attestation):
+class PsaClient(Hashes, Macs, Ciphers, Aead, KeyDerivation, Asymmetric, Storage, Attestation, FirmwareUpdate):
     """One caller of the secure world behind the transport, used by one thread.
 
     Keys and objects belong to the FF-A source that the transport is, and outlive this object; operations in several
@@ -28,6 +29,7 @@ class PsaClient(Hashes, Macs, Ciphers, Aead, KeyDerivation, Asymmetric, Storage,
         Hashes.__init__(self, calls)
         Storage.__init__(self, calls)
         Attestation.__init__(self, calls)
+        FirmwareUpdate.__init__(self, calls)
 
     def close(self) -> None:
         """End the sessions. The transport is the caller's."""

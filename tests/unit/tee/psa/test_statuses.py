@@ -18,6 +18,7 @@ from edgeroot.tee.psa import (
     PsaKeyAttributes,
 )
 from edgeroot.tee.psa.attestation import Attestation
+from edgeroot.tee.psa.firmware_update import FirmwareUpdate
 from edgeroot.tee.psa.operation import Operation
 from edgeroot.tee.psa.storage import Storage
 from tests.support.psa_client import ContextTransport, psa_client
@@ -106,7 +107,7 @@ def takes_an_active_operation(name: str) -> bool:
 
 
 def test_all_functions_are_there_under_their_names() -> None:
-    others = {name for room in (Storage, Attestation) for name in vars(room)}
+    others = {name for room in (Storage, Attestation, FirmwareUpdate) for name in vars(room)}
     assert {name for name in dir(PsaClient) if name.startswith("psa_")} - others == set(NAMES)
     fields = ("id", "lifetime", "type", "bits", "usage_flags", "algorithm")
     accessors = {f"psa_{verb}_key_{field}" for verb in ("set", "get") for field in fields}
