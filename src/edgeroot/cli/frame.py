@@ -27,6 +27,14 @@ class FrameCommand(click.Command):
         self.params.extend(common_parameters(hidden=True))
         self.examples = tuple(examples)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does it, whose parser does not say of which command an option lacks its value."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples as they are, and where the hidden common options are explained."""
         write_examples(formatter, self.examples)

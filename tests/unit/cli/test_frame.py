@@ -47,6 +47,7 @@ def test_every_command_offers_json(name: str) -> None:
         (["sing"], "'sing': did you mean 'sign'?; see 'edgeroot --help'"),
         (["qqqq"], "'qqqq': there is no such command; see 'edgeroot --help'"),
         (["ping", "--nope"], "--nope"),
+        (["delete-key", "-k"], "option '-k' requires an argument; see 'edgeroot delete-key --help'"),
         (["delete-key"], "missing option '-k' / '--key-name'; see 'edgeroot delete-key --help'"),
         (["--timeout", "-1", "ping"], "'--timeout'"),
         (["create-ecc-key", "-k", "a", "--curve", "p-257"], "choose one of p-192, p-224, p-256"),
