@@ -96,7 +96,8 @@ def upstream(*, idle_sleep_ms: int | None, folder: Path, providers: str = "", to
 class Edgeroot:
     """Our service in its shipped default configuration, with named stores below one folder.
 
-    Started by root it runs as ``uid``, a user without rights; otherwise as the caller.
+    Started by root it runs as ``uid``, a user without rights, and as nice as its systemd unit makes it; otherwise as
+    the caller.
     """
 
     def __init__(self, command: list[str], *, folder: Path, uid: int) -> None:
@@ -109,7 +110,7 @@ class Edgeroot:
             self._as_user = self._change_of_user()
 
     def _change_of_user(self) -> list[str]:
-        user = ["setpriv", "--reuid", str(self.uid), "--regid", str(self.uid), "--clear-groups"]
+        user = ["nice", "-n", "-10", "setpriv", "--reuid", str(self.uid), "--regid", str(self.uid), "--clear-groups"]
         end = ["--pdeathsig", "KILL", "--"]
         reading = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
         complaint = ""

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -17,6 +18,8 @@ _PR_SET_NO_NEW_PRIVS: Final = 38
 _MCL_CURRENT: Final = 1
 _MCL_FUTURE: Final = 2
 _MCL_ONFAULT: Final = 4
+FIRST: Final = -10
+"""The niceness of a process that others wait for."""
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -74,6 +77,18 @@ def raise_descriptor_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def go_first() -> None:
+    """As root: let this process run before others. What it starts does so as well until it gives way."""
+    with suppress(PermissionError):  # root without the capability, as in some containers
+        os.setpriority(os.PRIO_PROCESS, 0, FIRST)
+
+
+def give_way() -> None:
+    """Do not run before ordinary processes, from now on and for good."""
+    if os.getpriority(os.PRIO_PROCESS, 0) < 0:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
 def end_with_parent(parent_pid: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from edgeroot.confinement import process as hardening
-from edgeroot.daemon.control import ControlLine, Message, Order, Peer
+from edgeroot.daemon.control import ControlLine, Message, Order, Peer, Role
 from edgeroot.daemon.logging import forget_waiting_lines
 
 _log: Final = logging.getLogger(__name__)
@@ -51,6 +51,10 @@ def spawn(peer: Peer, main: Callable[[ControlLine], None], *, close: Iterable[Ca
         hardening.end_with_parent(parent_pid)
         hardening.lock_memory()
         hardening.name_process(f"edgeroot-{peer.role.value}")
+        if peer.role is not Role.WRITER:
+            # Whatever niceness the service was given is the writer's: whoever creates or destroys a key waits for it,
+            # so it must not wait for them. (Measured on two cores, niceness -10: a sixth more of both.)
+            hardening.give_way()
         signal.set_wakeup_fd(-1)
         # The terminal sends these to the whole group; children end at the supervisor's word.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

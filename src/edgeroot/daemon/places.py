@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edgeroot.confinement.process import go_first
+
 _SERVICE_USERS: Final = ("edgeroot", "parsec")
 _DYNAMIC_USERS: Final = range(61184, 65000)  # systemd's range for users without an account ("Users, Groups, UIDs")
 
@@ -55,6 +57,7 @@ def become(places: Places, user: tuple[int, int]) -> None:
     try:
         for path in (places.state, places.socket.parent):
             _hand_over(path, uid, gid)
+        go_first()
         os.setgroups([])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)

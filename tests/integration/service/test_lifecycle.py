@@ -32,6 +32,7 @@ from tests.support.clients import (
     send,
     wait_until,
 )
+from tests.support.requirements import require_root
 from tests.support.service import Service, running_service
 
 ON_DISK = 'manager_type = "OnDisk"\nstore_path = "{}"'
@@ -153,6 +154,21 @@ def test_it_gives_up_when_its_parts_keep_ending() -> None:
 
 
 # What is in the way
+
+
+def test_the_niceness_that_the_service_is_given_is_its_writers() -> None:
+    def niceness(role: str) -> set[int]:
+        return {os.getpriority(os.PRIO_PROCESS, pid) for pid in service.children(role)}
+
+    require_root("have a service run before others")
+    with running_service(start=False) as service:
+        service.start(launcher=("nice", "-n", "-10"))
+        assert (niceness("writer"), niceness("worker"), niceness("helper")) == ({-10}, {0}, {19})
+        os.kill(service.children("writer")[0], signal.SIGKILL)
+        wait_until(lambda: niceness("writer") == {-10}, "the next writer has it as well")
+    with running_service(start=False) as service:
+        service.start(launcher=("nice", "-n", "5"))
+        assert (niceness("writer"), niceness("worker")) == ({5}, {5})
 
 
 def test_a_socket_file_that_is_something_else_is_refused() -> None:

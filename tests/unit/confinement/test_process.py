@@ -12,7 +12,7 @@ import pytest
 
 from edgeroot.confinement import process
 from tests.support.forked import become_nobody, error_of, exit_code_of, forked, outcome_of
-from tests.support.requirements import unavailable
+from tests.support.requirements import require_root, unavailable
 
 PTRACE_ATTACH = 16
 PR_SET_DUMPABLE = 4
@@ -203,3 +203,37 @@ def test_a_process_has_the_name_that_it_is_given() -> None:
         return Path("/proc/self/comm").read_text()
 
     assert outcome_of(named) == "edgeroot-with-a\n"
+
+
+def test_who_gives_way_cannot_go_first_again() -> None:
+    require_root("go first")
+
+    def gone_first_and_given_way() -> tuple[int, int, str]:
+        process.go_first()
+        first = os.getpriority(os.PRIO_PROCESS, 0)
+        become_nobody()
+        process.give_way()
+        refused = error_of(lambda: os.setpriority(os.PRIO_PROCESS, 0, process.FIRST))
+        return first, os.getpriority(os.PRIO_PROCESS, 0), refused
+
+    assert outcome_of(gone_first_and_given_way) == (process.FIRST, 0, "EACCES")
+
+
+def test_whoever_does_not_go_first_stays_as_nice() -> None:
+    def given_way() -> int:
+        os.nice(3)
+        process.give_way()
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+    assert outcome_of(given_way) == os.getpriority(os.PRIO_PROCESS, 0) + 3
+
+
+def test_without_the_right_to_go_first_nothing_happens() -> None:
+    require_root("become somebody else")
+
+    def gone_first() -> int:
+        become_nobody()
+        process.go_first()
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+    assert outcome_of(gone_first) == os.getpriority(os.PRIO_PROCESS, 0)
