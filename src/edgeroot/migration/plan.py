@@ -82,7 +82,7 @@ class Planner:
             raise MigrationError(f"{target.name} is of another type than the provider of that name that made it")
         identity = KeyIdentity(self._authenticator_of(record), record.application, target.name, record.key_name)
         attributes = decode_attributes(record.attributes)
-        if not target.provider.keeps_keys:
+        if target.provider_type.adopts_material:
             return self._by_material(identity, target, attributes, record.key_id)
         reference = target.provider_type.adopted(record.key_id, attributes)
         if not target.provider.exists(reference):

@@ -72,7 +72,11 @@ class StoreMigration:
     def plan(self) -> list[Step]:
         """A step for each key. MigrationError if the store cannot be read at all."""
         planner = Planner(self._targets, authenticators=self._authenticators, material=self._material)
-        return [planner.step(record) for record in read_records(self.source)]
+        try:
+            return [planner.step(record) for record in read_records(self.source)]
+        finally:
+            for target in self._targets:
+                target.provider.close()
 
     def carry_out(self, steps: Sequence[Step]) -> None:
         """Store what can be taken over.

@@ -427,6 +427,8 @@ class ProviderType(ABC):
     provider_type: ClassVar[str]
     default_name: ClassVar[str]
     settings: ClassVar[type[Any]]
+    adopts_material: ClassVar[bool] = False
+    """Whether a key that upstream's provider of this type made is taken over by its material, and not by its place."""
 
     @abstractmethod
     def open(self, settings: Settings, *, store_path: Path) -> Provider:
@@ -440,8 +442,8 @@ class ProviderType(ABC):
     def adopted(self, key_id: bytes, attributes: KeyAttributes) -> bytes:
         """The reference of a key that upstream's provider of this type made and wrote down as ``key_id``.
 
-        Only for back ends that keep their keys. PsaError NOT_SUPPORTED where such keys cannot be taken over,
-        DATA_INVALID for what upstream would not have written.
+        Whether the back end has the key :meth:`Provider.exists` says. Not asked where ``adopts_material``. PsaError
+        NOT_SUPPORTED where such keys cannot be taken over, DATA_INVALID for what upstream would not have written.
         """
         del key_id, attributes
         raise PsaError(PsaStatus.NOT_SUPPORTED, f"keys of upstream's {self.provider_type} are not taken over yet")

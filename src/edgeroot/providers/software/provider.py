@@ -245,6 +245,7 @@ class SoftwareProviderType(ProviderType):
     provider_type: ClassVar[str] = "MbedCrypto"
     default_name: ClassVar[str] = "mbed-crypto-provider"
     settings: ClassVar[type[Any]] = SoftwareSettings
+    adopts_material: ClassVar[bool] = True
 
     def devices(self, settings: SoftwareSettings) -> tuple[Path, ...]:
         """The TPM that the wrapping key is sealed to: a reload may ask it again."""

@@ -19,6 +19,7 @@ from edgeroot.providers.tpm.templates import (
     STORAGE_ECC,
     STORAGE_HANDLE,
     STORAGE_RSA,
+    UPSTREAM_RSA,
     is_storage_key,
 )
 from edgeroot.psa import PsaError, PsaStatus
@@ -28,6 +29,7 @@ _LOADED_SESSIONS: Final = 0x02000000
 _TRANSIENT_OBJECTS: Final = 0x80000000
 _ENDORSEMENT: Final = b"endorsement key"
 _ATTESTATION: Final = b"attestation key"
+_UPSTREAM: Final = b"upstream's storage key"
 
 
 class Lock(Protocol):
@@ -41,8 +43,9 @@ class Lock(Protocol):
 class Opened:
     """A connection that is ready, with what is loaded over it: keys leave in the order in which they were used."""
 
-    def __init__(self, connection: Connection, primary: Primary, inventory: Inventory) -> None:
+    def __init__(self, connection: Connection, primary: Primary, inventory: Inventory, *, owner_auth: bytes) -> None:
         self.connection: Final = connection
+        self._owner_auth = owner_auth
         self.primary: Final = primary
         self.inventory: Final = inventory
         slots = inventory.transient_slots - (0 if primary.persistent else 1)
@@ -53,10 +56,16 @@ class Opened:
 
     def key(self, reference: SecretReference, auth: bytes) -> int:
         """The handle of this key, for this operation only."""
+        parent = self._upstreams_parent() if reference.auth else self.primary.handle
         return self._held(
             reference.private + auth,
-            lambda: self.connection.load(self.primary.handle, reference.private, bytes(reference.public), auth),
+            lambda: self.connection.load(parent, reference.private, bytes(reference.public), auth),
         )
+
+    def _upstreams_parent(self) -> int:
+        """The primary key whose children upstream's keys are, made for a while."""
+        template = UPSTREAM_RSA[256 if self.connection.has_aes(256) else 128]
+        return self._made(_UPSTREAM, self._owner_auth, template, Hierarchy.OWNER).handle
 
     def endorsement(self, auth: bytes) -> Primary:
         """The endorsement key by the TCG's template: the persistent one if there is, else made for a while."""
@@ -70,11 +79,13 @@ class Opened:
         """The key that signs quotes and certificates, made for a while."""
         return self._made(_ATTESTATION, auth, ATTESTATION_ECC)
 
-    def _made(self, which: bytes, auth: bytes, template: Public) -> Primary:
-        """A primary key of the endorsement hierarchy; ``auth`` is the hierarchy's."""
+    def _made(
+        self, which: bytes, auth: bytes, template: Public, hierarchy: Hierarchy = Hierarchy.ENDORSEMENT
+    ) -> Primary:
+        """A primary key; ``auth`` is the hierarchy's."""
 
         def make() -> int:
-            made = self.connection.create_primary(Hierarchy.ENDORSEMENT, auth, bytes(template))
+            made = self.connection.create_primary(hierarchy, auth, bytes(template))
             self._primaries[which] = made
             return made.handle
 
@@ -194,7 +205,7 @@ class TpmDevice:
         except BaseException:
             connection.close()
             raise
-        return Opened(connection, primary, inventory)
+        return Opened(connection, primary, inventory, owner_auth=self._owner_auth)
 
     def _find_primary(self, connection: Connection, inventory: Inventory) -> Primary:
         for primary in self._candidates(connection, inventory):

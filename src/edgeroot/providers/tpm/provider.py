@@ -26,6 +26,7 @@ from edgeroot.providers.api import (
     ProviderType,
 )
 from edgeroot.providers.tpm import symmetric
+from edgeroot.providers.tpm.adopted import upstreams_key
 from edgeroot.providers.tpm.attestation import certify, check_challenge, quote
 from edgeroot.providers.tpm.capabilities import Inventory
 from edgeroot.providers.tpm.connection import Connection
@@ -198,7 +199,21 @@ class TpmProvider(Provider):
         """The key is gone with its reference; should the TPM have it loaded, it is flushed when its turn comes."""
 
     def exists(self, reference: bytes) -> bool:
-        """Always: the reference is the key."""
+        """Always: the reference is the key. But one of upstream's is tried: DATA_INVALID if this TPM cannot load it."""
+        parsed = parse_reference(reference)
+        if isinstance(parsed, PublicReference) or not parsed.auth:
+            return True
+        if self._capabilities is None:  # before a start, when it is decided whether to take the key over
+            self._device.resume(owner_auth=self._owner_auth(), name=b"")
+        try:
+            self._device.run(lambda tpm: tpm.key(parsed, parsed.auth))
+        except TpmError as error:
+            if error.error != INTEGRITY:
+                raise
+            message = (
+                "this TPM did not make the key, or its owner's hierarchy was cleared since: nothing brings it back"
+            )
+            raise PsaError(PsaStatus.DATA_INVALID, message) from error
         return True
 
     def load(self, reference: bytes, attributes: KeyAttributes) -> LoadedKey:
@@ -309,8 +324,9 @@ class TpmProvider(Provider):
 
     def _use(self, key: TpmKey, call: Callable[[Opened, int], _T]) -> _T:
         """Load the key and do this with its handle; DATA_CORRUPT if its attributes are not those it was made with."""
-        secret, auth = key.secret, authorisation(key.attributes)
+        secret = key.secret
         assert secret is not None, "whoever calls has looked"
+        auth = secret.auth or authorisation(key.attributes)
         try:
             return self._device.run(lambda tpm: call(tpm, tpm.key(secret, auth)))
         except TpmError as error:
@@ -353,7 +369,7 @@ class TpmProvider(Provider):
     ) -> Secret:
         """TPM2_ActivateCredential (Part 3, clause 12.5) with the endorsement key."""
         pair = _attestable(attested, attesting)
-        auth, endorsement_auth = authorisation(attested.attributes), self._endorsement_auth()
+        auth, endorsement_auth = pair.auth or authorisation(attested.attributes), self._endorsement_auth()
 
         def activate(tpm: Opened) -> Secret:
             endorsement = tpm.endorsement(endorsement_auth).handle
@@ -484,6 +500,9 @@ class TpmProviderType(ProviderType):
     def devices(self, settings: TpmSettings) -> tuple[Path, ...]:
         device = device_of(settings.tcti)
         return () if device is None else (device,)
+
+    def adopted(self, key_id: bytes, attributes: KeyAttributes) -> bytes:
+        return bytes(upstreams_key(key_id, attributes))
 
     def open(self, settings: TpmSettings, *, store_path: Path) -> TpmProvider:
         lock_path = store_path.with_name(f"{store_path.name}.tpm-lock")

@@ -60,6 +60,13 @@ _STORAGE: Final = BORN_HERE | _PARENT | ObjectFlags.USER_WITH_AUTH | ObjectFlags
 STORAGE_ECC: Final = Public(EccPublic(Curve.NIST_P256, NO_SCHEME, _AES_128, x=bytes(32), y=bytes(32)), _STORAGE)
 STORAGE_RSA: Final = Public(RsaPublic(2048, NO_SCHEME, _AES_128, modulus=bytes(256)), _STORAGE)
 
+# The parent of the keys that upstream's provider makes, by the cipher's size: a primary key of the owner's, which each
+# start makes anew, by a template whose modulus is empty (the crate tss-esapi, 7.7.0: TransientKeyContextBuilder).
+UPSTREAM_RSA: Final = {
+    bits: Public(RsaPublic(2048, NO_SCHEME, Symmetric(bits)), BORN_HERE | _PARENT | ObjectFlags.USER_WITH_AUTH)
+    for bits in (256, 128)
+}
+
 ENDORSEMENT_HANDLE: Final = 0x81010001
 """Where the RSA endorsement key persists (TCG TPM v2.0 Provisioning Guidance, clause 7.8)."""
 # TPM2_PolicySecret over the endorsement hierarchy (TCG EK Credential Profile, clause B.6.2, Policy A).
