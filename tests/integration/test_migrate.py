@@ -11,25 +11,32 @@ import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from hashlib import sha256
+from hashlib import sha256, sha384
 from pathlib import Path
 from struct import pack
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from edgeroot.client import Client, templates
 from edgeroot.client.errors import DoesNotExistError
-from edgeroot.psa import Algorithm, Hash
+from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, UsageFlags
+from edgeroot.tee.psa import PsaClient, PsaKeyAttributes
 from peers import PeersRoot, UpstreamService
 from tests.support.clients import as_user
 from tests.support.service import Service, running_service
+from tests.support.swtpm import running_swtpm
+from tests.support.world import running_world, with_world
 
 HASH = sha256(b"before and after").digest()
 ECDSA = Algorithm.ecdsa(Hash.SHA_256)
 RSA = Algorithm.rsa_pkcs1v15_sign(Hash.SHA_256)
 OAEP = Algorithm.rsa_oaep(Hash.SHA_256)
 STRANGER = 64077
+VERIFYING = KeyAttributes(KeyType.ecc_public_key(EccFamily.SECP_R1), 256, UsageFlags.VERIFY_HASH, ECDSA)
+TPM = '[[provider]]\nprovider_type = "Tpm"\nkey_info_manager = "{}"\ntcti = "{}"\nowner_hierarchy_auth = ""\n'
 TOKEN = (
     '[[provider]]\nprovider_type = "Pkcs11"\nkey_info_manager = "kim"\n'
     'library_path = "/usr/lib/softhsm/libsofthsm2.so"\ntoken_label = "token"\nuser_pin = "{}"\n'
@@ -266,3 +273,122 @@ def test_keys_in_a_token_stay_there_and_work_on(peers_root: PeersRoot, tmp_path:
                 client.verify_hash(name, algorithm, HASH, signature)
             client.destroy_key("ec")
             assert [key.name for key in client.list_keys()] == ["rsa"]
+
+
+def test_keys_of_a_tpm_stay_in_it_and_work_on(peers_root: PeersRoot, tmp_path: Path) -> None:
+    del peers_root
+    left, peer = tmp_path / "left.sqlite3", ec.generate_private_key(ec.SECP256R1()).public_key()
+    point = peer.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    kinds = {
+        "ec": (templates.ecdsa_p256(), ECDSA, HASH),
+        "ec 384": (templates.ecdsa_p384(), Algorithm.ecdsa(Hash.SHA_384), sha384(b"before and after").digest()),
+        "rsa": (templates.rsa_signing(), RSA, HASH),
+        "pss": (templates.rsa_pss(), Algorithm.rsa_pss(Hash.SHA_256), HASH),
+    }
+    crypts = {
+        "oaep": (templates.rsa_oaep(), OAEP),
+        "v1.5": (templates.rsa_pkcs1v15_crypt(), Algorithm.RSA_PKCS1V15_CRYPT),
+    }
+    names = {*kinds, *crypts, "public"}
+    with running_swtpm(tmp_path / "tpm") as swtpm:
+        table = TPM.format("store", swtpm.tcti)
+        with UpstreamService(providers=table) as upstream:
+            with Client(f"unix:{upstream.socket_path}", provider=3) as client:
+                for name, (attributes, *_) in (kinds | crypts).items():
+                    client.generate_key(name, attributes)
+                client.import_key("public", VERIFYING, point)
+                public = {name: client.export_public_key(name) for name in names}
+                signature = client.sign_hash("ec", ECDSA, HASH)
+                sealed = {
+                    name: client.asymmetric_encrypt(name, alg, b"told before") for name, (_, alg) in crypts.items()
+                }
+            shutil.copy(upstream.folder / "store.sqlite3", left)
+        with running_service(provider=TPM.format("kim", swtpm.tcti), start=False) as service:
+            service.store_path.parent.mkdir()
+            shutil.copy(left, service.store_path.parent / "kim.sqlite3")
+            planned = migrate(service, tmp_path)
+            assert {key["key_name"] for key in planned["keys"]} == names
+            assert not any(key.get("problem") for key in planned["keys"])
+            migrate(service, tmp_path, "--apply")
+            assert (service.store_path.parent / "kim.sqlite3").read_bytes() == left.read_bytes()
+            service.start()
+            for again in (False, True):
+                with service.client(provider=3) as client:
+                    assert {key.name for key in client.list_keys()} == names
+                    assert {name: client.export_public_key(name) for name in names} == public
+                    client.verify_hash("ec", ECDSA, HASH, signature)
+                    for name, (_, algorithm, digest) in kinds.items():
+                        client.verify_hash(name, algorithm, digest, client.sign_hash(name, algorithm, digest))
+                    for name, (_, algorithm) in crypts.items():
+                        assert client.asymmetric_decrypt(name, algorithm, sealed[name]) == b"told before"
+                    if not again:
+                        client.generate_key("new", templates.ecdsa_p256())
+                        client.sign_hash("new", ECDSA, HASH)
+                        client.destroy_key("new")
+                        swtpm.restart()
+            with service.client(provider=3) as client:
+                client.destroy_key("rsa")
+                with pytest.raises(DoesNotExistError):
+                    client.sign_hash("rsa", RSA, HASH)
+
+
+def test_keys_of_a_tpm_that_was_cleared_are_told_and_left(peers_root: PeersRoot, tmp_path: Path) -> None:
+    del peers_root
+    left = tmp_path / "left.sqlite3"
+    with (
+        running_swtpm(tmp_path / "tpm") as swtpm,
+        UpstreamService(providers=TPM.format("store", swtpm.tcti)) as upstream,
+    ):
+        with Client(f"unix:{upstream.socket_path}", provider=3) as client:
+            client.generate_key("ec", templates.ecdsa_p256())
+        shutil.copy(upstream.folder / "store.sqlite3", left)
+    with (
+        running_swtpm(tmp_path / "another") as swtpm,
+        running_service(provider=TPM.format("kim", swtpm.tcti), start=False) as service,
+    ):
+        service.store_path.parent.mkdir()
+        shutil.copy(left, service.store_path.parent / "kim.sqlite3")
+        [key] = migrate(service, tmp_path, code=1)["keys"]
+        assert "this TPM did not make the key" in key["problem"]
+        migrate(service, tmp_path, "--apply", code=1)
+        assert not service.store_path.exists()
+
+
+def test_keys_in_the_secure_world_stay_there_and_work_on(left: Path) -> None:
+    """The genuine record of a software key, whose owner has the key in the emulated secure world instead.
+
+    Upstream's provider does not reach the emulation; on a device it writes just such records.
+    """
+    with (
+        running_world() as world,
+        running_service(provider=with_world(world), start=False) as service,
+    ):
+        attributes = templates.ecdsa_p256()
+        with world.transport() as transport, PsaClient(transport) as psa:
+            psa.psa_crypto_init()
+            wanted = PsaKeyAttributes(attributes.key_type, 256, attributes.usage, attributes.algorithm)
+            wanted.psa_set_key_id(0x123456)
+            psa.psa_generate_key(wanted)
+            public = psa.psa_export_public_key(0x123456)
+        store = service.store_path.parent / "kim.sqlite3"
+        store.parent.mkdir()
+        shutil.copy(left / "store.sqlite3", store)
+        provider = ("71129441-508a-4da6-b6e8-7b98a777e4c0", "trusted-service-provider")
+        with closing(sqlite3.connect(store)) as connection, connection:
+            connection.execute("DELETE FROM key_mapping WHERE application_name <> '0' OR key_name <> 'ec'")
+            connection.execute("UPDATE key_mapping SET provider_uuid = ?, provider_name = ?", provider)
+            connection.execute("UPDATE key_mapping SET key_id = ?", (pack("<I", 0x123456),))
+            connection.execute(
+                "INSERT INTO key_mapping SELECT authenticator_id, application_name, 'lost', provider_uuid,"
+                " provider_name, ?, key_id_version, key_attributes, key_attributes_version FROM key_mapping",
+                (pack("<I", 0x654321),),
+            )
+        problems = {key["key_name"]: key.get("problem") for key in migrate(service, left, code=1)["keys"]}
+        assert problems == {"ec": None, "lost": "the back end has no such key"}
+        migrate(service, left, "--apply", "--leave-failed", code=1)
+        service.start()
+        with service.client(provider=4) as client:
+            assert client.export_public_key("ec") == public
+            client.verify_hash("ec", ECDSA, HASH, client.sign_hash("ec", ECDSA, HASH))
+            client.destroy_key("ec")
+            assert not client.list_keys()

@@ -31,6 +31,7 @@ from edgeroot.providers.api import (
 from edgeroot.providers.trusted_services.capabilities import capabilities
 from edgeroot.providers.trusted_services.native import ChannelLink, NoLink, SessionCaller, cores, is_own, usual_socket
 from edgeroot.providers.trusted_services.objects import WorldSteps
+from edgeroot.providers.trusted_services.reference import KeyReference
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, PsaError, PsaStatus, Secret
 from edgeroot.tee.api import Transport
 from edgeroot.tee.transports.emulated import EmulatedTransport
@@ -248,6 +249,9 @@ class TrustedServicesProviderType(ProviderType):
     provider_type: ClassVar[str] = "TrustedService"
     default_name: ClassVar[str] = "trusted-service-provider"
     settings: ClassVar[type[Any]] = TrustedServicesSettings
+
+    def adopted(self, key_id: bytes, attributes: KeyAttributes) -> bytes:
+        return bytes(KeyReference.of_upstream(key_id, attributes))
 
     def open(self, settings: TrustedServicesSettings, *, store_path: Path) -> TrustedServicesProvider:
         location = LOCATIONS[settings.key_location]

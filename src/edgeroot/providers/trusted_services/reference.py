@@ -15,6 +15,9 @@ from edgeroot.psa import KeyAttributes, PsaError, PsaStatus
 
 _HEAD: Final = Struct("<BI")
 _VERSION: Final = 1
+_UPSTREAM_ID_BYTES: Final = 4
+KEY_ID_USER_MAX: Final = 0x3FFFFFFF
+"""PSA_KEY_ID_USER_MAX"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,17 @@ class KeyReference:
         if version != _VERSION:
             raise PsaError(PsaStatus.DATA_INVALID, f"the key's reference has version {version}, not {_VERSION}")
         return cls(key_id, attributes)
+
+    @classmethod
+    def of_upstream(cls, key_id: bytes, attributes: KeyAttributes) -> KeyReference:
+        """A key that upstream's provider has made, which it knows by its id (u32, little-endian) in the same partition.
+
+        PsaError DATA_INVALID for what is no such id.
+        """
+        number = int.from_bytes(key_id[:_UPSTREAM_ID_BYTES], "little")
+        if len(key_id) < _UPSTREAM_ID_BYTES or not 0 < number <= KEY_ID_USER_MAX:
+            raise PsaError(PsaStatus.DATA_INVALID, "the record names no key id of the secure world")
+        return cls(number, attributes)
 
     def matches(self, found: AbiKeyAttributes) -> bool:
         """Whether a key with these attributes is the one that was made; the partition adds implied usage."""

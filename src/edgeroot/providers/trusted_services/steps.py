@@ -15,13 +15,12 @@ from edgeroot.abi.crypto import OPERATIONS, CryptoOpcode
 from edgeroot.abi.key_attributes import LOCATION_LOCAL_STORAGE, AbiKeyAttributes, persistent_at
 from edgeroot.providers.api import BackEndCall, Created, Link, LoadedKey, SteppedProvider, Steps
 from edgeroot.providers.trusted_services.errors import RefusedCallError, decoded, error_of
-from edgeroot.providers.trusted_services.reference import KeyReference
+from edgeroot.providers.trusted_services.reference import KEY_ID_USER_MAX, KeyReference
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
 
 _MESSAGE_OVERHEAD_BYTES: Final = 16  # the struct and the record headers before the longest field of any message
 _MAX_RECORD_BYTES: Final = 0xFFFF
 _IDS_TO_TRY: Final = 8
-_KEY_ID_USER_MAX: Final = 0x3FFFFFFF  # PSA_KEY_ID_USER_MAX
 _ID_BYTES: Final = 4
 _SIGN_HASH: Final = OPERATIONS[CryptoOpcode.SIGN_HASH]
 _SLOW_RSA_BITS: Final = 3072
@@ -57,7 +56,7 @@ class TrustedServicesSteps(SteppedProvider):
     def plan(self, attributes: KeyAttributes) -> Steps[bytes]:
         """An id in the user range, random and seen free: so whatever is found there later is ours if it matches."""
         for _ in range(_IDS_TO_TRY):
-            key_id = int.from_bytes(engine.random(_ID_BYTES)) & _KEY_ID_USER_MAX
+            key_id = int.from_bytes(engine.random(_ID_BYTES)) & KEY_ID_USER_MAX
             if key_id and (yield from self._attributes_of(key_id)) is None:
                 return bytes(KeyReference(key_id, attributes))
         raise PsaError(PsaStatus.INSUFFICIENT_STORAGE, "no free key id was found in the secure world")

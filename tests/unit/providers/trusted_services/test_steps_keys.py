@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from edgeroot import engine
 from edgeroot.abi.crypto import CryptoOpcode as Op
 from edgeroot.providers.api import BackEndAnswer, BackEndCall, Created, LoadedKey, Steps
+from edgeroot.providers.trusted_services.provider import TrustedServicesProviderType
 from edgeroot.providers.trusted_services.reference import KeyReference
 from edgeroot.providers.trusted_services.steps import TsKey
 from edgeroot.psa import (
@@ -166,6 +167,16 @@ class TestCreate:
             made(
                 partition, P256 if opcode is Op.GENERATE_KEY else AES, None if opcode is Op.GENERATE_KEY else bytes(16)
             )
+
+    @pytest.mark.parametrize("key_id", [b"", b"\1\0\0", bytes(4), bytes.fromhex("00000040"), b"\xff" * 4])
+    def test_what_upstream_does_not_write(self, key_id: bytes) -> None:
+        with refused(PsaStatus.DATA_INVALID):
+            TrustedServicesProviderType().adopted(key_id, P256)
+
+    @pytest.mark.parametrize("number", [1, 0x123456, 0x3FFFFFFF])
+    def test_upstreams_ids_are_ours(self, number: int) -> None:
+        reference = TrustedServicesProviderType().adopted(number.to_bytes(4, "little"), P256)
+        assert KeyReference.from_bytes(reference) == KeyReference(number, P256)
 
     def test_a_reference_of_another_provider(self, partition: DrivenPartition) -> None:
         with refused(PsaStatus.DATA_INVALID):
