@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from base64 import b64encode
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Final
 
 import click
@@ -21,6 +24,9 @@ SECTION = "Run the service"
 # The secure world is started as a process, and imported by nobody.
 _MANAGER: Final = "edgeroot.secure.spm"
 _BRIDGE: Final = "edgeroot.secure.bridge"
+# What stands before a point on P-256 in its SubjectPublicKeyInfo (RFC 5480, clause 2).
+_P256_PUBLIC_KEY: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")
+_UEID_RAND: Final = b"\1"  # RFC 9783, clause 4.2.1
 _NO_PLACE: Final = "XDG_RUNTIME_DIR is not set: say with --runtime where the socket is to be"
 _socket = click.option(
     "--world-socket",
@@ -135,6 +141,22 @@ def log(runtime_path: Path | None, lines: int) -> None:
     emit({"log": str(path), "lines": last}, "\n".join(last))
 
 
+@command("attestation-key", examples=["edgeroot secure-world attestation-key > device.pem"])
+@_socket
+def attestation_key(socket_path: Path | None) -> None:
+    """The public key that signs attestation tokens and key statements here: for whoever is to verify them.
+
+    Take it down where nobody is in between, when the device is set up. It is made when it is first asked for, and the
+    device's instance id follows from it.
+    """
+    point = _attestation_point(_path(socket_path))
+    pem = _pem(_P256_PUBLIC_KEY + point)
+    instance_id = (_UEID_RAND + sha256(point).digest()).hex()
+    emit({"attestation_key_pem": pem, "instance_id_hex": instance_id}, pem.rstrip())
+    if is_terminal():
+        note(f"instance id: {instance_id}")
+
+
 @command("bridge", examples=["edgeroot secure-world bridge --build libteebridge.so"])
 @click.option(
     "--build", "target", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Compile to here."
@@ -156,7 +178,7 @@ def bridge(target: Path) -> None:
         note(f"LD_PRELOAD={built} program...")
 
 
-for _command in (run, status, partitions, log, bridge):
+for _command in (run, status, partitions, log, attestation_key, bridge):
     secure_world.add_command(_command)
 
 
@@ -173,15 +195,42 @@ def _status(socket_path: Path | None) -> Any:  # noqa: ANN401 - what JSON gives
     from edgeroot.tee.api import TeeError
     from edgeroot.tee.transports.emulated import ManagerConnection
 
-    path = socket_path or world_socket(os.environ, is_root=os.geteuid() == 0)
     try:
-        connection = ManagerConnection(path)
+        connection = ManagerConnection(_path(socket_path))
         try:
             return json.loads(connection.status())
         finally:
             connection.close()
     except TeeError as error:
         raise CommandError(f"{error}. Start one: edgeroot secure-world run") from error
+
+
+def _path(socket_path: Path | None) -> Path:
+    return socket_path or world_socket(os.environ, is_root=os.geteuid() == 0)
+
+
+def _attestation_point(path: Path) -> bytes:
+    from edgeroot.abi.attestation import OPERATIONS, AttestationOpcode, ExportIakRequest
+    from edgeroot.abi.rpc_status import RpcError
+    from edgeroot.abi.services import ATTESTATION
+    from edgeroot.tee.api import TeeError
+    from edgeroot.tee.transports.emulated import EmulatedTransport
+
+    operation = OPERATIONS[AttestationOpcode.EXPORT_IAK_PUBLIC_KEY]
+    try:
+        with EmulatedTransport(path) as transport, transport.open_session(ATTESTATION) as session:
+            status, response = session.call(operation.opcode, operation.request.encode(ExportIakRequest()))
+        if status:
+            raise CommandError(f"the attestation service refuses: status {status}")
+        point: bytes = operation.response.decode(response).public_key
+    except (TeeError, RpcError) as error:
+        raise CommandError(f"{error}. Does a secure world run, and may this user call it?") from error
+    return point
+
+
+def _pem(subject_public_key_info: bytes) -> str:
+    lines = wrap(b64encode(subject_public_key_info).decode(), 64)
+    return "\n".join(["-----BEGIN PUBLIC KEY-----", *lines, "-----END PUBLIC KEY-----", ""])
 
 
 def _row(partition: dict[str, Any]) -> tuple[str, ...]:

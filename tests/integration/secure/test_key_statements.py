@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from edgeroot.abi.attestation import OPERATIONS, AttestationOpcode, ExportIakRequest
 from edgeroot.abi.key_statement import INSPECT_KEY, InspectKeyRequest
-from edgeroot.abi.services import ATTESTATION_RFC9783, KEY_INSPECTION
+from edgeroot.abi.services import KEY_INSPECTION
 from edgeroot.client import Client, templates
 from edgeroot.client.errors import DoesNotExistError, InvalidArgumentError, NotSupportedError
-from edgeroot.evidence import verify_key_statement
+from edgeroot.evidence import read_token, verify_key_statement
 from edgeroot.psa import KeyOrigin, PsaStatus
 from edgeroot.tee.transports.emulated import EmulatedTransport
 from edgeroot.wire.opcodes import Opcode
@@ -50,15 +52,25 @@ def client(service: Service) -> Iterator[Client]:
             client.destroy_key(key.name)
 
 
+def told(world: World, *options: str) -> str:
+    command = [sys.executable, "-m", "edgeroot", *options, "secure-world", "attestation-key"]
+    environment = {**os.environ, "EDGEROOT_SECURE_WORLD": str(world.socket)}
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+
 @pytest.fixture(scope="module")
 def iak(world: World) -> ec.EllipticCurvePublicKey:
     """What a verifier was told of this device."""
-    operation = OPERATIONS[AttestationOpcode.EXPORT_IAK_PUBLIC_KEY]
-    with EmulatedTransport(world.socket) as transport, transport.open_session(ATTESTATION_RFC9783) as session:
-        status, response = session.call(operation.opcode, operation.request.encode(ExportIakRequest()))
-    assert status == 0
-    point = operation.response.decode(response).public_key
-    return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    key = load_pem_public_key(told(world).encode())
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    return key
+
+
+def test_the_attestation_key_says_which_device_it_is(world: World, client: Client) -> None:
+    shown = json.loads(told(world, "--json"))
+    assert shown["attestation_key_pem"] == told(world)
+    claims = read_token(client.attestation_token(CHALLENGE)).claims
+    assert claims.instance_id.hex() == shown["instance_id_hex"]
 
 
 def test_a_certificate_request_can_be_trusted(client: Client, iak: ec.EllipticCurvePublicKey) -> None:
