@@ -1,0 +1,1 @@
+"""The boot stage's judgement: which images may run. Bytes in, values out."""

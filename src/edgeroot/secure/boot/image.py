@@ -1,0 +1,137 @@
+"""MCUboot's image format: a header, the body, and type-length-value records (TLVs) after it.
+
+All numbers are little-endian. Header, 32 bytes: magic 0x96f3b83d, load address (u32), header size (u16), size of the
+protected TLVs with their info (u16), body size (u32), flags (u32), version (u8, u8, u16, u32), padding (u32, zero).
+Then, after the body, twice: info (magic u16, size with the info u16) and TLVs (kind u16, length u16, value). The
+protected ones (magic 0x6908) are hashed and signed like header and body, the others (0x6907) hold hash, key, signature.
+
+Read strictly: what a device has no use for is refused, and so is a byte too many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+from typing import Final
+
+HEADER_BYTES: Final = 32
+HEADER_MAGIC: Final = 0x96F3B83D
+INFO_MAGIC: Final = 0x6907
+PROTECTED_INFO_MAGIC: Final = 0x6908
+HEADER: Final = Struct("<IIHHIIBBHII")
+INFO: Final = Struct("<HH")
+DEPENDENCY: Final = Struct("<B3xBBHI")
+COUNTER: Final = Struct("<I")
+
+
+class ImageError(Exception):
+    """The image is not to run; the message says why."""
+
+
+class TlvKind(IntEnum):
+    """The kinds that are known here."""
+
+    PUBLIC_KEY = 0x02
+    SHA256 = 0x10
+    RSA2048_PSS = 0x20
+    ECDSA = 0x22
+    RSA3072_PSS = 0x23
+    ED25519 = 0x24
+    DEPENDENCY = 0x40
+    SECURITY_COUNTER = 0x50
+
+
+_PROTECTED: Final = frozenset({TlvKind.DEPENDENCY, TlvKind.SECURITY_COUNTER})
+_REMEDIES: Final = {0x01: " (sign with `imgtool sign --public-key-format full`, so that the image holds its key)"}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Version:
+    """An image's version, ordered by its parts."""
+
+    major: int
+    minor: int = 0
+    revision: int = 0
+    build: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.revision}+{self.build}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """The image with this index has to be of this version or a later one."""
+
+    image_index: int
+    version: Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A decoded image that nobody has verified. ``hashed_bytes`` of it are hashed and signed."""
+
+    version: Version
+    body: memoryview
+    hashed_bytes: int
+    security_counter: int
+    dependencies: tuple[Dependency, ...]
+    unprotected: tuple[tuple[TlvKind, bytes], ...]
+
+
+def decode_image(data: bytes) -> Image:
+    """ImageError for whatever is not exactly an image of this format."""
+    if len(data) < HEADER_BYTES:
+        raise ImageError(f"it has {len(data)} bytes, less than a header")
+    magic, load_address, header_bytes, protected_bytes, body_bytes, flags, *version, padding = HEADER.unpack_from(data)
+    if magic != HEADER_MAGIC:
+        raise ImageError("it does not begin with the magic number of MCUboot's format")
+    if flags or load_address or padding:
+        raise ImageError(
+            f"flags {flags:#x}, load address {load_address:#x}, padding {padding:#x}: only plain images run here"
+        )
+    if header_bytes < HEADER_BYTES:
+        raise ImageError(f"its header claims to have {header_bytes} bytes")
+    body_end = header_bytes + body_bytes
+    hashed_bytes = body_end + protected_bytes
+    if hashed_bytes > len(data):
+        raise ImageError(f"it is cut off: {hashed_bytes} bytes are signed, and it has {len(data)}")
+    protected = _tlvs(data[body_end:hashed_bytes], PROTECTED_INFO_MAGIC, _PROTECTED) if protected_bytes else ()
+    unprotected = _tlvs(data[hashed_bytes:], INFO_MAGIC, frozenset(TlvKind) - _PROTECTED)
+    counters = [value for kind, value in protected if kind is TlvKind.SECURITY_COUNTER]
+    if len(counters) != 1 or len(counters[0]) != COUNTER.size:
+        raise ImageError("it has not exactly one security counter of 4 bytes (imgtool sign --security-counter)")
+    return Image(
+        version=Version(*version),
+        body=memoryview(data)[header_bytes:body_end],
+        hashed_bytes=hashed_bytes,
+        security_counter=COUNTER.unpack(counters[0])[0],
+        dependencies=tuple(_dependency(value) for kind, value in protected if kind is TlvKind.DEPENDENCY),
+        unprotected=unprotected,
+    )
+
+
+def _tlvs(area: bytes, magic: int, allowed: frozenset[TlvKind]) -> tuple[tuple[TlvKind, bytes], ...]:
+    if len(area) < INFO.size or INFO.unpack_from(area) != (magic, len(area)):
+        raise ImageError(f"the TLVs of magic {magic:#x} are cut off, too long or not there")
+    found = []
+    at = INFO.size
+    while at < len(area):
+        if at + INFO.size > len(area):
+            raise ImageError("a TLV is cut off")
+        number, size_bytes = INFO.unpack_from(area, at)
+        at += INFO.size
+        if number not in allowed:
+            raise ImageError(f"a TLV of kind {number:#06x} has no place there{_REMEDIES.get(number, '')}")
+        if at + size_bytes > len(area):
+            raise ImageError("a TLV is cut off")
+        found.append((TlvKind(number), area[at : at + size_bytes]))
+        at += size_bytes
+    return tuple(found)
+
+
+def _dependency(value: bytes) -> Dependency:
+    if len(value) != DEPENDENCY.size or value[1:4] != bytes(3):
+        raise ImageError("a dependency has not the form of one")
+    image_index, *version = DEPENDENCY.unpack(value)
+    return Dependency(image_index, Version(*version))

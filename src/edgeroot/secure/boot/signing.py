@@ -1,0 +1,68 @@
+"""Makes signed images, byte for byte as MCUboot's imgtool does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from edgeroot.secure.boot.image import (
+    COUNTER,
+    DEPENDENCY,
+    HEADER,
+    HEADER_BYTES,
+    HEADER_MAGIC,
+    INFO,
+    INFO_MAGIC,
+    PROTECTED_INFO_MAGIC,
+    Dependency,
+    TlvKind,
+    Version,
+)
+from edgeroot.secure.boot.verify import SALT_BYTES, encode_root_key, signature_kind
+
+SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+def sign_image(
+    body: bytes,
+    key: SigningKey,
+    *,
+    version: Version,
+    security_counter: int,
+    dependencies: Iterable[Dependency] = (),
+) -> bytes:
+    """An image of this body. ImageError for a key that images are not signed with."""
+    public_key = encode_root_key(key.public_key())
+    tlvs = [(TlvKind.SECURITY_COUNTER, COUNTER.pack(security_counter))]
+    tlvs += ((TlvKind.DEPENDENCY, _dependency(one)) for one in dependencies)
+    protected = _area(PROTECTED_INFO_MAGIC, tlvs)
+    numbers = (version.major, version.minor, version.revision, version.build)
+    header = HEADER.pack(HEADER_MAGIC, 0, HEADER_BYTES, len(protected), len(body), 0, *numbers, 0)
+    signed = header + body + protected
+    digest = sha256(signed).digest()
+    kind = signature_kind(key.public_key())
+    signature = _sign(key, digest)
+    return signed + _area(INFO_MAGIC, [(TlvKind.SHA256, digest), (TlvKind.PUBLIC_KEY, public_key), (kind, signature)])
+
+
+def _area(magic: int, tlvs: Iterable[tuple[TlvKind, bytes]]) -> bytes:
+    records = b"".join(INFO.pack(kind, len(value)) + value for kind, value in tlvs)
+    return INFO.pack(magic, INFO.size + len(records)) + records
+
+
+def _dependency(needed: Dependency) -> bytes:
+    version = needed.version
+    return DEPENDENCY.pack(needed.image_index, version.major, version.minor, version.revision, version.build)
+
+
+def _sign(key: SigningKey, digest: bytes) -> bytes:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(digest, PSS(MGF1(SHA256()), SALT_BYTES), Prehashed(SHA256()))
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key.sign(digest, ec.ECDSA(Prehashed(SHA256())))
+    return key.sign(digest)

@@ -1,0 +1,108 @@
+"""Whether an image was signed with the root key, whose hash is all that the device knows of it.
+
+The image holds its public key (as MCUboot has it with keys in hardware): RSA keys as PKCS#1, others as
+SubjectPublicKeyInfo, in DER. Its SHA-256 is the root key hash. RSA-PSS (salt of 32 bytes) and ECDSA sign the SHA-256 of
+what is hashed, Ed25519 signs that hash as its message.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from edgeroot.secure.boot.image import Image, ImageError, TlvKind, decode_image
+
+SALT_BYTES: Final = 32
+_SIGNATURES: Final = frozenset({TlvKind.RSA2048_PSS, TlvKind.RSA3072_PSS, TlvKind.ECDSA, TlvKind.ED25519})
+RootKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedImage:
+    """What may run. ``digest`` is the image's SHA-256, which measures it; ``signer_id`` the root key hash."""
+
+    image: Image
+    digest: bytes
+    signer_id: bytes
+
+
+def verify_image(data: bytes, *, root_key_hash: bytes, least_security_counter: int) -> VerifiedImage:
+    """ImageError if it is malformed, not signed with the root key, or older than the security counter allows."""
+    image = decode_image(data)
+    tlvs = dict(image.unprotected)
+    signatures = _SIGNATURES & tlvs.keys()
+    if len(image.unprotected) != 3 or len(signatures) != 1 or not {TlvKind.SHA256, TlvKind.PUBLIC_KEY} <= tlvs.keys():
+        raise ImageError("it has not exactly one SHA-256, one public key and one signature")
+    digest = sha256(memoryview(data)[: image.hashed_bytes]).digest()
+    if not hmac.compare_digest(digest, tlvs[TlvKind.SHA256]):
+        raise ImageError("its hash is another one: it was changed, or damaged on the way")
+    public_key = tlvs[TlvKind.PUBLIC_KEY]
+    if not hmac.compare_digest(sha256(public_key).digest(), root_key_hash):
+        raise ImageError("it is signed with a key that is not this device's root key")
+    (kind,) = signatures
+    _verify(public_key, kind, tlvs[kind], digest)
+    if image.security_counter < least_security_counter:
+        raise ImageError(
+            f"its security counter {image.security_counter} is below the device's, {least_security_counter}: it is an "
+            "old image, which is not to run again"
+        )
+    return VerifiedImage(image=image, digest=digest, signer_id=root_key_hash)
+
+
+def check_dependencies(images: Mapping[int, tuple[str, Image]]) -> None:
+    """``images`` are names and images by image index; ImageError for a dependency that is not met."""
+    for name, image in images.values():
+        for needed in image.dependencies:
+            other_name, other = images.get(needed.image_index, ("", None))
+            if other is None:
+                raise ImageError(f"{name} needs an image with index {needed.image_index}, and there is none")
+            if other.version < needed.version:
+                raise ImageError(f"{name} needs {other_name} {needed.version} or later, and it is {other.version}")
+
+
+def encode_root_key(key: RootKey) -> bytes:
+    """The key as an image holds it; ImageError for a kind or size that images are not signed with."""
+    signature_kind(key)
+    form = PublicFormat.PKCS1 if isinstance(key, rsa.RSAPublicKey) else PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(Encoding.DER, form)
+
+
+def signature_kind(key: object) -> TlvKind:
+    """How images are signed with this key; ImageError if they are not."""
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size in (2048, 3072):
+        return TlvKind.RSA2048_PSS if key.key_size == 2048 else TlvKind.RSA3072_PSS
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return TlvKind.ECDSA
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return TlvKind.ED25519
+    raise ImageError(
+        "images are signed with RSA of 2048 or 3072 bits, ECDSA on P-256 or Ed25519, and not with this key"
+    )
+
+
+def _verify(public_key: bytes, kind: TlvKind, signature: bytes, digest: bytes) -> None:
+    try:
+        key = load_der_public_key(public_key)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ImageError("its public key cannot be read") from error
+    if signature_kind(key) is not kind:
+        raise ImageError("its signature is of another kind than its key")
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, digest, PSS(MGF1(SHA256()), SALT_BYTES), Prehashed(SHA256()))
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, digest, ec.ECDSA(Prehashed(SHA256())))
+        elif isinstance(key, ed25519.Ed25519PublicKey):
+            key.verify(signature, digest)
+    except InvalidSignature as error:
+        raise ImageError("its signature is not one of its key") from error
