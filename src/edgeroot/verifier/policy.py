@@ -1,0 +1,81 @@
+"""What a relying party accepts beyond what endorsements say: a small file of TOML.
+
+Without a file the strictest policy holds. Every key is optional::
+
+    lifecycles = ["secured", "non-psa-rot-debug"]   # of RFC 9783, clause 4.3.1
+    client_ids = [-2, -3]                           # whose tokens; all, if it is left out
+    legacy_profile = false                          # whether PSA_IOT_PROFILE_1 is accepted
+    extra_components = false                        # whether a device may run more than is known
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+from edgeroot.evidence import Lifecycle
+from edgeroot.verifier.errors import VerifierError
+
+_STATES: Final = {state.name.lower().replace("_", "-"): state for state in Lifecycle}
+TRUSTED: Final = frozenset({Lifecycle.SECURED, Lifecycle.NON_PSA_ROT_DEBUG})
+"""The states that a verifier may trust (RFC 9783, clause 4.3.1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """See the module. ``client_ids`` None: those of everybody."""
+
+    lifecycles: frozenset[Lifecycle] = TRUSTED
+    client_ids: frozenset[int] | None = None
+    legacy_profile: bool = False
+    extra_components: bool = False
+
+
+_KEYS: Final = frozenset(Policy.__dataclass_fields__)
+
+
+def parse_policy(text: str) -> Policy:
+    """VerifierError for anything that is not understood: a policy that was half read would let too much pass."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise VerifierError(f"the policy is not TOML: {error}") from error
+    for key in document:
+        if key not in _KEYS:
+            near = get_close_matches(key, _KEYS, n=1, cutoff=0.0)[0]
+            raise VerifierError(f"the policy has the unknown key {key!r}; the nearest valid one is {near!r}")
+    lifecycles = document.get("lifecycles")
+    client_ids = document.get("client_ids")
+    return Policy(
+        lifecycles=TRUSTED if lifecycles is None else frozenset(_lifecycle(one) for one in _list(lifecycles)),
+        client_ids=None if client_ids is None else frozenset(_client_id(one) for one in _list(client_ids)),
+        legacy_profile=_truth(document, "legacy_profile"),
+        extra_components=_truth(document, "extra_components"),
+    )
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise VerifierError("lifecycles and client_ids of the policy are lists")
+    return value
+
+
+def _lifecycle(name: object) -> Lifecycle:
+    if not isinstance(name, str) or name not in _STATES:
+        raise VerifierError(f"the policy names the lifecycle {name!r}; there are {', '.join(_STATES)}")
+    return _STATES[name]
+
+
+def _client_id(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise VerifierError(f"the policy has the client id {value!r}, which is no number")
+    return value
+
+
+def _truth(document: dict[str, object], key: str) -> bool:
+    value = document.get(key, False)
+    if not isinstance(value, bool):
+        raise VerifierError(f"{key} of the policy must be true or false")
+    return value

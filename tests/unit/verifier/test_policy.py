@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from edgeroot.evidence import Lifecycle
+from edgeroot.verifier import Policy, VerifierError, parse_policy
+
+
+def test_the_strictest_is_what_is_not_said() -> None:
+    assert parse_policy("") == Policy()
+    assert Policy().lifecycles == {Lifecycle.SECURED, Lifecycle.NON_PSA_ROT_DEBUG}
+    assert not Policy().legacy_profile
+    assert not Policy().extra_components
+
+
+def test_every_key() -> None:
+    text = 'lifecycles = ["unknown"]\nclient_ids = [-2, 5]\nlegacy_profile = true\nextra_components = true'
+    assert parse_policy(text) == Policy(
+        lifecycles=frozenset({Lifecycle.UNKNOWN}),
+        client_ids=frozenset({-2, 5}),
+        legacy_profile=True,
+        extra_components=True,
+    )
+    assert parse_policy("lifecycles = []").lifecycles == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("=", "not TOML"),
+        ("livecycles = []", "nearest valid one is 'lifecycles'"),
+        ('lifecycles = "secured"', "lists"),
+        ('lifecycles = ["safe"]', "there are unknown, assembly-and-test"),
+        ("lifecycles = [12288]", "there are"),
+        ("client_ids = [true]", "no number"),
+        ('client_ids = ["-2"]', "no number"),
+        ("legacy_profile = 1", "true or false"),
+        ('extra_components = "no"', "true or false"),
+    ],
+)
+def test_what_is_not_understood_is_refused(text: str, words: str) -> None:
+    with pytest.raises(VerifierError, match=words):
+        parse_policy(text)
