@@ -17,7 +17,9 @@ from edgeroot.cli.output import emit, printable
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    from edgeroot.verifier import Appraisal, Endorsements, Policy
+    from edgeroot.verifier.appraisal import Appraisal
+    from edgeroot.verifier.corim import Endorsements
+    from edgeroot.verifier.policy import Policy
 
 SECTION = "Storage and attestation"
 _STRICTEST: Final = "strictest"
@@ -53,7 +55,7 @@ def endorse(token: Path, challenge: str, key_path: Path, output: str | None, *, 
     `edgeroot secure-world attestation-key` prints there.
     """
     from edgeroot.evidence import AuthenticationError, EvidenceError, read_token, verify_sign1
-    from edgeroot.verifier import Endorsements, ReferenceValue, VerificationKey, write_corim
+    from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey, write_corim
 
     key = _public_key(key_path)
     try:
@@ -107,9 +109,9 @@ def appraise(
     force: bool,
 ) -> None:
     """Judge a device's attestation token, or a key statement of its. Exit code 1 unless all is well (affirming)."""
-    from edgeroot.verifier import Status, ear_claims
-    from edgeroot.verifier import appraise as judge
-    from edgeroot.verifier.ear import sign_ear
+    from edgeroot.verifier.appraisal import appraise as judge
+    from edgeroot.verifier.ear import ear_claims, sign_ear
+    from edgeroot.verifier.trust import Status
 
     policy, policy_id = _policy(policy_path)
     nonce = _hex(challenge)
@@ -155,7 +157,8 @@ def _told(appraisal: Appraisal) -> str:
 
 def _policy(path: Path | None) -> tuple[Policy, str]:
     """The policy, and what names it: the hash of its text."""
-    from edgeroot.verifier import Policy, VerifierError, parse_policy
+    from edgeroot.verifier.errors import VerifierError
+    from edgeroot.verifier.policy import Policy, parse_policy
 
     if path is None:
         return Policy(), _STRICTEST
@@ -167,7 +170,8 @@ def _policy(path: Path | None) -> tuple[Policy, str]:
 
 
 def _endorsements(paths: tuple[Path, ...]) -> Endorsements:
-    from edgeroot.verifier import Endorsements, VerifierError, read_corim
+    from edgeroot.verifier.corim import Endorsements, read_corim
+    from edgeroot.verifier.errors import VerifierError
 
     together = Endorsements()
     for path in paths:

@@ -21,17 +21,11 @@ from edgeroot.evidence import (
     write_key_statement,
     write_token,
 )
-from edgeroot.verifier import (
-    Appraisal,
-    Endorsements,
-    Policy,
-    ReferenceValue,
-    Status,
-    VerificationKey,
-    appraise,
-    ear_claims,
-)
-from edgeroot.verifier.ear import sign_ear
+from edgeroot.verifier.appraisal import Appraisal, appraise
+from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey
+from edgeroot.verifier.ear import ear_claims, sign_ear
+from edgeroot.verifier.policy import Policy
+from edgeroot.verifier.trust import Status
 from tests.unit.evidence.test_key_statement import KEY as STATED
 from tests.unit.evidence.test_psa_token import SPEC_CLAIMS, SPEC_KEY, SPEC_TOKEN
 

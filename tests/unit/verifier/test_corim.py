@@ -6,7 +6,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeroot.verifier import Endorsements, ReferenceValue, VerificationKey, VerifierError, read_corim, write_corim
+from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey, read_corim, write_corim
+from edgeroot.verifier.errors import VerifierError
 
 IMPLEMENTATION = bytes(range(32))
 INSTANCE = b"\1" + bytes(range(32, 64))

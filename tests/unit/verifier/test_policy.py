@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from edgeroot.evidence import Lifecycle
-from edgeroot.verifier import Policy, VerifierError, parse_policy
+from edgeroot.verifier.errors import VerifierError
+from edgeroot.verifier.policy import Policy, parse_policy
 
 
 def test_the_strictest_is_what_is_not_said() -> None:
