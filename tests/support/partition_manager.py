@@ -181,6 +181,7 @@ def played_world(
     *,
     contexts: int = 1,
     users: UserTable | None = None,
+    start_s: float = 30.0,
 ) -> ManagerWorld:
     """Run a manager in this thread until ``play``, which has one of its own, has ended; what that raises is raised."""
     table = UserTable({os.geteuid(): 1}, 2) if users is None else users
@@ -205,6 +206,7 @@ def played_world(
             measures=(),
             when_ready=world.note_ready,
             owner=owner,
+            start_s=start_s,
         )
 
         def run() -> None:

@@ -70,6 +70,7 @@ class _Partition:
     lines: LineReader = field(default_factory=LineReader)
     started_s: float = 0.0
     start_at_s: float | None = 0.0
+    ready_by_s: float | None = None
     delay_s: float = _FIRST_DELAY_S
     restarts: int = 0
 
@@ -103,8 +104,10 @@ class Manager:
         when_ready: Callable[[], None],
         owner: socket.socket | None = None,
         keeper: AnchorKeeper | None = None,
+        start_s: float = _START_S,
     ) -> None:
-        """``owner`` is a connection whose end ends the secure world."""
+        """``owner`` is a connection whose end ends the secure world; ``start_s`` is how long a partition may start."""
+        self._start_s = start_s
         self._listener = listener
         self._launcher = launcher
         self._users = users
@@ -135,6 +138,7 @@ class Manager:
         try:
             while not self._signals.intersection((signal.SIGTERM, signal.SIGINT)):
                 self._start_due()
+                self._end_overdue()
                 self._turn(self._next_due_s())
         finally:
             self._stop()
@@ -167,8 +171,18 @@ class Manager:
             if partition.start_at_s is not None and partition.start_at_s <= now:
                 self._start(partition)
 
+    def _end_overdue(self) -> None:
+        """A partition that hangs as it starts is no better than one that dies, and treated like one."""
+        now = monotonic()
+        for partition in self._partitions:
+            if partition.process is not None and partition.ready_by_s is not None and partition.ready_by_s <= now:
+                partition.ready_by_s = None
+                self._say(f"partition {partition.manifest.name} is not ready after {self._start_s:.1f} s: it is killed")
+                partition.process.popen.kill()
+
     def _next_due_s(self) -> float | None:
         times = [one.start_at_s for one in self._partitions if one.start_at_s is not None]
+        times += [one.ready_by_s for one in self._partitions if one.ready_by_s is not None]
         times += [one.until_s for one in self._waiting]
         left_s = [max(0.0, min(times) - monotonic())] if times else []
         if self._keeper is not None:
@@ -178,11 +192,13 @@ class Manager:
     def _start(self, partition: _Partition) -> None:
         partition.start_at_s = None
         partition.started_s = monotonic()
+        partition.ready_by_s = partition.started_s + self._start_s
         try:
             partition.process = process = self._launcher.launch(partition.manifest)
         except (OSError, StateError) as error:
             if self._when_ready is not None:
                 raise  # whoever starts the secure world is told
+            partition.ready_by_s = None
             self._start_later(partition, f"cannot be started ({error})")
             return
         for control in process.controls:
@@ -207,6 +223,7 @@ class Manager:
             if process is None or (code := process.popen.poll()) is None:
                 continue
             partition.process = None
+            partition.ready_by_s = None
             for client in partition.contexts:
                 self._drop(client)
             partition.contexts = []
@@ -320,6 +337,7 @@ class Manager:
     def _note_ready(self, client: _Client, partition: _Partition) -> None:
         client.ready = True
         if partition.is_ready:
+            partition.ready_by_s = None
             took_ms = 1000 * (monotonic() - partition.started_s)
             self._log.write("manager", f"partition {partition.manifest.name} is ready after {took_ms:.0f} ms")
         if self._when_ready is not None and all(one.is_ready for one in self._partitions):
@@ -335,7 +353,7 @@ class Manager:
             if client.partition is None or any(one.client is client for one in self._waiting):
                 self._answer(client, refusal(FfaError.RETRY), tag)
             else:
-                self._waiting.append(_Waiting(client, tag, wanted, monotonic() + _START_S))
+                self._waiting.append(_Waiting(client, tag, wanted, monotonic() + self._start_s))
             return
         context = self._channels.choose(wanted.source_id, target.contexts)
         pair = None if context is None else _channel()

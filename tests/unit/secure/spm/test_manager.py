@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ ONE = Manifest(
     name="one", id=0x8001, module="m", services=(), boot_order=1, callers=frozenset({NORMAL_WORLD, "two"}),
     execution_contexts=1,
 )  # fmt: skip
+ONE_IN_TWO = replace(ONE, execution_contexts=2)
 TWO = Manifest(
     name="two", id=0x8002, module="m", services=(), boot_order=2, callers=frozenset({NORMAL_WORLD}),
     execution_contexts=0,
@@ -161,6 +164,32 @@ def test_a_partition_that_dies_is_started_anew_without_its_channels(tmp_path: Pa
     world = played_world(tmp_path, [ONE], play)
     assert world.times_ready == 1
     assert "manager: partition one was killed by SIGKILL; starting it anew in 0.0 s" in world.log_path.read_text()
+
+
+def test_a_partition_that_hangs_as_it_starts_is_killed_and_started_anew(tmp_path: Path) -> None:
+    def play(world: ManagerWorld) -> None:
+        hanging = world.stage.started()
+        hanging.contexts[0].ready()  # one of its two: that is not enough
+        second = world.stage.started()
+        assert hanging.popen.wait(10) == -signal.SIGKILL
+        second.ready()
+        status = world.connect().status()["one"]
+        assert (status["state"], status["restarts"]) == ("ready", 1)
+
+    world = played_world(tmp_path, [ONE_IN_TWO], play, start_s=0.2)
+    assert "manager: partition one is not ready after 0.2 s: it is killed" in world.log_path.read_text()
+
+
+def test_a_partition_that_is_ready_may_run_for_ever(tmp_path: Path) -> None:
+    def play(world: ManagerWorld) -> None:
+        world.stage.started().ready()
+        hanging = world.stage.started()
+        hanging.popen.wait(10)
+        world.stage.started().ready()
+        found = world.connect().status()
+        assert (found["one"]["restarts"], found["two"]["restarts"]) == (0, 1)
+
+    played_world(tmp_path, [ONE, TWO], play, start_s=0.2)
 
 
 def test_a_start_that_fails_later_is_tried_again_and_the_first_one_is_told(tmp_path: Path) -> None:
