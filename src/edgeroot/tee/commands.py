@@ -67,6 +67,12 @@ def secure_world() -> None:
     metavar="FILE",
     help="The crypto partition's secure element, described in TOML.",
 )
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run the partitions from signed images only (edgeroot device build-images).",
+)
 @click.option("--strict", is_flag=True, help="Refuse to start if any measure of isolation is not in force.")
 def run(
     state_path: Path | None,
@@ -77,6 +83,7 @@ def run(
     *,
     accept_older_state: bool,
     secure_element: Path | None,
+    images: Path | None,
     strict: bool,
 ) -> None:
     """Run the secure world in the foreground, until SIGTERM or SIGINT.
@@ -96,6 +103,8 @@ def run(
         arguments.append("--accept-older-state")
     if secure_element is not None:
         arguments += ["--secure-element", str(secure_element.absolute())]
+    if images is not None:
+        arguments += ["--images", str(images.absolute())]
     if strict:
         arguments.append("--strict")
     os.execv(sys.executable, arguments)  # noqa: S606 - an argument list, and no shell

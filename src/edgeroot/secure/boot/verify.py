@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -24,7 +24,7 @@ from edgeroot.secure.boot.image import Image, ImageError, TlvKind, decode_image
 
 SALT_BYTES: Final = 32
 _SIGNATURES: Final = frozenset({TlvKind.RSA2048_PSS, TlvKind.RSA3072_PSS, TlvKind.ECDSA, TlvKind.ED25519})
-RootKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+RootKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +70,10 @@ def check_dependencies(images: Mapping[int, tuple[str, Image]]) -> None:
                 raise ImageError(f"{name} needs {other_name} {needed.version} or later, and it is {other.version}")
 
 
-def encode_root_key(key: RootKey) -> bytes:
-    """The key as an image holds it; ImageError for a kind or size that images are not signed with."""
+def encode_root_key(key: object) -> bytes:
+    """The public key as an image holds it; ImageError for a kind or size that images are not signed with."""
     signature_kind(key)
+    assert isinstance(key, RootKey)
     form = PublicFormat.PKCS1 if isinstance(key, rsa.RSAPublicKey) else PublicFormat.SubjectPublicKeyInfo
     return key.public_bytes(Encoding.DER, form)
 

@@ -23,10 +23,13 @@ from edgeroot.element.settings import ElementSettings
 from edgeroot.sealing.errors import SealingError
 from edgeroot.sealing.tpm import TpmPlace, parse_pcrs
 from edgeroot.sealing.tpm_counter import TpmCounter
+from edgeroot.secure.boot.fuses import FusesError
+from edgeroot.secure.boot.image import ImageError
 from edgeroot.secure.platform.anchor import Anchor, AnchorError
 from edgeroot.secure.platform.device_secret import DeviceSecretError, FileDeviceSecret
 from edgeroot.secure.platform.files import FileLock, LockedError
-from edgeroot.secure.spm import sandbox
+from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
+from edgeroot.secure.spm import images, sandbox
 from edgeroot.secure.spm.keeper import AnchorKeeper
 from edgeroot.secure.spm.launch import Launcher
 from edgeroot.secure.spm.log import Log
@@ -58,6 +61,9 @@ def main(arguments: Sequence[str]) -> int:
         AnchorError,
         SealingError,
         LockedError,
+        ImageError,
+        FusesError,
+        OneTimeMemoryError,
     ) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
@@ -78,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--secure-element", type=Path, metavar="FILE", help="the crypto partition's secure element, described in TOML"
     )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="run the partitions from signed images only, one DIR/PARTITION.img each",
+    )
     parser.add_argument("--strict", action="store_true", help="refuse to start without every measure of isolation")
     parser.add_argument(
         "--owner-fd", type=int, help="a socket: say there when all partitions run, and end when its other end is closed"
@@ -91,6 +103,8 @@ def _run(options: argparse.Namespace) -> int:
     missing += [finding.sentence for finding in sandbox.probe() if not finding.in_force]
     for sentence in missing:
         _log.warning("%s", sentence)
+    if options.images is not None and options.secure_element is not None:
+        raise CannotStartError("--images have no driver for a secure element: leave out one of the two options")
     if options.strict and missing:
         raise CannotStartError("--strict was given, and not every measure of isolation is in force here")
     process.name_process("edgeroot-spm")
@@ -98,6 +112,9 @@ def _run(options: argparse.Namespace) -> int:
     state = State(options.state.absolute(), options.runtime.absolute())
     state.prepare()
     lock = FileLock.acquire(state.path / "lock")
+    cores = len(os.sched_getaffinity(0))
+    manifests = [replace(one, memory_slots=max(one.memory_slots, memory_slots(cores))) for one in built_in_manifests()]
+    verified = images.boot(state.one_time_memory, options.images, manifests)
     users = state.users()
     for name in options.allow:
         users = users.allow(_user_id(name))
@@ -110,16 +127,15 @@ def _run(options: argparse.Namespace) -> int:
         keeper = AnchorKeeper(anchor, state.path / "counters" / "storage" / "storage", monotonic)
         keeper.start(accept=options.accept_older_state)
     element = None if options.secure_element is None else _element(options.secure_element)
-    cores = len(os.sched_getaffinity(0))
-    manifests = [replace(one, memory_slots=max(one.memory_slots, memory_slots(cores))) for one in built_in_manifests()]
     launcher = Launcher(
         state,
         derive=secret.derive,
         boot_seed=os.urandom(_BOOT_SEED_BYTES),
-        event_log=b"",
+        event_log=b"" if verified is None else verified.event_log,
         cores=cores,
         element=element,
         inspectors=(one.id for one in manifests if one.inspects_keys),
+        verified=verified,
     )
 
     def when_ready() -> None:

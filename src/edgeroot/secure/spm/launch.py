@@ -15,6 +15,7 @@ from edgeroot.confinement.partition import system_call_filter
 from edgeroot.element.settings import ElementSettings
 from edgeroot.psa import Secret
 from edgeroot.secure.runtime.boot import BootInformation
+from edgeroot.secure.spm.images import VerifiedPartitions
 from edgeroot.secure.spm.manifest import Manifest
 from edgeroot.secure.spm.sandbox import SandboxSpec, readable, spawn
 from edgeroot.secure.spm.state import State
@@ -24,6 +25,7 @@ _STORAGE: Final = "/storage"
 _COUNTERS: Final = "/counters"
 _FLASH: Final = "/flash"
 _ELEMENT: Final = "/element"
+_NATIVE: Final = "/native"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class Launcher:
     """Starts partitions. ``derive`` makes a partition's secret of the device secret.
 
     ``element`` is the secure element, which the partition gets whose manifest asks for it, and no other. ``inspectors``
-    are the ids of the partitions whose manifests let them ask about keys of others.
+    are the ids of the partitions whose manifests let them ask about keys of others. With ``verified`` partitions run
+    from these images and from nothing else.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Launcher:
         cores: int,
         element: ElementSettings | None = None,
         inspectors: Iterable[int] = (),
+        verified: VerifiedPartitions | None = None,
     ) -> None:
         self._state = state
         self._derive = derive
@@ -61,6 +65,7 @@ class Launcher:
         self._cores = cores
         self._element = element
         self._inspectors = tuple(inspectors)
+        self._verified = verified
         self._system_calls = system_call_filter()
         self._system_calls_with_i2c = system_call_filter(i2c=True)
 
@@ -81,11 +86,13 @@ class Launcher:
                 _FLASH: folders.flash,
                 _ELEMENT: None if element is None else folders.element,
             }
+            code, native = self._open_image(manifest, given)
             spec = SandboxSpec(
                 name=manifest.name,
                 user_id=folders.user_id,
                 writable={inside: outside for inside, outside in places.items() if outside is not None},
                 devices=() if element is None else (element.node,),
+                copies={f"{_NATIVE}/{name}.so": descriptor for name, descriptor in native.items()},
             )
             memory = os.memfd_create("edgeroot-boot", os.MFD_CLOEXEC)
             given.callback(os.close, memory)
@@ -95,10 +102,23 @@ class Launcher:
             kept.callback(os.close, log_read)
             given.callback(os.close, log_write)
             os.set_blocking(log_read, False)
-            arguments = (sys.executable, "-I", "-m", _MAIN, str(memory))
-            popen = spawn(spec, arguments, pass_fds=(memory, *controls), stderr=log_write)
+            arguments = self._arguments(memory, code, dict(zip(native, spec.copies_inside().values(), strict=True)))
+            popen = spawn(spec, arguments, pass_fds=(memory, *controls, *code, *native.values()), stderr=log_write)
             kept.pop_all()
             return Process(popen, tuple(ours for ours, _ in pairs), log_read, folders.user_id)
+
+    def _open_image(self, manifest: Manifest, given: ExitStack) -> tuple[tuple[int, ...], dict[str, int]]:
+        """Descriptors of the partition's code, if it is verified, and of its native modules by their names."""
+        if self._verified is None:
+            return (), {}
+        image = self._verified.images[manifest.name]
+        return (_reopen(image.code, given),), {name: _reopen(one, given) for name, one in image.native.items()}
+
+    def _arguments(self, memory: int, code: tuple[int, ...], native: dict[str, str]) -> tuple[str, ...]:
+        if self._verified is None:
+            return (sys.executable, "-I", "-m", _MAIN, str(memory))
+        places = (f"{name}={path}" for name, path in native.items())
+        return (sys.executable, "-I", "-S", "-c", self._verified.bootstrap, *map(str, code), str(memory), *places)
 
     def _boot_information(
         self, manifest: Manifest, controls: tuple[int, ...], spec: SandboxSpec, element: ElementSettings | None
@@ -122,7 +142,7 @@ class Launcher:
             element_folder=seen.get(_ELEMENT, ""),
             element={} if element is None else asdict(element),
             devices=tuple(map(str, spec.devices)),
-            readable=readable(sys.executable),
+            readable=readable(sys.executable) if self._verified is None else (),
             system_calls=self._system_calls if element is None else self._system_calls_with_i2c,
             inspectors=self._inspectors,
         )
@@ -134,3 +154,10 @@ def _control(given: ExitStack, kept: ExitStack) -> tuple[socket.socket, socket.s
     kept.enter_context(ours)
     given.enter_context(theirs)
     return ours, theirs
+
+
+def _reopen(memory_file: int, given: ExitStack) -> int:
+    """Another descriptor of a memory file, at its beginning whoever else reads it."""
+    descriptor = os.open(f"/proc/self/fd/{memory_file}", os.O_RDONLY | os.O_CLOEXEC)
+    given.callback(os.close, descriptor)
+    return descriptor

@@ -113,12 +113,12 @@ class Monitor:
             case FunctionId.PARTITION_INFO_GET:
                 return self._partition_info(registers)
             case FunctionId.MEM_SHARE_32 | FunctionId.MEM_SHARE_64:
-                return self._share(connection, endpoint_id, payload, descriptors)
+                return self._share(connection, endpoint_id, _whole(registers, payload), descriptors)
             case FunctionId.MEM_RECLAIM:
                 os.close(self.shares.reclaim(registers[2] << 32 | registers[1], owner=connection).memory)
                 return Answer(_success())
             case FunctionId.MEM_RETRIEVE_REQ_32 | FunctionId.MEM_RETRIEVE_REQ_64 if connection.manifest is not None:
-                return self._retrieve(connection, endpoint_id, payload)
+                return self._retrieve(connection, endpoint_id, _whole(registers, payload))
             case FunctionId.MEM_RELINQUISH if connection.manifest is not None:
                 relinquish = MemoryRelinquish.decode(payload)
                 self.shares.relinquish(relinquish.handle, borrower=connection)
@@ -193,6 +193,18 @@ class Monitor:
             connection.status = self.status()
         text = connection.status
         return Answer(_success(len(text)), text[page * PAGE_BYTES : (page + 1) * PAGE_BYTES])
+
+
+def _whole(registers: Registers, descriptor: bytes) -> bytes:
+    """A memory descriptor that is here in one piece (DEN0077A, clauses 11.1.1 and 16.1): w1 its length, w2 the piece's.
+
+    INVALID_PARAMETERS if they say something else, or w3 and w4 another place than the TX buffer.
+    """
+    if registers[1:5] != (len(descriptor), len(descriptor), 0, 0):
+        raise RefusedError(
+            FfaError.INVALID_PARAMETERS, "a memory descriptor comes in one piece, of the length that is said"
+        )
+    return descriptor
 
 
 def refusal(code: FfaError) -> Answer:

@@ -32,17 +32,26 @@ _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", "HOM
 class SandboxSpec:
     """One partition's surroundings. ``user_id`` None: the manager's own user. ``writable``: inside to outside.
 
-    ``devices`` are nodes of character devices, and to open them the partition gets their groups.
+    ``devices`` are nodes of character devices, and to open them the partition gets their groups. ``copies`` are files
+    that it can read, inside to a descriptor at whose position their content begins.
     """
 
     name: str
     user_id: int | None
     writable: Mapping[str, Path] = field(default_factory=dict)
     devices: Sequence[Path] = ()
+    copies: Mapping[str, int] = field(default_factory=dict)
 
     def seen_inside(self) -> dict[str, str]:
         """The folders as the partition has to name them: without bubblewrap they are where they are."""
         return {inside: str(outside) if _bubblewrap() is None else inside for inside, outside in self.writable.items()}
+
+    def copies_inside(self) -> dict[str, str]:
+        """The copied files as the partition has to name them: without bubblewrap they are its open descriptors."""
+        return {
+            inside: f"/proc/self/fd/{descriptor}" if _bubblewrap() is None else inside
+            for inside, descriptor in self.copies.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,8 @@ def command(spec: SandboxSpec, arguments: Sequence[str], *, bwrap: str) -> list[
         line += ["--bind", str(outside), inside]
     for device in spec.devices:
         line += ["--dev-bind-try", str(device), str(device)]
+    for inside, descriptor in spec.copies.items():
+        line += ["--ro-bind-data", str(descriptor), inside]
     return [*line, "--remount-ro", "/", "--chdir", "/", "--", *arguments]
 
 

@@ -3,6 +3,7 @@
 ::
 
     STATE/device-secret         32 secret bytes, the manager's own
+    STATE/one-time-memory       the device's root key hash, life cycle and security counter, once it is provisioned
     STATE/anchor                what the TPM's counter stood at, where there is one
     STATE/users.json            which user has which FF-A id
     STATE/partitions/NAME/      a partition's own folder, and the only one that it sees
@@ -53,6 +54,7 @@ class State:
         self.log: Final = runtime / "log"
         self.device_secret: Final = state / "device-secret"
         self.anchor: Final = state / "anchor"
+        self.one_time_memory: Final = state / "one-time-memory"
         self._users: Final = state / "users.json"
 
     def prepare(self) -> None:

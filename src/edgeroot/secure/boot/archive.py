@@ -1,0 +1,67 @@
+"""The content of a partition's image: all modules that it may import, for :mod:`edgeroot.secure.runtime.importer`.
+
+The same code gives the same bytes: entries are sorted, and code is written without references, which depend on chance.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import MAGIC_NUMBER
+from struct import Struct
+from typing import Final
+
+from edgeroot.secure.boot.image import ImageError
+from edgeroot.secure.runtime.importer import MAGIC, read_entries
+
+_ENTRY: Final = Struct("<cHI")
+_PYC_HEADER: Final = MAGIC_NUMBER + bytes(12)
+_MARSHAL_WITHOUT_REFERENCES: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """``code`` is .pyc content of modules, ``packages`` the names among them that are packages."""
+
+    partition: str
+    code: Mapping[str, bytes]
+    packages: frozenset[str]
+    native: Mapping[str, bytes] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        entries = [(b"N", self.partition, b"")]
+        entries += ((b"P" if name in self.packages else b"M", name, data) for name, data in sorted(self.code.items()))
+        entries += ((b"X", name, data) for name, data in sorted(self.native.items()))
+        return MAGIC + b"".join(
+            _ENTRY.pack(kind, len(name.encode()), len(data)) + name.encode() + data for kind, name, data in entries
+        )
+
+
+def decode_archive(data: bytes, *, partition: str) -> Archive:
+    """ImageError if it is none, is another partition's, or is for another interpreter than this one."""
+    try:
+        entries = read_entries(data)
+    except ValueError as error:
+        raise ImageError(f"its content is not a partition's: {error}") from error
+    if not entries or entries[0][0] != "N":
+        raise ImageError("its content does not say which partition it is for")
+    if entries[0][1] != partition:
+        raise ImageError(f"it is the image of the partition {entries[0][1]}")
+    for kind, name, content in entries[1:]:
+        if kind not in ("M", "P", "X"):
+            raise ImageError(f"its content has an entry of kind {kind!r}")
+        if kind != "X" and not content.startswith(MAGIC_NUMBER):
+            raise ImageError(f"its module {name} is for another version of Python: build the images with this one")
+    return Archive(
+        partition=partition,
+        code={name: content for kind, name, content in entries if kind in ("M", "P")},
+        packages=frozenset(name for kind, name, _ in entries if kind == "P"),
+        native={name: content for kind, name, content in entries if kind == "X"},
+    )
+
+
+def compile_module(source: bytes, name: str) -> bytes:
+    """The content of a .pyc file for this source, the same wherever the source lies. SyntaxError."""
+    code = compile(source, f"<image>/{name}", "exec", dont_inherit=True, optimize=0)
+    return _PYC_HEADER + marshal.dumps(code, _MARSHAL_WITHOUT_REFERENCES)

@@ -1,0 +1,197 @@
+"""``edgeroot device``: signed images of the secure world, and what a device's one-time-programmable memory holds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from edgeroot.cli.errors import CommandError
+from edgeroot.cli.frame import FrameGroup, command
+from edgeroot.cli.output import emit
+
+if TYPE_CHECKING:
+    from edgeroot.secure.boot.image import Version
+
+SECTION = "Run the service"
+_LATER: Final = ("secured", "non-psa-rot-debug", "recoverable-psa-rot-debug", "decommissioned")
+_VERSION: Final = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,5})(?:\+(\d{1,10}))?")
+_state = click.option(
+    "--state",
+    "state_path",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The secure world's folder of secrets and objects, as `secure-world run --state` has it.",
+)
+
+
+@click.group(
+    "device",
+    cls=FrameGroup,
+    short_help="Provision a device to run signed images only.",
+    examples=["edgeroot device status --state /var/lib/edgeroot-secure-world"],
+)
+def device() -> None:
+    """Secure boot of the emulated secure world: sign its partitions, and have a device run nothing else.
+
+    What a device is told here it keeps: nothing takes back a root key or a life-cycle state.
+    """
+
+
+@command(
+    "build-images",
+    examples=["edgeroot device build-images --key maker.pem --version 1.0.0 --security-counter 1 images"],
+)
+@click.option("--key", "key_path", required=True, type=click.Path(path_type=Path), help="The private root key (PEM).")
+@click.option("--version", "version_text", required=True, metavar="1.2.3", help="The version of the images.")
+@click.option(
+    "--security-counter",
+    required=True,
+    type=click.IntRange(0, 0xFFFFFFFF),
+    help="Devices whose counter is higher refuse them.",
+)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+def build_images(key_path: Path, version_text: str, security_counter: int, folder: Path) -> None:
+    """Make a signed image of each partition from what is installed here: DIR/PARTITION.img.
+
+    They run with this version of Python on this kind of machine. The key is RSA of 2048 or 3072 bits, ECDSA on P-256 or
+    Ed25519, without a pass phrase; imgtool of MCUboot makes and checks the same format.
+    """
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    from edgeroot.secure.boot.commands.build import build_archive
+    from edgeroot.secure.boot.image import ImageError
+    from edgeroot.secure.boot.signing import SigningKey, sign_image
+    from edgeroot.secure.platform.files import replace_file
+    from edgeroot.secure.spm.manifest import built_in_manifests
+
+    version = _version(version_text)
+    made = {}
+    try:
+        key = load_pem_private_key(key_path.read_bytes(), None)
+        if not isinstance(key, SigningKey):
+            raise CommandError(f"{key_path} is no RSA, ECDSA or Ed25519 key")
+        folder.mkdir(parents=True, exist_ok=True)
+        for manifest in built_in_manifests():
+            body = build_archive(manifest.name, manifest.module)
+            image = sign_image(body, key, version=version, security_counter=security_counter)
+            path = folder / f"{manifest.name}.img"
+            replace_file(path, image, mode=0o644)
+            made[manifest.name] = str(path)
+    except OSError as error:
+        raise CommandError(f"cannot use {error.filename}: {error.strerror}") from error
+    except (ValueError, TypeError) as error:
+        raise CommandError(f"{key_path} holds no private key in PEM without a pass phrase") from error
+    except ImageError as error:
+        raise CommandError(str(error)) from error
+    emit({"images": made}, "\n".join(made.values()))
+
+
+@command(
+    "provision",
+    examples=["edgeroot device provision --root-key maker.pub.pem --state /var/lib/edgeroot-secure-world"],
+)
+@_state
+@click.option(
+    "--root-key", "key_path", required=True, type=click.Path(path_type=Path), help="The maker's public key (PEM)."
+)
+@click.option(
+    "--security-counter",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 0xFFFFFFFF),
+    help="Images below it never run.",
+)
+def provision(state_path: Path, key_path: Path, security_counter: int) -> None:
+    """Give a device the root key that its images are signed with. It keeps that key for ever.
+
+    If this is interrupted, do it again with the same key.
+    """
+    from hashlib import sha256
+
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
+    from edgeroot.secure.boot.image import ImageError
+    from edgeroot.secure.boot.verify import encode_root_key
+    from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
+    from edgeroot.secure.spm.state import State
+
+    try:
+        encoded = encode_root_key(load_pem_public_key(key_path.read_bytes()))
+        state_path.mkdir(mode=0o711, parents=True, exist_ok=True)
+        path = State(state_path, state_path).one_time_memory
+        fuses = Fuses(FileOneTimeMemory(path, words=WORDS, create=True))
+        fuses.provision(sha256(encoded).digest(), security_counter=security_counter)
+    except OSError as error:
+        raise CommandError(f"cannot use {error.filename}: {error.strerror}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CommandError(f"{key_path} holds no public key in PEM") from error
+    except (ImageError, FusesError, OneTimeMemoryError) as error:
+        raise CommandError(str(error)) from error
+    _say(state_path)
+
+
+@command("status", examples=["edgeroot device status --state /var/lib/edgeroot-secure-world"])
+@_state
+def status(state_path: Path) -> None:
+    """The device's life-cycle state, root key hash and security counter."""
+    _say(state_path)
+
+
+@command("lifecycle", examples=["edgeroot device lifecycle secured --state /var/lib/edgeroot-secure-world"])
+@click.argument("wanted", metavar="STATE", type=click.Choice(_LATER))
+@_state
+def lifecycle(wanted: str, state_path: Path) -> None:
+    """Enter a later life-cycle state, for ever.
+
+    From `secured` on the secure world starts from signed images only. In the states after it, it does not start at all,
+    so that nobody who debugs the device gets at its keys.
+    """
+    from edgeroot.evidence import Lifecycle
+    from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
+    from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
+    from edgeroot.secure.spm.state import State
+
+    try:
+        path = State(state_path, state_path).one_time_memory
+        fuses = Fuses(FileOneTimeMemory(path, words=WORDS, create=False))
+        fuses.advance(Lifecycle[wanted.upper().replace("-", "_")])
+    except (FusesError, OneTimeMemoryError) as error:
+        raise CommandError(f"{error}. See `edgeroot device status`") from error
+    _say(state_path)
+
+
+def _say(state_path: Path) -> None:
+    from edgeroot.secure.boot.fuses import FusesError, words_of
+    from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
+    from edgeroot.secure.spm.images import read_fuses
+    from edgeroot.secure.spm.state import State
+
+    try:
+        fuses = read_fuses(State(state_path, state_path).one_time_memory)
+        state = "assembly-and-test" if fuses is None else words_of(fuses.lifecycle())
+        root_key_hash = None if fuses is None else fuses.root_key_hash()
+        counter = 0 if fuses is None else fuses.security_counter()
+    except (FusesError, OneTimeMemoryError) as error:
+        raise CommandError(str(error)) from error
+    key = None if root_key_hash is None else root_key_hash.hex()
+    fields = {"lifecycle": state, "root_key_hash": key, "security_counter": counter}
+    emit(fields, f"life cycle: {state}\nroot key hash: {key or 'none'}\nsecurity counter: {counter}")
+
+
+def _version(text: str) -> Version:
+    from edgeroot.secure.boot.image import Version
+
+    found = _VERSION.fullmatch(text)
+    numbers = [int(part or 0) for part in found.groups()] if found else [-1]
+    if not found or any(number > most for number, most in zip(numbers, (0xFF, 0xFF, 0xFFFF, 0xFFFFFFFF), strict=True)):
+        raise click.UsageError("a version is MAJOR.MINOR.REVISION or MAJOR.MINOR.REVISION+BUILD, such as 1.2.3+45")
+    return Version(*numbers)
+
+
+for _one in (build_images, provision, status, lifecycle):
+    device.add_command(_one)

@@ -1,0 +1,120 @@
+"""The first stage for the partitions: reads each image once, verifies those bytes, and keeps them unchangeable.
+
+What is verified lies in sealed memory files from then on. Starting a partition anew takes nothing from the disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from edgeroot.evidence import Lifecycle, write_measurements
+from edgeroot.secure.boot.archive import Archive, decode_archive
+from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError, words_of
+from edgeroot.secure.boot.image import ImageError
+from edgeroot.secure.boot.verify import VerifiedImage, check_dependencies, verify_image
+from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
+from edgeroot.secure.runtime import importer
+from edgeroot.secure.spm.manifest import Manifest
+
+SUFFIX: Final = ".img"
+_INDEX_MASK: Final = 0xFF
+_SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedImage:
+    """A verified partition: descriptors of sealed memory files with its code and its native modules, by name."""
+
+    code: int
+    native: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedPartitions:
+    """What may run, by the partitions' names, and the log of what was measured in the order of starting."""
+
+    images: Mapping[str, LoadedImage]
+    event_log: bytes
+    bootstrap: str = field(repr=False)
+
+
+def boot(memory_path: Path, folder: Path | None, manifests: Iterable[Manifest]) -> VerifiedPartitions | None:
+    """Verify the partitions' images in ``folder``; None where unverified code may run and ``folder`` is None.
+
+    ImageError names the image that is not to run; FusesError or OneTimeMemoryError say why the device does not boot.
+    """
+    fuses = read_fuses(memory_path)
+    state = Lifecycle.ASSEMBLY_AND_TEST if fuses is None else fuses.lifecycle()
+    if state > Lifecycle.SECURED:
+        raise FusesError(f"the device is {words_of(state)}: its secure world does not start any more")
+    if folder is None:
+        if state is Lifecycle.SECURED:
+            raise FusesError("the device is secured and runs signed images only: name their folder with --images")
+        return None
+    root_key_hash = None if fuses is None else fuses.root_key_hash()
+    if fuses is None or root_key_hash is None:
+        raise FusesError("the device has no root key to verify images with: `edgeroot device provision`")
+    return _verify(folder, tuple(manifests), root_key_hash, fuses.security_counter())
+
+
+def read_fuses(path: Path) -> Fuses | None:
+    """The device's memory, if it has been written to."""
+    return Fuses(FileOneTimeMemory(path, words=WORDS, create=False)) if path.exists() else None
+
+
+def image_index(manifest: Manifest) -> int:
+    """How dependencies name a partition: the low byte of its FF-A id."""
+    return manifest.id & _INDEX_MASK
+
+
+def _verify(
+    folder: Path, manifests: tuple[Manifest, ...], root_key_hash: bytes, least_security_counter: int
+) -> VerifiedPartitions:
+    def verify(manifest: Manifest) -> tuple[VerifiedImage, Archive]:
+        path = folder / f"{manifest.name}{SUFFIX}"
+        try:
+            verified = verify_image(
+                path.read_bytes(), root_key_hash=root_key_hash, least_security_counter=least_security_counter
+            )
+            return verified, decode_archive(bytes(verified.image.body), partition=manifest.name)
+        except ImageError as error:
+            raise ImageError(f"the image {path} does not run: {error}. Put a good image there") from error
+        except OSError as error:
+            raise ImageError(f"the image {path} cannot be read: {error.strerror}. Put a good image there") from error
+
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(verify, manifests))
+    check_dependencies(
+        {
+            image_index(manifest): (manifest.name, verified.image)
+            for manifest, (verified, _) in zip(manifests, found, strict=True)
+        }
+    )
+    bootstrap = Path(importer.__file__).read_text(encoding="utf-8")
+    measured = {"BOOTSTRAP": sha256(bootstrap.encode()).digest()}
+    images = {}
+    kept: dict[bytes, int] = {}
+    for manifest, (verified, archive) in zip(manifests, found, strict=True):
+        measured[manifest.name] = verified.digest
+        native = {name: _keep(data, kept) for name, data in archive.native.items()}
+        code = Archive(partition=archive.partition, code=archive.code, packages=archive.packages)
+        images[manifest.name] = LoadedImage(code=_keep(code.encode(), kept), native=native)
+    return VerifiedPartitions(images=images, event_log=write_measurements(measured), bootstrap=bootstrap)
+
+
+def _keep(data: bytes, kept: dict[bytes, int]) -> int:
+    """A sealed memory file with this content, one for all that have the same."""
+    if data not in kept:
+        descriptor = os.memfd_create("edgeroot-image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        kept[data] = descriptor
+    return kept[data]

@@ -1,0 +1,119 @@
+"""What the one-time-programmable memory says of the boot, and that it only ever goes on."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from edgeroot.evidence import Lifecycle
+from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
+from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
+
+HASH, OTHER = bytes(range(32)), bytes(range(1, 33))
+_STATES = [
+    Lifecycle.PSA_ROT_PROVISIONING,
+    Lifecycle.SECURED,
+    Lifecycle.NON_PSA_ROT_DEBUG,
+    Lifecycle.RECOVERABLE_PSA_ROT_DEBUG,
+    Lifecycle.DECOMMISSIONED,
+]
+
+
+class PowerCutError(Exception):
+    """The power went."""
+
+
+class Memory:
+    """One-time-programmable memory whose power goes at a given write."""
+
+    def __init__(self, words: dict[int, bytes] | None = None, *, writes_left: int = 1000) -> None:
+        self.words = {} if words is None else words
+        self.writes_left = writes_left
+
+    def read(self, word: int) -> bytes | None:
+        assert 0 <= word < WORDS
+        return self.words.get(word)
+
+    def write(self, word: int, value: bytes) -> None:
+        if self.words.get(word, value) != value:
+            raise OneTimeMemoryError("written before")
+        if not self.writes_left:
+            raise PowerCutError
+        self.writes_left -= 1
+        self.words[word] = value
+
+
+def test_a_blank_device_is_in_assembly_and_has_no_key() -> None:
+    fuses = Fuses(Memory())
+
+    assert (fuses.root_key_hash(), fuses.lifecycle(), fuses.security_counter()) == (
+        None,
+        Lifecycle.ASSEMBLY_AND_TEST,
+        0,
+    )
+
+
+def test_a_provisioned_device_keeps_what_it_was_told() -> None:
+    memory = Memory()
+    Fuses(memory).provision(HASH, security_counter=9)
+    fuses = Fuses(memory)
+
+    assert fuses.root_key_hash() == HASH
+    assert fuses.lifecycle() is Lifecycle.PSA_ROT_PROVISIONING
+    assert fuses.security_counter() == 9
+    with pytest.raises(FusesError, match="another root key"):
+        fuses.provision(OTHER, security_counter=9)
+    with pytest.raises(FusesError, match="never gets lower"):
+        fuses.provision(HASH, security_counter=8)
+    assert fuses.root_key_hash() == HASH
+    assert fuses.security_counter() == 9
+
+
+def test_provisioning_can_be_cut_off_at_every_write_and_done_again() -> None:
+    whole = Memory()
+    Fuses(whole).provision(HASH, security_counter=9)
+    writes = 1000 - whole.writes_left
+    assert writes == 10
+
+    for cut_at in range(writes):
+        memory = Memory(writes_left=cut_at)
+        with pytest.raises(PowerCutError):
+            Fuses(memory).provision(HASH, security_counter=9)
+        later = Fuses(Memory(memory.words))
+        assert later.lifecycle() is Lifecycle.ASSEMBLY_AND_TEST
+        if 0 < cut_at < 8:
+            with pytest.raises(FusesError, match="interrupted"):
+                later.root_key_hash()
+            with pytest.raises(FusesError, match="another root key"):
+                later.provision(OTHER, security_counter=9)
+        later.provision(HASH, security_counter=9)
+        assert memory.words == whole.words
+
+
+def test_the_life_cycle_goes_one_way() -> None:
+    fuses = Fuses(Memory())
+    fuses.provision(HASH, security_counter=0)
+
+    for before, after in pairwise(_STATES):
+        fuses.advance(after)
+        assert fuses.lifecycle() is after
+        for earlier in [Lifecycle.ASSEMBLY_AND_TEST, *_STATES[: _STATES.index(before) + 2]]:
+            with pytest.raises(FusesError, match="never goes back"):
+                fuses.advance(earlier)
+        with pytest.raises(FusesError, match="provisioned no more"):
+            fuses.provision(HASH, security_counter=0)
+
+
+def test_states_can_be_left_out_and_not_entered_without_a_root_key() -> None:
+    for state in _STATES[:-1]:
+        with pytest.raises(FusesError, match="root key"):
+            Fuses(Memory()).advance(state)
+    fuses = Fuses(Memory())
+    fuses.advance(Lifecycle.DECOMMISSIONED)
+    assert fuses.lifecycle() is Lifecycle.DECOMMISSIONED
+
+
+def test_a_state_that_there_is_not_is_refused() -> None:
+    with pytest.raises(FusesError, match="none that exists"):
+        Fuses(Memory({8: b"\1\2\3\4"})).lifecycle()
