@@ -75,12 +75,12 @@ def call(who: int, *registers: int, payload: bytes = b"", what: int = NOTHING) -
 
 def share(who: int, sender: int, receiver: int, what: int = ONE_PAGE) -> bytes:
     transaction = Transaction.share(sender=sender, receiver=receiver, page_count=1).encode()
-    return call(who, FunctionId.MEM_SHARE_32, payload=transaction, what=what)
+    return call(who, FunctionId.MEM_SHARE_32, *[len(transaction)] * 2, payload=transaction, what=what)
 
 
 def retrieve(who: int, source_id: int, receiver: int, handle: int = FIRST_HANDLE) -> bytes:
     request = RetrieveRequest(sender=source_id, receiver=receiver, handle=handle).encode()
-    return call(who, FunctionId.MEM_RETRIEVE_REQ_32, payload=request)
+    return call(who, FunctionId.MEM_RETRIEVE_REQ_32, *[len(request)] * 2, payload=request)
 
 
 def relinquish(who: int, endpoint_id: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -23,6 +24,12 @@ LOW = Manifest(
 )  # fmt: skip
 HIGH = Manifest(name="high", id=0x8002, module="m", services=(), boot_order=2, callers=frozenset({NORMAL_WORLD}))
 CLOSED = Manifest(name="closed", id=0x8003, module="m", services=(), boot_order=3, callers=frozenset())
+WITH_DESCRIPTOR = (
+    FunctionId.MEM_SHARE_32,
+    FunctionId.MEM_SHARE_64,
+    FunctionId.MEM_RETRIEVE_REQ_32,
+    FunctionId.MEM_RETRIEVE_REQ_64,
+)
 STATUS = bytes(range(256)) * 40
 
 
@@ -35,6 +42,8 @@ class Caller:
         self.id = connection.endpoint_id or 0
 
     def call(self, *registers: int, payload: bytes = b"", descriptors: tuple[int, ...] = ()) -> Answer | OpenChannel:
+        if len(registers) == 1 and registers[0] in WITH_DESCRIPTOR:
+            registers = (*registers, len(payload), len(payload))
         padded = (*registers, *(0,) * (8 - len(registers)))
         return self.monitor.call(self.connection, padded, payload, list(descriptors))
 
@@ -392,3 +401,24 @@ def test_a_manager_without_descriptors_refuses_and_goes_on(world: World) -> None
         code = world.low.code(FunctionId.MEM_RETRIEVE_REQ_32, payload=world.low.retrieval(handle, 1))
     assert code is FfaError.NO_MEMORY
     world.alice.succeeds(*world.alice.reclaim_registers(handle))
+
+
+@pytest.mark.parametrize("function", WITH_DESCRIPTOR)
+@pytest.mark.parametrize("words", [(0, 0), (-1, 0), (0, -1), (1, 1), (0, 0, 1), (0, 0, 0, 1)])
+def test_a_descriptor_is_as_long_as_the_registers_say_and_comes_in_one_piece(
+    world: World, function: int, words: tuple[int, ...]
+) -> None:
+    if function in (FunctionId.MEM_SHARE_32, FunctionId.MEM_SHARE_64):
+        payload = Transaction.share(sender=world.alice.id, receiver=LOW.id, page_count=1).encode()
+        caller, descriptors = world.alice, (memory_file(PAGE_BYTES),)
+    else:
+        payload = world.low.retrieval(world.alice.share(), world.alice.id)
+        caller, descriptors = world.low, ()
+    first, second, *others = words
+    wrong = (len(payload) + first, len(payload) + second, *others)
+    if words == (0, 0):
+        wrong = (0, 0)
+    assert caller.code(function, *wrong, payload=payload, descriptors=descriptors) is FfaError.INVALID_PARAMETERS
+    for descriptor in descriptors:
+        with suppress(OSError):
+            os.close(descriptor)
