@@ -408,12 +408,13 @@ def test_a_manager_without_descriptors_refuses_and_goes_on(world: World) -> None
 def test_a_descriptor_is_as_long_as_the_registers_say_and_comes_in_one_piece(
     world: World, function: int, words: tuple[int, ...]
 ) -> None:
+    descriptors: tuple[int, ...] = ()
     if function in (FunctionId.MEM_SHARE_32, FunctionId.MEM_SHARE_64):
         payload = Transaction.share(sender=world.alice.id, receiver=LOW.id, page_count=1).encode()
         caller, descriptors = world.alice, (memory_file(PAGE_BYTES),)
     else:
         payload = world.low.retrieval(world.alice.share(), world.alice.id)
-        caller, descriptors = world.low, ()
+        caller = world.low
     first, second, *others = words
     wrong = (len(payload) + first, len(payload) + second, *others)
     if words == (0, 0):
