@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Final
 
 from edgeroot.evidence import Lifecycle
+from edgeroot.secure.boot.errors import BootError
 from edgeroot.secure.platform.one_time_memory import WORD_BYTES, OneTimeMemory
 
 WORDS: Final = 80
@@ -20,7 +21,7 @@ _COUNTER: Final = range(16, 80)
 _WORD: Final = Struct("<I")
 
 
-class FusesError(Exception):
+class FusesError(BootError):
     """What was asked for is not possible any more, or not yet; the message says why."""
 
 

@@ -23,13 +23,12 @@ from edgeroot.element.settings import ElementSettings
 from edgeroot.sealing.errors import SealingError
 from edgeroot.sealing.tpm import TpmPlace, parse_pcrs
 from edgeroot.sealing.tpm_counter import TpmCounter
-from edgeroot.secure.boot.fuses import FusesError
-from edgeroot.secure.boot.image import ImageError
+from edgeroot.secure.boot.errors import BootError
 from edgeroot.secure.platform.anchor import Anchor, AnchorError
 from edgeroot.secure.platform.device_secret import DeviceSecretError, FileDeviceSecret
 from edgeroot.secure.platform.files import FileLock, LockedError
 from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
-from edgeroot.secure.spm import images, sandbox
+from edgeroot.secure.spm import sandbox
 from edgeroot.secure.spm.keeper import AnchorKeeper
 from edgeroot.secure.spm.launch import Launcher
 from edgeroot.secure.spm.log import Log
@@ -61,8 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         AnchorError,
         SealingError,
         LockedError,
-        ImageError,
-        FusesError,
+        BootError,
         OneTimeMemoryError,
     ) as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -114,7 +112,11 @@ def _run(options: argparse.Namespace) -> int:
     lock = FileLock.acquire(state.path / "lock")
     cores = len(os.sched_getaffinity(0))
     manifests = [replace(one, memory_slots=max(one.memory_slots, memory_slots(cores))) for one in built_in_manifests()]
-    verified = images.boot(state.one_time_memory, options.images, manifests)
+    verified = None
+    if options.images is not None or state.one_time_memory.exists():
+        from edgeroot.secure.spm.images import boot  # whose imports would make every other start slower
+
+        verified = boot(state.one_time_memory, options.images, manifests)
     users = state.users()
     for name in options.allow:
         users = users.allow(_user_id(name))

@@ -9,16 +9,18 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edgeroot.confinement.partition import system_call_filter
 from edgeroot.element.settings import ElementSettings
 from edgeroot.psa import Secret
 from edgeroot.secure.runtime.boot import BootInformation
-from edgeroot.secure.spm.images import VerifiedPartitions
 from edgeroot.secure.spm.manifest import Manifest
 from edgeroot.secure.spm.sandbox import SandboxSpec, readable, spawn
 from edgeroot.secure.spm.state import State
+
+if TYPE_CHECKING:
+    from edgeroot.secure.spm.images import VerifiedPartitions
 
 _MAIN: Final = "edgeroot.secure.runtime.main"
 _STORAGE: Final = "/storage"
