@@ -24,8 +24,12 @@ from edgeroot.client import Client, templates
 from edgeroot.client.errors import DoesNotExistError
 from edgeroot.psa import Algorithm, EccFamily, Hash, KeyAttributes, KeyType, UsageFlags
 from edgeroot.tee.psa import PsaClient, PsaKeyAttributes
+from edgeroot.testing.atecc import Model, curve
 from peers import PeersRoot, UpstreamService
 from tests.support.clients import as_user
+from tests.support.element_service import PROVIDER as IN_ELEMENT
+from tests.support.element_service import ElementService
+from tests.support.secure_element import roomy
 from tests.support.service import Service, running_service
 from tests.support.swtpm import running_swtpm
 from tests.support.world import running_world, with_world
@@ -86,10 +90,15 @@ def command(service: Service, key_files: Path, *options: str) -> list[str]:
 
 
 def migrate(
-    service: Service, key_files: Path, *options: str, code: int = 0, environment: Mapping[str, str] | None = None
+    service: Service,
+    key_files: Path,
+    *options: str,
+    code: int = 0,
+    environment: Mapping[str, str] | None = None,
+    launcher: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     done = subprocess.run(
-        command(service, key_files, *options),
+        [*launcher, *command(service, key_files, *options)],
         capture_output=True,
         text=True,
         check=False,
@@ -392,3 +401,48 @@ def test_keys_in_the_secure_world_stay_there_and_work_on(left: Path) -> None:
             client.verify_hash("ec", ECDSA, HASH, client.sign_hash("ec", ECDSA, HASH))
             client.destroy_key("ec")
             assert not client.list_keys()
+
+
+def test_keys_in_a_secure_element_stay_there_and_work_on(left: Path, tmp_path: Path) -> None:
+    """The genuine record of a software key, whose owner has the key in slot 9 of an emulated element instead.
+
+    Upstream's provider cannot be attached to the emulation; on a device it writes just such records, with the slot.
+    """
+    private, part = curve.new_key(), roomy(Model.ATECC608A, tmp_path / "atecc608a")
+    part.zones.write_slot(9, 4, private)  # behind four bytes, as a part has it
+    public = b"\x04" + curve.public_of(private)
+    with running_service(provider=IN_ELEMENT, start=False) as service:
+        element = ElementService(service, tmp_path / "atecc608a")
+        store = service.store_path.parent / "kim.sqlite3"
+        store.parent.mkdir()
+        shutil.copy(left / "store.sqlite3", store)
+        provider = ("b8ba81e2-e9f7-4bdd-b096-a29d0019960c", "cryptoauthlib-provider")
+        with closing(sqlite3.connect(store)) as connection, connection:
+            connection.execute("DELETE FROM key_mapping WHERE application_name <> '0' OR key_name <> 'ec'")
+            connection.execute("UPDATE key_mapping SET provider_uuid = ?, provider_name = ?", provider)
+            connection.execute("UPDATE key_mapping SET key_id = ?", (b"\x09",))
+            connection.execute(
+                "INSERT INTO key_mapping SELECT authenticator_id, application_name, 'lost', provider_uuid,"
+                " provider_name, ?, key_id_version, key_attributes, key_attributes_version FROM key_mapping",
+                (b"\x0a",),
+            )
+        before, of_part = contents(store.parent), (tmp_path / "atecc608a").read_bytes()
+        launcher = element.launcher
+        problems = {
+            key["key_name"]: key["problem"] for key in migrate(service, left, code=1, launcher=launcher)["keys"]
+        }
+        assert problems == {"ec": None, "lost": "slot 10 of the element has no such key (any more)"}
+        assert contents(store.parent) == before
+        migrate(service, left, "--apply", "--leave-failed", code=1, launcher=launcher)
+        assert store.read_bytes() == before[store]
+        assert (tmp_path / "atecc608a").read_bytes() == of_part
+        element.start()
+        with service.client(provider=5) as client:
+            assert [key.name for key in client.list_keys()] == ["ec"]
+            assert client.export_public_key("ec") == public
+            client.verify_hash("ec", ECDSA, HASH, client.sign_hash("ec", ECDSA, HASH))
+            for number in range(13):
+                client.generate_key(f"new {number}", templates.ecdsa_p256())
+            assert client.export_public_key("ec") == public
+            client.destroy_key("ec")
+        assert part.zones.read_slot(9)[4:36] != private

@@ -34,9 +34,13 @@ class ElementService:
         self.service = service
         self._memory = memory
 
+    @property
+    def launcher(self) -> tuple[str, ...]:
+        """What a command of edgeroot's is run by, so that it finds the element."""
+        return (sys.executable, "-m", "tests.support.element_launcher", str(self._memory))
+
     def start(self) -> None:
-        launcher = (sys.executable, "-m", "tests.support.element_launcher", str(self._memory))
-        self.service.start(launcher=launcher, environment={"PYTHONPATH": str(ROOT)})
+        self.service.start(launcher=self.launcher, environment={"PYTHONPATH": str(ROOT)})
 
     def take_away(self) -> None:
         """From now on nothing answers at the element's address."""

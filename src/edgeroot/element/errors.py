@@ -15,6 +15,7 @@ class _Meaning(NamedTuple):
 
 EXECUTION_ERROR: Final = -12
 PARSE_ERROR: Final = -46
+ECC_FAULT: Final = -42
 _LINE: Final = (
     "see whether the element has power and its bus no other master, and whether bus, slave_address and baud fit"
 )
@@ -48,7 +49,7 @@ _MEANINGS: Final = {code: _Meaning(name, _HARDWARE, _LINE) for code, name in _FA
         PsaStatus.NOT_SUPPORTED,
         "the element does not have this command: see that device_type is right",
     ),
-    -42: _Meaning("ATCA_STATUS_ECC", _HARDWARE, "the slot has no valid key, or the element's arithmetic failed"),
+    ECC_FAULT: _Meaning("ATCA_STATUS_ECC", _HARDWARE, "the slot has no valid key, or the element's arithmetic failed"),
     -41: _Meaning("ATCA_STATUS_SELFTEST_ERROR", _HARDWARE, "the element failed its self-test: replace it"),
     -14: _Meaning(
         "ATCA_BAD_OPCODE", PsaStatus.NOT_SUPPORTED, "the element has no such command: see that device_type is right"

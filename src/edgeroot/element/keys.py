@@ -14,12 +14,12 @@ from typing import Final
 
 from edgeroot import engine
 from edgeroot.element.element import Element, Key
-from edgeroot.element.errors import AtcaError, UnavailableError
+from edgeroot.element.errors import ECC_FAULT, EXECUTION_ERROR, AtcaError, UnavailableError
 from edgeroot.element.ledger import ID_BYTES, Ledger
 from edgeroot.element.native.files import SlotFiles
 from edgeroot.element.native.shared import SharedZones
 from edgeroot.element.settings import DeviceType
-from edgeroot.element.slots import PAIR, Part, Role, Slot
+from edgeroot.element.slots import PAIR, PUBLIC, Part, Role, Slot
 from edgeroot.psa import Algorithm, KeyAttributes, PsaError, PsaStatus, Secret, UsageFlags
 
 _log: Final = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ _REVISION_BYTES: Final = 4
 _SECRET_BYTES: Final = 32  # of a slot's first block, of which an AES key is the first half
 _COORDINATE_BYTES: Final = 32
 _P256: Final = KeyAttributes(PAIR, 256, UsageFlags.NONE, Algorithm.NONE)
+_PUBLIC: Final = KeyAttributes(PUBLIC, 256, UsageFlags.NONE, Algorithm.NONE)
+_NO_KEY: Final = (EXECUTION_ERROR, ECC_FAULT)
 
 
 class ElementKeys:
@@ -269,11 +271,58 @@ class ElementKeys:
                 raise PsaError(PsaStatus.DOES_NOT_EXIST, "no slot of the element has this key")
             yield self._element(), slot
 
+    # Keys of another program's
+
+    def check_foreign(self, name: bytes, number: int, attributes: KeyAttributes) -> Part:
+        """See whether the key in this slot, made by another program, can be used as one with these attributes.
+
+        Neither the element nor any file is changed, and :meth:`start` need not have been called. Returns the element.
+        NOT_SUPPORTED if the slot is none for such a key, ALREADY_EXISTS if a key of another name has it,
+        DOES_NOT_EXIST if there is no such key in it, as far as an element tells: whether a slot for AES or HMAC has a
+        key it does not, nor whose a pair is.
+        """
+        self._access_keys = self._read_access_keys()
+        with self._files.watched():
+            part = self._fitting(self._zones())
+            text = self._files.read(part.serial_number)
+            _check_not_taken({} if text is None else Ledger.from_text(text).slots, name, number)
+            slot = next((slot for slot in part.slots if slot.number == number), None)
+            if slot is None or not slot.suits(attributes):
+                message = f"slot {number} of the element is not one that the service can use for such a key"
+                raise PsaError(PsaStatus.NOT_SUPPORTED, message)
+            self._check_content(slot)
+            return part
+
+    def _check_content(self, slot: Slot) -> None:
+        try:
+            if slot.role is Role.PAIR:
+                self._element().public_key(slot.number)
+            elif slot.role is Role.PUBLIC:
+                engine.import_material(_PUBLIC, b"\x04" + self._element().read_public(slot.number))
+        except PsaError as error:
+            if isinstance(error, AtcaError) and error.code not in _NO_KEY:
+                raise
+            message = f"slot {slot.number} of the element has no such key (any more)"
+            raise PsaError(PsaStatus.DOES_NOT_EXIST, message) from error
+
+    def take(self, name: bytes, number: int) -> None:
+        """List the key in this slot, which :meth:`check_foreign` found, under this name; it may be listed already."""
+        with self._files.locked():
+            ledger = self._ledger()
+            _check_not_taken(ledger.slots, name, number)
+            self._write(ledger.with_slot(name, number))
+
     def random(self) -> Secret:
         """32 bytes."""
         with self._files.locked():
             self._part()
             return self._element().random()
+
+
+def _check_not_taken(slots: Mapping[bytes, int], name: bytes, number: int) -> None:
+    if any(taken == number and other != name for other, taken in slots.items()):
+        message = f"slot {number} of the element has a key of this service's already"
+        raise PsaError(PsaStatus.ALREADY_EXISTS, message)
 
 
 def _free_slot(part: Part, ledger: Ledger, attributes: KeyAttributes, *, generates: bool, imports: bool) -> Slot:

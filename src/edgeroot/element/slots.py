@@ -64,6 +64,10 @@ class Slot:
         """Whether a key with these attributes can be made here, in one of the ways."""
         if self.is_locked or not ((generates and self.can_generate) or (imports and self.can_write)):
             return False
+        return self.suits(attributes)
+
+    def suits(self, attributes: KeyAttributes) -> bool:
+        """Whether a key with these attributes can be used here, however it came."""
         if self.role is not _ROLES.get(attributes.key_type):
             return False
         if self.role is not Role.PAIR or attributes.algorithm == Algorithm.NONE:

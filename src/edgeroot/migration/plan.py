@@ -85,8 +85,7 @@ class Planner:
         if target.provider_type.adopts_material:
             return self._by_material(identity, target, attributes, record.key_id)
         reference = target.provider_type.adopted(record.key_id, attributes)
-        if not target.provider.exists(reference):
-            raise MigrationError("the back end has no such key")
+        attributes = target.provider.check_adopted(reference, attributes)
         return Taken(identity, target, attributes, None, reference)
 
     def _by_material(self, identity: KeyIdentity, target: Target, attributes: KeyAttributes, key_id: bytes) -> Taken:

@@ -150,7 +150,9 @@ class StoreMigration:
 
 
 def _record(taken: Taken) -> KeyRecord:
+    """What is to be stored; the back end knows the key as its provider's when this returns."""
     if taken.material is None:
+        taken.target.provider.adopt(taken.reference)
         return KeyRecord(taken.identity, taken.reference, taken.attributes)
     created = taken.target.provider.create(None, taken.attributes, taken.material)
     return KeyRecord(taken.identity, created.reference, created.attributes)

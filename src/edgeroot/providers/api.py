@@ -302,6 +302,21 @@ class Provider(ABC):
         """The credential that TPM2_ActivateCredential gives back."""
         raise _not_supported()
 
+    # Keys that upstream's provider made, under references that come from :meth:`ProviderType.adopted`
+
+    def check_adopted(self, reference: bytes, attributes: KeyAttributes) -> KeyAttributes:
+        """See whether the back end has this key of upstream's; nothing is changed, and ``start`` was not called yet.
+
+        Returns the attributes that the key has here. PsaError, whose detail says why, if it cannot be taken over.
+        """
+        if not self.exists(reference):
+            raise PsaError(PsaStatus.DOES_NOT_EXIST, "the back end has no such key")
+        return attributes
+
+    def adopt(self, reference: bytes) -> None:
+        """Take the key that :meth:`check_adopted` found for this provider's own; again, after an interruption, too."""
+        del reference
+
     # Protected storage (PSA Secure Storage 1.0). An object's reference, like a key's, is what `load`, `exists` and
     # `destroy` take: they tell the two apart. To destroy a write-once object is NOT_PERMITTED.
 
@@ -442,8 +457,8 @@ class ProviderType(ABC):
     def adopted(self, key_id: bytes, attributes: KeyAttributes) -> bytes:
         """The reference of a key that upstream's provider of this type made and wrote down as ``key_id``.
 
-        Whether the back end has the key :meth:`Provider.exists` says. Not asked where ``adopts_material``. PsaError
-        NOT_SUPPORTED where such keys cannot be taken over, DATA_INVALID for what upstream would not have written.
+        Whether the back end has the key :meth:`Provider.check_adopted` says. Not asked where ``adopts_material``.
+        PsaError NOT_SUPPORTED where such keys cannot be taken over, DATA_INVALID for what upstream would not write.
         """
         del key_id, attributes
         raise PsaError(PsaStatus.NOT_SUPPORTED, f"keys of upstream's {self.provider_type} are not taken over yet")

@@ -26,7 +26,23 @@ class SlotFiles:
         try:
             descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise PsaError(PsaStatus.STORAGE_FAILURE, f"cannot lock the secure element: {error}") from error
+            raise _cannot_lock(error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """The same, and no file is made: without one no process of a service has used the element so far."""
+        try:
+            descriptor = os.open(self.lock_path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield
+            return
+        except OSError as error:
+            raise _cannot_lock(error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -46,7 +62,7 @@ class SlotFiles:
         try:
             self.lock_path.write_text(serial_number.hex(), "ascii")
         except OSError as error:
-            raise PsaError(PsaStatus.STORAGE_FAILURE, f"cannot lock the secure element: {error}") from error
+            raise _cannot_lock(error) from error
 
     def path(self, serial_number: bytes) -> Path:
         return self._store.with_name(f"{self._store.name}.{serial_number.hex()}-slots")
@@ -78,6 +94,10 @@ class SlotFiles:
                 os.close(directory)
         except OSError as error:
             raise PsaError(PsaStatus.STORAGE_FAILURE, f"cannot write the list of slots: {error}") from error
+
+
+def _cannot_lock(error: OSError) -> PsaError:
+    return PsaError(PsaStatus.STORAGE_FAILURE, f"cannot lock the secure element: {error}")
 
 
 def read_access_keys(path: Path) -> str:

@@ -32,7 +32,12 @@ from edgeroot.providers.api import (
     ProviderType,
 )
 from edgeroot.providers.secure_element.capabilities import UNKNOWN, capabilities
-from edgeroot.providers.secure_element.reference import name_in, new_reference
+from edgeroot.providers.secure_element.reference import (
+    name_in,
+    new_reference,
+    reference_of_upstream,
+    slot_of_upstream,
+)
 from edgeroot.providers.secure_element.settings import SecureElementSettings
 from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret, UsageFlags
 
@@ -41,6 +46,7 @@ _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC6325
 # What an element can do in a minute, after which the service by default no longer waits, and nobody else is served.
 _MOST_BYTES: Final = 16 * 1024
 _MOST_RANDOM_BYTES: Final = 64 * 1024
+_BITS: Final = {PAIR: 256, PUBLIC: 256, KeyType.AES: 128}  # where an element has one size only
 _P256: Final = KeyAttributes(PAIR, 256, UsageFlags.NONE, Algorithm.NONE)
 _USES: Final = (
     Function.SIGN_HASH
@@ -150,6 +156,22 @@ class SecureElementProvider(Provider):
 
     def load(self, reference: bytes, attributes: KeyAttributes) -> LoadedKey:
         return ElementKey(reference, attributes)
+
+    # Keys of upstream's
+
+    def check_adopted(self, reference: bytes, attributes: KeyAttributes) -> KeyAttributes:
+        bits = attributes.key_bits or _BITS.get(attributes.key_type, 0)  # upstream writes 0 down if an import said so
+        found = replace(attributes, key_bits=bits)
+        part = self._keys.check_foreign(name_in(reference), slot_of_upstream(reference), found)
+        offered = capabilities(part)
+        is_held = any(row.key_type == found.key_type and bits in row.key_bits for row in offered.rows)
+        if not is_held or (found.algorithm != Algorithm.NONE and not offered.can_use(_USES, found)):
+            message = f"no {found.key_type!r} of {bits} bits with {found.algorithm!r} can be used in this element"
+            raise PsaError(PsaStatus.NOT_SUPPORTED, message)
+        return found
+
+    def adopt(self, reference: bytes) -> None:
+        self._keys.take(name_in(reference), slot_of_upstream(reference))
 
     # Using keys
 
@@ -281,6 +303,10 @@ class SecureElementProviderType(ProviderType):
     provider_type: ClassVar[str] = "CryptoAuthLib"
     default_name: ClassVar[str] = "cryptoauthlib-provider"
     settings: ClassVar[type[Any]] = SecureElementSettings
+
+    def adopted(self, key_id: bytes, attributes: KeyAttributes) -> bytes:
+        del attributes
+        return reference_of_upstream(key_id)
 
     def devices(self, settings: SecureElementSettings) -> tuple[Path, ...]:
         return (settings.node,)
