@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from edgeroot.client import templates
-from edgeroot.evidence import read_token
+from edgeroot.evidence import Lifecycle, read_token
 from edgeroot.secure.boot.archive import decode_archive
 from edgeroot.secure.boot.image import Version, decode_image
 from edgeroot.secure.boot.signing import sign_image
@@ -107,13 +107,16 @@ def test_keys_work_and_the_token_says_what_was_measured(maker: Path, world: Worl
         key = client.private_key("signer")
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         client.destroy_key("signer")
-        token = read_token(client.attestation_token(os.urandom(32))).claims
+        claims = read_token(client.attestation_token(os.urandom(32))).claims
 
-    measured = {one.measurement_type: one.measurement for one in token.software_components}
+    measured = {one.measurement_type: one.measurement for one in claims.software_components}
     for name in PARTITIONS:
         data = (maker / "images" / f"{name}.img").read_bytes()
         assert measured.pop(name) == sha256(data[: decode_image(data).hashed_bytes]).digest()
-    assert measured.keys() == {"BOOTSTRAP"}
+    assert not measured
+    assert claims.lifecycle == Lifecycle.SECURED
+    public = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert {one.signer_id for one in claims.software_components} == {sha256(public).digest()}
 
 
 def test_a_partition_starts_anew_from_what_was_verified(world: World) -> None:

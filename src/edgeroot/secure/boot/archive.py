@@ -22,15 +22,19 @@ _MARSHAL_WITHOUT_REFERENCES: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """``code`` is .pyc content of modules, ``packages`` the names among them that are packages."""
+    """``code`` is .pyc content of modules, ``packages`` the names among them that are packages.
+
+    ``bootstrap`` is the text that the interpreter runs first, which imports the rest.
+    """
 
     partition: str
     code: Mapping[str, bytes]
     packages: frozenset[str]
     native: Mapping[str, bytes] = field(default_factory=dict)
+    bootstrap: str = field(default="", repr=False)
 
     def encode(self) -> bytes:
-        entries = [(b"N", self.partition, b"")]
+        entries = [(b"N", self.partition, b""), (b"B", "", self.bootstrap.encode())]
         entries += ((b"P" if name in self.packages else b"M", name, data) for name, data in sorted(self.code.items()))
         entries += ((b"X", name, data) for name, data in sorted(self.native.items()))
         return MAGIC + b"".join(
@@ -42,13 +46,16 @@ def decode_archive(data: bytes, *, partition: str) -> Archive:
     """ImageError if it is none, is another partition's, or is for another interpreter than this one."""
     try:
         entries = read_entries(data)
+        bootstrap = entries[1][2].decode() if len(entries) > 1 and entries[1][0] == "B" else None
     except ValueError as error:
         raise ImageError(f"its content is not a partition's: {error}") from error
     if not entries or entries[0][0] != "N":
         raise ImageError("its content does not say which partition it is for")
     if entries[0][1] != partition:
         raise ImageError(f"it is the image of the partition {entries[0][1]}")
-    for kind, name, content in entries[1:]:
+    if bootstrap is None:
+        raise ImageError("its content does not say what its interpreter runs first")
+    for kind, name, content in entries[2:]:
         if kind not in ("M", "P", "X"):
             raise ImageError(f"its content has an entry of kind {kind!r}")
         if kind != "X" and not content.startswith(MAGIC_NUMBER):
@@ -58,6 +65,7 @@ def decode_archive(data: bytes, *, partition: str) -> Archive:
         code={name: content for kind, name, content in entries if kind in ("M", "P")},
         packages=frozenset(name for kind, name, _ in entries if kind == "P"),
         native={name: content for kind, name, content in entries if kind == "X"},
+        bootstrap=bootstrap,
     )
 
 

@@ -11,18 +11,19 @@ from typing import Final
 
 from edgeroot.psa import Secret
 
-_BYTES_FIELDS: Final = ("secret", "boot_seed", "event_log", "system_calls")
+_BYTES_FIELDS: Final = ("secret", "boot_seed", "event_log", "signer_id", "system_calls")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BootInformation:
     """``controls`` are the descriptors of the connections to the manager, one for each execution context.
 
-    ``secret`` is the partition's own, derived from the device secret; ``boot_seed`` and ``event_log`` are the boot
-    stage's. Folders are empty strings where the manifest asks for none. ``element`` has the fields of
+    ``secret`` is the partition's own, derived from the device secret; ``boot_seed``, ``event_log``, ``lifecycle`` (RFC
+    9783, clause 4.3.1) and ``signer_id`` are the boot's; the last two stay as they are where no image was verified.
+    Folders are empty strings where the manifest asks for none. ``element`` has the fields of
     :class:`edgeroot.element.settings.ElementSettings`, and nothing where there is no secure element for this partition;
-    ``devices`` are the nodes that it may open. ``readable`` are the trees of code,
-    ``system_calls`` is the filter of system calls. ``inspectors`` are ids of partitions with the right to inspect keys.
+    ``devices`` are the nodes that it may open. ``readable`` are the trees of code, ``system_calls`` is the filter of
+    system calls. ``inspectors`` are ids of partitions with the right to inspect keys.
     """
 
     name: str
@@ -45,6 +46,8 @@ class BootInformation:
     readable: tuple[str, ...] = ()
     system_calls: bytes = field(default=b"", repr=False)
     inspectors: tuple[int, ...] = ()
+    lifecycle: int = 0
+    signer_id: bytes = b""
 
     def encode(self) -> bytes:
         values = asdict(self)

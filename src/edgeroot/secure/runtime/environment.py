@@ -46,7 +46,7 @@ class Environment:
     ``shared`` is memory that all processes of the partition see (as many zero bytes as its ``SHARED_BYTES`` says),
     ``lock`` excludes the others and is free again when its holder dies. Folders are None where the manifest asks for
     none, and so is the element, or where there is none. ``inspectors`` are the ids of the partitions that may ask about
-    keys of others.
+    keys of others. ``lifecycle`` and ``signer_id`` are 0 and empty where no image was verified.
     """
 
     name: str
@@ -62,3 +62,5 @@ class Environment:
     flash_folder: Path | None = None
     element: ElementPlace | None = None
     inspectors: frozenset[int] = frozenset()
+    lifecycle: int = 0
+    signer_id: bytes = b""

@@ -5,8 +5,8 @@ file is a private copy of verified bytes. Nothing is imported here that is not b
 statement would be, from the disk.
 
 Archive: ``ERCODE1`` and NUL, then entries: kind (1 byte), size of the name (u16, little-endian), size of the data
-(u32), name, data. Kinds: ``N`` the partition's name (first, once, without data), ``M`` a module and ``P`` a package as
-the content of a .pyc file, ``X`` a native module.
+(u32), name, data. Kinds: ``N`` the partition's name (first, once, without data), ``B`` this text (second, once), ``M``
+a module and ``P`` a package as the content of a .pyc file, ``X`` a native module.
 """
 
 import sys

@@ -92,6 +92,8 @@ class _Partition:
                 flash_folder=_folder(boot.flash_folder),
                 element=_element(boot),
                 inspectors=frozenset(boot.inspectors),
+                lifecycle=boot.lifecycle,
+                signer_id=boot.signer_id,
             )
         )
 

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,6 @@ from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError, words_of
 from edgeroot.secure.boot.image import ImageError
 from edgeroot.secure.boot.verify import VerifiedImage, check_dependencies, verify_image
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
-from edgeroot.secure.runtime import importer
 from edgeroot.secure.spm.manifest import Manifest
 
 SUFFIX: Final = ".img"
@@ -30,19 +28,26 @@ _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedImage:
-    """A verified partition: descriptors of sealed memory files with its code and its native modules, by name."""
+    """A verified partition: descriptors of sealed memory files with its code and its native modules, by name.
 
+    ``bootstrap`` is the text that its interpreter runs first.
+    """
+
+    bootstrap: str = field(repr=False)
     code: int
     native: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedPartitions:
-    """What may run, by the partitions' names, and the log of what was measured in the order of starting."""
+    """What may run, by the partitions' names, the log of what was measured in the order of starting, and by whom it was
+    signed in which state of the device.
+    """
 
     images: Mapping[str, LoadedImage]
     event_log: bytes
-    bootstrap: str = field(repr=False)
+    lifecycle: Lifecycle
+    signer_id: bytes
 
 
 def boot(memory_path: Path, folder: Path | None, manifests: Iterable[Manifest]) -> VerifiedPartitions | None:
@@ -61,7 +66,8 @@ def boot(memory_path: Path, folder: Path | None, manifests: Iterable[Manifest]) 
     root_key_hash = None if fuses is None else fuses.root_key_hash()
     if fuses is None or root_key_hash is None:
         raise FusesError("the device has no root key to verify images with: `edgeroot device provision`")
-    return _verify(folder, tuple(manifests), root_key_hash, fuses.security_counter())
+    images, event_log = _verify(folder, tuple(manifests), root_key_hash, fuses.security_counter())
+    return VerifiedPartitions(images=images, event_log=event_log, lifecycle=state, signer_id=root_key_hash)
 
 
 def read_fuses(path: Path) -> Fuses | None:
@@ -76,7 +82,9 @@ def image_index(manifest: Manifest) -> int:
 
 def _verify(
     folder: Path, manifests: tuple[Manifest, ...], root_key_hash: bytes, least_security_counter: int
-) -> VerifiedPartitions:
+) -> tuple[dict[str, LoadedImage], bytes]:
+    """The partitions, and the event log."""
+
     def verify(manifest: Manifest) -> tuple[VerifiedImage, Archive]:
         path = folder / f"{manifest.name}{SUFFIX}"
         try:
@@ -97,16 +105,16 @@ def _verify(
             for manifest, (verified, _) in zip(manifests, found, strict=True)
         }
     )
-    bootstrap = Path(importer.__file__).read_text(encoding="utf-8")
-    measured = {"BOOTSTRAP": sha256(bootstrap.encode()).digest()}
+    measured = {}
     images = {}
     kept: dict[bytes, int] = {}
     for manifest, (verified, archive) in zip(manifests, found, strict=True):
         measured[manifest.name] = verified.digest
         native = {name: _keep(data, kept) for name, data in archive.native.items()}
         code = Archive(partition=archive.partition, code=archive.code, packages=archive.packages)
-        images[manifest.name] = LoadedImage(code=_keep(code.encode(), kept), native=native)
-    return VerifiedPartitions(images=images, event_log=write_measurements(measured), bootstrap=bootstrap)
+        loaded = LoadedImage(bootstrap=archive.bootstrap, code=_keep(code.encode(), kept), native=native)
+        images[manifest.name] = loaded
+    return images, write_measurements(measured)
 
 
 def _keep(data: bytes, kept: dict[bytes, int]) -> int:

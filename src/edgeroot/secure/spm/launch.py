@@ -104,7 +104,9 @@ class Launcher:
             kept.callback(os.close, log_read)
             given.callback(os.close, log_write)
             os.set_blocking(log_read, False)
-            arguments = self._arguments(memory, code, dict(zip(native, spec.copies_inside().values(), strict=True)))
+            arguments = self._arguments(
+                manifest, memory, code, dict(zip(native, spec.copies_inside().values(), strict=True))
+            )
             popen = spawn(spec, arguments, pass_fds=(memory, *controls, *code, *native.values()), stderr=log_write)
             kept.pop_all()
             return Process(popen, tuple(ours for ours, _ in pairs), log_read, folders.user_id)
@@ -116,11 +118,14 @@ class Launcher:
         image = self._verified.images[manifest.name]
         return (_reopen(image.code, given),), {name: _reopen(one, given) for name, one in image.native.items()}
 
-    def _arguments(self, memory: int, code: tuple[int, ...], native: dict[str, str]) -> tuple[str, ...]:
+    def _arguments(
+        self, manifest: Manifest, memory: int, code: tuple[int, ...], native: dict[str, str]
+    ) -> tuple[str, ...]:
         if self._verified is None:
             return (sys.executable, "-I", "-m", _MAIN, str(memory))
         places = (f"{name}={path}" for name, path in native.items())
-        return (sys.executable, "-I", "-S", "-c", self._verified.bootstrap, *map(str, code), str(memory), *places)
+        bootstrap = self._verified.images[manifest.name].bootstrap
+        return (sys.executable, "-I", "-S", "-c", bootstrap, *map(str, code), str(memory), *places)
 
     def _boot_information(
         self, manifest: Manifest, controls: tuple[int, ...], spec: SandboxSpec, element: ElementSettings | None
@@ -147,6 +152,8 @@ class Launcher:
             readable=readable(sys.executable) if self._verified is None else (),
             system_calls=self._system_calls if element is None else self._system_calls_with_i2c,
             inspectors=self._inspectors,
+            lifecycle=0 if self._verified is None else self._verified.lifecycle,
+            signer_id=b"" if self._verified is None else self._verified.signer_id,
         )
 
 

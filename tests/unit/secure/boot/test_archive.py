@@ -50,6 +50,7 @@ def an_archive(**native: bytes) -> Archive:
         code={name: compile_module(source, name) for name, source in sources.items()},
         packages=frozenset({"edgeroot", "edgeroot.secure", "edgeroot.secure.runtime", "inner"}),
         native=native,
+        bootstrap="import sys",
     )
 
 

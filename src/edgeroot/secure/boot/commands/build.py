@@ -10,6 +10,7 @@ from typing import Final
 
 from edgeroot.secure.boot.archive import Archive, compile_module
 from edgeroot.secure.boot.image import ImageError
+from edgeroot.secure.runtime import importer
 
 _RECORD: Final = "edgeroot.secure.spm.record"
 
@@ -34,4 +35,5 @@ def build_archive(partition: str, module: str) -> bytes:
     except OSError as error:
         raise ImageError(f"{error.filename} cannot be read: {error.strerror}") from error
     packages = frozenset(name for name, (kind, _) in recorded.items() if kind == "P")
-    return Archive(partition=partition, code=code, packages=packages, native=native).encode()
+    bootstrap = Path(importer.__file__).read_text(encoding="utf-8")
+    return Archive(partition=partition, code=code, packages=packages, native=native, bootstrap=bootstrap).encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeroot.abi.services import CRYPTO, KEY_INSPECTION
 from edgeroot.secure.partitions.attestation.attester import Attester
-from edgeroot.secure.partitions.attestation.boot import UNMEASURED_EVENT_LOG
+from edgeroot.secure.partitions.attestation.boot import NO_SIGNER_ID, UNMEASURED_EVENT_LOG, PlatformSettings
 from edgeroot.secure.partitions.attestation.keys import RpcIakKeys, RpcKeyInspector
 from edgeroot.secure.partitions.attestation.service import attestation_services
 from edgeroot.secure.runtime.api import Service
@@ -16,5 +16,8 @@ def create(environment: Environment) -> tuple[Service, ...]:
     keys = RpcIakKeys(environment.session(CRYPTO))
     event_log = environment.event_log or UNMEASURED_EVENT_LOG
     inspector = RpcKeyInspector(environment.session(KEY_INSPECTION))
-    attester = Attester(keys, inspector=inspector, boot_seed=environment.boot_seed, event_log=event_log)
+    settings = PlatformSettings(lifecycle=environment.lifecycle, signer_id=environment.signer_id or NO_SIGNER_ID)
+    attester = Attester(
+        keys, inspector=inspector, boot_seed=environment.boot_seed, event_log=event_log, settings=settings
+    )
     return attestation_services(attester)
