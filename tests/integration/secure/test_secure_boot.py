@@ -205,6 +205,16 @@ def test_a_damaged_memory_is_not_a_blank_one(images: Path, state: Path) -> None:
         assert "damaged" in refusal(state, "--images", str(images))
 
 
+def test_a_device_with_a_development_key_runs_its_images_and_is_never_secured(maker: Path, images: Path) -> None:
+    with running_world() as world:
+        world.stop()
+        provision(maker, world.state, "--development")
+        done = device("lifecycle", "secured", "--state", str(world.state))
+        assert "one for development" in done.stdout + done.stderr
+        world.start("--images", str(images))
+        assert json.loads(device("status", "--state", str(world.state)).stdout)["development"] is True
+
+
 def test_the_command_says_what_is_wrong(maker: Path, state: Path, tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP384R1()).public_key()
     (tmp_path / "p384.pem").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))

@@ -1,7 +1,8 @@
 """What the device's one-time-programmable memory says of its boot: root key hash, life cycle, security counter.
 
 Words 0 to 7: the SHA-256 of the root key as images hold it. 8 to 15: the life-cycle states that were entered (RFC 9783,
-clause 4.3.1; u32, little-endian), the last one is the state. 16 to 79: security counters in the same way.
+clause 4.3.1; u32, little-endian), the last one is the state. 16 to 79: security counters in the same way. 80: written
+if the root key is one for development.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from edgeroot.evidence import Lifecycle
 from edgeroot.secure.boot.errors import BootError
 from edgeroot.secure.platform.one_time_memory import WORD_BYTES, OneTimeMemory
 
-WORDS: Final = 80
+WORDS: Final = 81
 HASH_BYTES: Final = 32
 _HASH: Final = range(HASH_BYTES // WORD_BYTES)
 _LIFECYCLE: Final = range(8, 16)
 _COUNTER: Final = range(16, 80)
+_DEVELOPMENT: Final = 80
+_YES: Final = b"DEVK"
 _WORD: Final = Struct("<I")
 
 
@@ -51,16 +54,25 @@ class Fuses:
         words = self._written(_COUNTER)
         return int(_WORD.unpack(words[-1])[0]) if words else 0
 
-    def provision(self, root_key_hash: bytes, *, security_counter: int) -> None:
+    def is_for_development(self) -> bool:
+        """Whether the root key is one for development, so that the device can never be secured."""
+        return self._memory.read(_DEVELOPMENT) is not None
+
+    def provision(self, root_key_hash: bytes, *, security_counter: int, development: bool = False) -> None:
         """Write the root key hash and the first security counter, and enter PSA_ROT_PROVISIONING.
 
-        FusesError if there is another hash, or the device is past that state.
+        FusesError if there is another hash, the device is past that state, or its root key is not for development.
         """
         if self.lifecycle() > Lifecycle.PSA_ROT_PROVISIONING:
             raise FusesError(f"the device is {words_of(self.lifecycle())}, and is provisioned no more")
         parts = [root_key_hash[at : at + WORD_BYTES] for at in range(0, HASH_BYTES, WORD_BYTES)]
         if any(self._memory.read(number) not in (None, part) for number, part in zip(_HASH, parts, strict=True)):
             raise FusesError("the device has another root key, and keeps it")
+        if development:
+            # Before the key, so that no interruption leaves a key that passes for a maker's.
+            if self._memory.read(_HASH[0]) is not None and not self.is_for_development():
+                raise FusesError("the device's root key is not one for development, and stays so")
+            self._memory.write(_DEVELOPMENT, _YES)
         for number, part in zip(_HASH, parts, strict=True):
             self._memory.write(number, part)
         self._raise_counter(security_counter)
@@ -76,6 +88,8 @@ class Fuses:
             raise FusesError("that state is entered by provisioning a root key")
         if state < Lifecycle.DECOMMISSIONED and self.root_key_hash() is None:
             raise FusesError("the device has no root key: provision it first")
+        if state < Lifecycle.DECOMMISSIONED and self.is_for_development():
+            raise FusesError("the device's root key is one for development, whose images a secured device must not run")
         self._append(_LIFECYCLE, state)
 
     def _raise_counter(self, value: int) -> None:

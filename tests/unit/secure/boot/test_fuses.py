@@ -114,6 +114,38 @@ def test_states_can_be_left_out_and_not_entered_without_a_root_key() -> None:
     assert fuses.lifecycle() is Lifecycle.DECOMMISSIONED
 
 
+def test_a_development_key_is_refused_in_the_secured_state_and_cannot_become_another() -> None:
+    memory = Memory()
+    Fuses(memory).provision(HASH, security_counter=0, development=True)
+
+    for state in _STATES[1:-1]:
+        with pytest.raises(FusesError, match="one for development"):
+            Fuses(memory).advance(state)
+    Fuses(memory).provision(HASH, security_counter=0)
+    assert Fuses(memory).is_for_development()
+    Fuses(memory).advance(Lifecycle.DECOMMISSIONED)
+
+
+def test_a_makers_key_does_not_become_one_for_development() -> None:
+    memory = Memory()
+    Fuses(memory).provision(HASH, security_counter=0)
+
+    with pytest.raises(FusesError, match="not one for development"):
+        Fuses(memory).provision(HASH, security_counter=0, development=True)
+    assert not Fuses(memory).is_for_development()
+
+
+def test_a_development_key_is_never_there_without_its_mark() -> None:
+    for cut_at in range(10):
+        memory = Memory(writes_left=cut_at)
+        with pytest.raises(PowerCutError):
+            Fuses(memory).provision(HASH, security_counter=0, development=True)
+        later = Fuses(Memory(memory.words))
+        assert later.is_for_development() or not memory.words
+        later.provision(HASH, security_counter=0, development=True)
+        assert later.root_key_hash() == HASH
+
+
 def test_a_state_that_there_is_not_is_refused() -> None:
     with pytest.raises(FusesError, match="none that exists"):
         Fuses(Memory({8: b"\1\2\3\4"})).lifecycle()

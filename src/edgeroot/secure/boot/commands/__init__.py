@@ -104,7 +104,8 @@ def build_images(key_path: Path, version_text: str, security_counter: int, folde
     type=click.IntRange(0, 0xFFFFFFFF),
     help="Images below it never run.",
 )
-def provision(state_path: Path, key_path: Path, security_counter: int) -> None:
+@click.option("--development", is_flag=True, help="The key is one for development: the device can never be secured.")
+def provision(state_path: Path, key_path: Path, security_counter: int, *, development: bool) -> None:
     """Give a device the root key that its images are signed with. It keeps that key for ever.
 
     If this is interrupted, do it again with the same key.
@@ -125,7 +126,8 @@ def provision(state_path: Path, key_path: Path, security_counter: int) -> None:
         state_path.mkdir(mode=0o711, parents=True, exist_ok=True)
         path = State(state_path, state_path).one_time_memory
         fuses = Fuses(FileOneTimeMemory(path, words=WORDS, create=True))
-        fuses.provision(sha256(encoded).digest(), security_counter=security_counter)
+        root_key_hash = sha256(encoded).digest()
+        fuses.provision(root_key_hash, security_counter=security_counter, development=development)
     except OSError as error:
         raise CommandError(f"cannot use {error.filename}: {error.strerror}") from error
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -176,11 +178,13 @@ def _say(state_path: Path) -> None:
         state = "assembly-and-test" if fuses is None else words_of(fuses.lifecycle())
         root_key_hash = None if fuses is None else fuses.root_key_hash()
         counter = 0 if fuses is None else fuses.security_counter()
+        development = fuses is not None and fuses.is_for_development()
     except (FusesError, OneTimeMemoryError) as error:
         raise CommandError(str(error)) from error
     key = None if root_key_hash is None else root_key_hash.hex()
-    fields = {"lifecycle": state, "root_key_hash": key, "security_counter": counter}
-    emit(fields, f"life cycle: {state}\nroot key hash: {key or 'none'}\nsecurity counter: {counter}")
+    fields = {"lifecycle": state, "root_key_hash": key, "security_counter": counter, "development": development}
+    kind = " (for development)" if development else ""
+    emit(fields, f"life cycle: {state}\nroot key hash: {key or 'none'}{kind}\nsecurity counter: {counter}")
 
 
 def _version(text: str) -> Version:
