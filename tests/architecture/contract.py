@@ -62,7 +62,9 @@ ROOMS: Final[Mapping[str, Room]] = {
         io=("platform", "spm", "runtime", "bridge"),
     ),
     "update": _room("tee evidence", outside="cryptography", io=True),
-    "verifier": _room("evidence psa", outside="cbor2 cryptography jwt", io=("server", "store")),
+    "verifier": _room(
+        "evidence psa", outside="cbor2 cryptography jwt prometheus_client uvicorn", io=("server", "store")
+    ),
     "migration": _room("daemon keystore providers engine psa", io=("records", "take_over")),
     "client": _room("wire psa", outside="cryptography", io=True),
     "edge": _room("client verifier evidence", io=True),

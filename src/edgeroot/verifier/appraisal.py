@@ -20,8 +20,9 @@ from edgeroot.evidence import (
     read_token,
     verify_sign1,
 )
-from edgeroot.verifier.corim import Endorsements, ReferenceValue
+from edgeroot.verifier.corim import ReferenceValue
 from edgeroot.verifier.policy import Policy
+from edgeroot.verifier.ports import Knowledge
 from edgeroot.verifier.trust import (
     APPROVED,
     APPROVED_BOOT,
@@ -60,7 +61,7 @@ class Appraisal:
         return passed
 
 
-def appraise(data: bytes, *, nonce: bytes, endorsements: Endorsements, policy: Policy) -> Appraisal:
+def appraise(data: bytes, *, nonce: bytes, endorsements: Knowledge, policy: Policy) -> Appraisal:
     """Judge a token that answers this nonce. Never raises for what is in it."""
     verdict = Appraisal()
     token = _authentic(verdict, data, nonce, endorsements)
@@ -68,13 +69,16 @@ def appraise(data: bytes, *, nonce: bytes, endorsements: Endorsements, policy: P
         return verdict
     claims = verdict.claims = token.claims
     verdict.vector.instance_identity = APPROVED
+    if (reason := endorsements.device_revoked(claims.instance_id)) is not None:
+        verdict.vector.instance_identity = CONTRAINDICATED
+        verdict.note("revocation", False, f"the device was revoked: {reason}")
     _judge_configuration(verdict, token.profile, claims, policy)
     _judge_hardware(verdict, claims, endorsements)
-    _judge_executables(verdict, claims, endorsements.references.get(claims.implementation_id, set()), policy)
+    _judge_executables(verdict, claims, endorsements, policy)
     return verdict
 
 
-def _authentic(verdict: Appraisal, data: bytes, nonce: bytes, endorsements: Endorsements) -> PsaToken | None:
+def _authentic(verdict: Appraisal, data: bytes, nonce: bytes, endorsements: Knowledge) -> PsaToken | None:
     """The token, if a known device signed it for this nonce."""
     verdict.vector.instance_identity = CRYPTOGRAPHY_FAILED
     try:
@@ -83,7 +87,7 @@ def _authentic(verdict: Appraisal, data: bytes, nonce: bytes, endorsements: Endo
         verdict.note("format", False, str(error))
         return None
     verdict.note("format", True, f"a token of {token.profile.value}")
-    known = endorsements.keys.get(token.claims.instance_id)
+    known = endorsements.key_of(token.claims.instance_id)
     if known is None:
         verdict.vector.instance_identity = UNRECOGNIZED
         verdict.note("instance", False, f"no endorsement knows device {token.claims.instance_id.hex()}")
@@ -128,8 +132,8 @@ def _judge_configuration(verdict: Appraisal, profile: Profile, claims: PsaClaims
     verdict.vector.configuration = APPROVED if good else CONTRAINDICATED
 
 
-def _judge_hardware(verdict: Appraisal, claims: PsaClaims, endorsements: Endorsements) -> None:
-    known = claims.implementation_id in endorsements.references
+def _judge_hardware(verdict: Appraisal, claims: PsaClaims, endorsements: Knowledge) -> None:
+    known = endorsements.components_of(claims.implementation_id) is not None
     words = f"implementation {claims.implementation_id.hex()}" + (
         " is known" if known else ": nobody says what it may run"
     )
@@ -137,14 +141,18 @@ def _judge_hardware(verdict: Appraisal, claims: PsaClaims, endorsements: Endorse
     verdict.vector.hardware = APPROVED if known else UNRECOGNIZED
 
 
-def _judge_executables(verdict: Appraisal, claims: PsaClaims, references: set[ReferenceValue], policy: Policy) -> None:
+def _judge_executables(verdict: Appraisal, claims: PsaClaims, endorsements: Knowledge, policy: Policy) -> None:
     """Every component must be one that is known; and of every kind that is known there must be one."""
     good = True
+    references = endorsements.components_of(claims.implementation_id) or set()
     for component in claims.software_components:
         match = _match(component, references)
         name = component.measurement_type or "a component"
         if match is not None:
             version = f" (version {match.version})" if match.version else ""
+            if (reason := endorsements.component_revoked(match)) is not None:
+                good = verdict.note("component", False, f"{name}{version} was revoked: {reason}")
+                continue
             verdict.note("component", True, f"{name} is known{version}")
         elif not policy.extra_components or any(one.name == component.measurement_type for one in references):
             known = any(one.name == component.measurement_type for one in references)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
     from edgeroot.verifier.appraisal import Appraisal
     from edgeroot.verifier.corim import Endorsements
     from edgeroot.verifier.policy import Policy
+    from edgeroot.verifier.store import SqliteStorage
 
 SECTION = "Storage and attestation"
 _STRICTEST: Final = "strictest"
 _file = click.Path(path_type=Path, dir_okay=False)
 _challenge = click.option("--challenge", required=True, metavar="HEX", help="The one that the device was given.")
 _output = click.option("-o", "--output", metavar="FILE", help="Where it goes. Default: standard output.")
+_store = click.option("--store", type=_file, required=True, help="The file in which the verifier remembers.")
 _force = click.option("--force", is_flag=True, help="Replace FILE.")
 
 
@@ -146,7 +150,94 @@ def check_policy(policy_path: Path) -> None:
     emit(told, "\n".join(f"{name}: {value}" for name, value in told.items()))
 
 
-for _command in (endorse, appraise, check_policy):
+@command(
+    "serve",
+    examples=[
+        "edgeroot verifier serve --store fleet.db --sign key.pem",
+        "edgeroot verifier serve --store fleet.db --sign key.pem --provisioning-token-file token",
+    ],
+)
+@_store
+@click.option("--sign", "signer_path", type=_file, required=True, help="Sign results with this P-256 key (PEM).")
+@click.option("--policy", "policy_path", type=_file, help="What is accepted. Default: the strictest.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8443, show_default=True, help="0: any free one.")
+@click.option("--tls-certificate", "certificate", type=_file, help="Certificate chain in PEM.")
+@click.option("--tls-key", "private_key", type=_file, help="The certificate's key in PEM.")
+@click.option("--provisioning-token-file", "token_path", type=_file, help="Who has this token may hand in CoRIMs.")
+@click.option("--corim-signer", "corim_signers", type=_file, multiple=True, help="Key (PEM) that may sign CoRIMs.")
+@click.option("--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="Requests per second.")
+def serve(
+    store: Path,
+    signer_path: Path,
+    policy_path: Path | None,
+    host: str,
+    port: int,
+    certificate: Path | None,
+    private_key: Path | None,
+    token_path: Path | None,
+    corim_signers: tuple[Path, ...],
+    rate: float,
+) -> None:
+    """Judge devices over HTTP, as Veraison's services do. Runs until it is told to end.
+
+    Without a certificate it listens on this machine only; without a token nobody may hand in CoRIMs. The rate is for
+    each address.
+    """
+    from edgeroot.verifier.errors import VerifierError
+
+    try:
+        from edgeroot.verifier.server import run
+    except ImportError as error:
+        raise CommandError("to serve takes further packages: pip install 'edgeroot[verifier]'") from error
+    policy, policy_id = _policy(policy_path)
+    try:
+        settings = run.Settings(
+            store=store,
+            host=host,
+            port=port,
+            key=_private_key(signer_path),
+            policy=policy,
+            policy_id=policy_id,
+            corim_signers=[_public_key(one) for one in corim_signers],
+            certificate=certificate,
+            private_key=private_key,
+            provisioning_token=None if token_path is None else run.check_token(read_input(str(token_path))),
+            rate_per_s=rate,
+        )
+        run.serve(settings, lambda url: emit({"listening": url}, f"listening on {url}"))
+    except VerifierError as error:
+        raise CommandError(str(error)) from error
+
+
+@command("revoke", examples=["edgeroot verifier revoke --store fleet.db device 01ab... --reason stolen"])
+@_store
+@click.argument("kind", type=click.Choice(["device", "measurement", "version"]))
+@click.argument("name")
+@click.option("--reason", required=True, help="Why, for those who read results.")
+def revoke_command(store: Path, kind: str, name: str, reason: str) -> None:
+    """Trust a device, a measurement (both in hexadecimal) or a component's version (TYPE=VERSION) no more.
+
+    A verifier that runs over the same store knows it with the next evidence.
+    """
+    from edgeroot.verifier.desk import revoke
+    from edgeroot.verifier.ports import Revoked
+
+    with _opened(store) as storage:
+        revoke(storage, Revoked(kind), name, reason, now_s=int(time.time()))
+
+
+@command("check-audit", examples=["edgeroot verifier check-audit --store fleet.db --noted $LINK"])
+@_store
+@click.option("--noted", metavar="HEX", help="A link that was there before, and must be there still.")
+def check_audit(store: Path, noted: str | None) -> None:
+    """Whether no line of the audit log was changed, dropped or moved. Prints the last link: note it elsewhere."""
+    with _opened(store) as storage:
+        count, last = storage.check_audit(None if noted is None else _hex(noted, "--noted"))
+    emit({"lines": count, "link": last.hex()}, f"{count} lines, whole. The last link: {last.hex()}")
+
+
+for _command in (endorse, appraise, check_policy, serve, revoke_command, check_audit):
     verifier.add_command(_command)
 
 
@@ -182,11 +273,23 @@ def _endorsements(paths: tuple[Path, ...]) -> Endorsements:
     return together
 
 
-def _hex(challenge: str) -> bytes:
+@contextmanager
+def _opened(path: Path) -> Iterator[SqliteStorage]:
+    from edgeroot.verifier.errors import VerifierError
+    from edgeroot.verifier.store import open_store
+
     try:
-        return bytes.fromhex(challenge)
+        with open_store(path) as storage:
+            yield storage
+    except VerifierError as error:
+        raise CommandError(str(error)) from error
+
+
+def _hex(text: str, option: str = "--challenge") -> bytes:
+    try:
+        return bytes.fromhex(text)
     except ValueError as error:
-        raise CommandError("--challenge is not hexadecimal") from error
+        raise CommandError(f"{option} is not hexadecimal") from error
 
 
 def _public_key(path: Path) -> ec.EllipticCurvePublicKey:

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from edgeroot.evidence.cbor import decode, encode
-from edgeroot.evidence.errors import EvidenceError
+from edgeroot.evidence.cose import read_cose, verify_sign1
+from edgeroot.evidence.errors import AuthenticationError, EvidenceError
 from edgeroot.verifier.errors import VerifierError
 
 _CORIM, _COMID, _UEID, _PKIX_KEY, _BYTES, _OLD_IMPLEMENTATION = 501, 506, 550, 554, 560, 600
@@ -60,6 +61,18 @@ class Endorsements:
 
     keys: dict[bytes, VerificationKey] = field(default_factory=dict)
     references: dict[bytes, set[ReferenceValue]] = field(default_factory=dict)
+
+    def key_of(self, instance_id: bytes) -> VerificationKey | None:
+        return self.keys.get(instance_id)
+
+    def components_of(self, implementation_id: bytes) -> set[ReferenceValue] | None:
+        return self.references.get(implementation_id)
+
+    def device_revoked(self, instance_id: bytes) -> str | None:
+        """Never: files endorse, and revoke nothing."""
+
+    def component_revoked(self, reference: ReferenceValue) -> str | None:
+        """Never, as of devices."""
 
     def add(self, other: Endorsements) -> None:
         """VerifierError if the other one has a different key for a device that is known."""
@@ -108,6 +121,26 @@ def _measurement(reference: ReferenceValue) -> dict[int, object]:
     if reference.name is not None:
         values[_NAME] = reference.name
     return {_MKEY: _COMPONENT, _MVAL: values}
+
+
+def read_signed_corim(data: bytes, signers: Iterable[ec.EllipticCurvePublicKey]) -> Endorsements:
+    """The CoRIM inside a COSE_Sign1, whose ``corim-meta`` is not looked at.
+
+    VerifierError if none of the signers signed it.
+    """
+    if len(data) > _MAX_BYTES:
+        raise VerifierError(f"the CoRIM has {len(data)} bytes; {_MAX_BYTES} are the most")
+    try:
+        message = read_cose(data)
+    except EvidenceError as error:
+        raise VerifierError(f"it is no signed CoRIM: {error}") from error
+    for key in signers:
+        try:
+            verify_sign1(message, key)
+        except AuthenticationError:
+            continue
+        return read_corim(message.payload)
+    raise VerifierError("the CoRIM is signed by none of the signers that are trusted")
 
 
 def read_corim(data: bytes) -> Endorsements:

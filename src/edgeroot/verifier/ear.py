@@ -1,18 +1,33 @@
-"""Attestation results (EAR, draft-ietf-rats-ear), as the claims of a JWT that a verifier signs."""
+"""Attestation results (EAR, draft-ietf-rats-ear), as the claims of a JWT or a CWT that a verifier signs."""
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any, Final
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 
 from edgeroot._version import __version__
+from edgeroot.evidence import CoseAlgorithm, sign1
+from edgeroot.evidence.cbor import encode
 from edgeroot.verifier.appraisal import Appraisal
+from edgeroot.verifier.trust import Status
 
 PROFILE: Final = "tag:github.com,2023:veraison/ear"
 """``eat_profile`` as Veraison's clients know it."""
 _DEVELOPER: Final = "https://edgeroot.dev"
+_COORDINATE_BYTES: Final = 32
+_TOP: Final = {"eat_profile": 265, "iat": 6, "eat_nonce": 10, "ear.verifier-id": 1004, "submods": 266}
+_VERIFIER_ID: Final = {"developer": 0, "build": 1}
+_APPRAISAL: Final = {
+    "ear.status": 1000,
+    "ear.trustworthiness-vector": 1001,
+    "ear.appraisal-policy-id": 1003,
+    "ear.veraison.policy-claims": -70001,
+}
+_VECTOR: Final = {"instance-identity": 0, "configuration": 1, "executables": 2, "hardware": 4}
 
 
 def ear_claims(
@@ -41,3 +56,36 @@ def sign_ear(claims: dict[str, Any], key: ec.EllipticCurvePrivateKey) -> str:
     import jwt
 
     return jwt.encode(claims, key, algorithm="ES256")
+
+
+def sign_ear_cwt(claims: dict[str, Any], key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A CWT (RFC 8392) of the same claims under their CBOR labels, in a COSE_Sign1 with ES256."""
+
+    def sign_hash(hash_value: bytes) -> bytes:
+        r, s = decode_dss_signature(key.sign(hash_value, ec.ECDSA(Prehashed(hashes.SHA256()))))
+        return r.to_bytes(_COORDINATE_BYTES) + s.to_bytes(_COORDINATE_BYTES)
+
+    return sign1(encode(_cwt_claims(claims)), algorithm=CoseAlgorithm.ES256, sign_hash=sign_hash)
+
+
+def _cwt_claims(claims: dict[str, Any]) -> dict[int, object]:
+    nonce: str = claims["eat_nonce"]
+    return _labelled(
+        {
+            **claims,
+            "eat_nonce": urlsafe_b64decode(nonce + "=" * (-len(nonce) % 4)),
+            "ear.verifier-id": _labelled(claims["ear.verifier-id"], _VERIFIER_ID),
+            "submods": {name: _cwt_appraisal(one) for name, one in claims["submods"].items()},
+        },
+        _TOP,
+    )
+
+
+def _cwt_appraisal(appraisal: dict[str, Any]) -> dict[int, object]:
+    vector = _labelled(appraisal["ear.trustworthiness-vector"], _VECTOR)
+    status = int(Status[appraisal["ear.status"].upper()])
+    return _labelled({**appraisal, "ear.status": status, "ear.trustworthiness-vector": vector}, _APPRAISAL)
+
+
+def _labelled(claims: dict[str, Any], labels: dict[str, int]) -> dict[int, object]:
+    return {labels[name]: value for name, value in claims.items()}

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from unittest.mock import ANY
 
+import cbor2
 import jwt
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -17,13 +19,15 @@ from edgeroot.evidence import (
     Profile,
     PsaClaims,
     SoftwareComponent,
+    read_cose,
     sign1,
+    verify_sign1,
     write_key_statement,
     write_token,
 )
 from edgeroot.verifier.appraisal import Appraisal, appraise
 from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey
-from edgeroot.verifier.ear import ear_claims, sign_ear
+from edgeroot.verifier.ear import ear_claims, sign_ear, sign_ear_cwt
 from edgeroot.verifier.policy import Policy
 from edgeroot.verifier.trust import Status
 from tests.unit.evidence.test_key_statement import KEY as STATED
@@ -232,6 +236,20 @@ def test_results_are_signed() -> None:
     assert submodule["ear.status"] == "affirming"
     assert submodule["ear.appraisal-policy-id"] == "strictest"
     assert submodule["ear.trustworthiness-vector"]["executables"] == 3
+
+
+def test_results_as_cwt() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    claims = ear_claims(judged(token()), issued_at_s=1_800_000_000, nonce=NONCE, policy_id="strictest")
+    message = read_cose(sign_ear_cwt(claims, key))
+    verify_sign1(message, key.public_key())
+    read = cbor2.loads(message.payload)
+    assert (read[265], read[6], read[10]) == ("tag:github.com,2023:veraison/ear", 1_800_000_000, NONCE)
+    assert set(read[1004]) == {0, 1}
+    submodule = read[266]["PSA_IOT"]
+    assert (submodule[1000], submodule[1001]) == (2, {0: 2, 1: 2, 2: 3, 4: 2})
+    assert submodule[1003] == "strictest"
+    assert submodule[-70001]["checks"][0] == {"check": "format", "passed": True, "words": ANY}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""What the verifier asks of whoever remembers for it, and what is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey
+
+
+class Revoked(StrEnum):
+    """What can be revoked, and by what it is named."""
+
+    DEVICE = "device"
+    """The instance id in hexadecimal."""
+    MEASUREMENT = "measurement"
+    """A component's measurement in hexadecimal."""
+    VERSION = "version"
+    """A component's type and version, ``PRoT=1.2.3``."""
+
+
+class Knowledge(Protocol):
+    """What a piece of evidence is judged by."""
+
+    def key_of(self, instance_id: bytes) -> VerificationKey | None:
+        """The device's attestation key."""
+
+    def components_of(self, implementation_id: bytes) -> set[ReferenceValue] | None:
+        """What the implementation may run; None if nobody says so."""
+
+    def device_revoked(self, instance_id: bytes) -> str | None:
+        """Why the device is trusted no more; None if it is."""
+
+    def component_revoked(self, reference: ReferenceValue) -> str | None:
+        """Why the component is trusted no more; None if it is."""
+
+
+class SessionStatus(StrEnum):
+    """Of a challenge-response session, as Veraison calls them."""
+
+    WAITING = "waiting"
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A challenge and what came of it. ``expires_at_s`` counts from 1970."""
+
+    session_id: str
+    nonce: bytes
+    expires_at_s: int
+    status: SessionStatus = SessionStatus.WAITING
+    media_type: str = ""
+    evidence: bytes = b""
+    result: str = ""
+
+
+class Storage(Knowledge, Protocol):
+    """A store that keeps what it has acknowledged. Changes happen in a transaction: all of it or nothing is kept."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Everything inside is on the disk when the block ends, and nothing of it if the block raises."""
+
+    def add_session(self, session: Session, *, remember_until_s: int) -> bool:
+        """False, and nothing changed, if the nonce was used before and is remembered still."""
+
+    def session(self, session_id: str) -> Session | None: ...
+
+    def complete_session(self, session: Session) -> None: ...
+
+    def remove_session(self, session_id: str) -> None: ...
+
+    def forget_expired(self, now_s: int) -> None:
+        """Remove expired sessions and nonces."""
+
+    def open_sessions(self) -> int: ...
+
+    def add_result(self, instance_id: bytes, *, at_s: int, status: int, claims: Mapping[str, object]) -> None: ...
+
+    def add_endorsements(self, endorsements: Endorsements) -> None:
+        """VerifierError if a device is known with another key."""
+
+    def revoke(self, kind: Revoked, name: str, reason: str) -> None: ...
+
+    def log(self, entry: Mapping[str, object]) -> None:
+        """Append a line to the audit log."""

@@ -1,0 +1,132 @@
+"""The application under uvicorn, on one address, with TLS unless only this machine can reach it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import jwt
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from edgeroot.psa import Secret
+from edgeroot.verifier.desk import Desk
+from edgeroot.verifier.ear import sign_ear
+from edgeroot.verifier.errors import VerifierError
+from edgeroot.verifier.policy import Policy
+from edgeroot.verifier.server.app import Application
+from edgeroot.verifier.store import open_store
+
+TOKEN_MIN_CHARACTERS: Final = 32
+_MAX_CONNECTIONS: Final = 1024
+_KEEP_ALIVE_S: Final = 15
+_GRACE_S: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """``certificate`` and ``private_key`` are files in PEM; both or neither."""
+
+    store: Path
+    host: str
+    port: int
+    key: ec.EllipticCurvePrivateKey
+    policy: Policy
+    policy_id: str
+    corim_signers: Sequence[ec.EllipticCurvePublicKey] = ()
+    certificate: Path | None = None
+    private_key: Path | None = None
+    provisioning_token: Secret | None = None
+    rate_per_s: float = 100.0
+
+
+def check_token(text: bytes) -> Secret:
+    """The provisioning token that a file holds; VerifierError for one that could be guessed or not be sent."""
+    token = text.strip()
+    if len(token) < TOKEN_MIN_CHARACTERS or not token.isascii() or len(token.split()) != 1:
+        raise VerifierError(
+            f"a provisioning token is one line of at least {TOKEN_MIN_CHARACTERS} ASCII characters: "
+            "`openssl rand -hex 32` makes one"
+        )
+    return Secret(token)
+
+
+def serve(settings: Settings, listening: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT. ``listening`` is told the address when connections are taken. VerifierError."""
+    _check_transport(settings)
+    with open_store(settings.store, create=True) as storage:
+        desk = Desk(
+            storage=storage,
+            policy=settings.policy,
+            policy_id=settings.policy_id,
+            sign=lambda claims: sign_ear(claims, settings.key),
+            now_s=lambda: int(time.time()),
+            random=os.urandom,
+            corim_signers=settings.corim_signers,
+        )
+        application = Application(
+            desk,
+            verification_key=public_jwk(settings.key.public_key()),
+            provisioning_token=settings.provisioning_token,
+            rate_per_s=settings.rate_per_s,
+        )
+        try:
+            _run(application, settings, listening)
+        finally:
+            application.close()
+
+
+def _run(application: Application, settings: Settings, listening: Callable[[str], None]) -> None:
+    config = uvicorn.Config(
+        application,
+        ssl_certfile=settings.certificate,
+        ssl_keyfile=settings.private_key,
+        interface="asgi3",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_MAX_CONNECTIONS,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    try:
+        config.load()
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=_MAX_CONNECTIONS)
+    except OSError as error:
+        raise VerifierError(f"the verifier cannot listen on {settings.host} port {settings.port}: {error}") from error
+    with listener:
+        scheme = "http" if settings.certificate is None else "https"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        listening(f"{scheme}://{host}:{listener.getsockname()[1]}")
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _check_transport(settings: Settings) -> None:
+    if (settings.certificate is None) != (settings.private_key is None):
+        raise VerifierError("TLS takes both a certificate and its private key")
+    try:
+        local = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError as error:
+        raise VerifierError(f"{settings.host!r} is no IP address to listen on") from error
+    if settings.certificate is None and not local:
+        raise VerifierError(
+            f"without TLS the verifier listens on this machine only, not on {settings.host}: "
+            "give --tls-certificate and --tls-key"
+        )
+
+
+def public_jwk(key: ec.EllipticCurvePublicKey) -> dict[str, Any]:
+    """The key in RFC 7517's form, as discovery hands it out."""
+    found: dict[str, Any] = jwt.algorithms.ECAlgorithm.to_jwk(key, as_dict=True)
+    return {**found, "alg": "ES256", "use": "sig"}

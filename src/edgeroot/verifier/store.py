@@ -1,0 +1,228 @@
+"""The verifier's memory in one SQLite file, which several processes may have open.
+
+A transaction is on the disk before it is acknowledged (WAL, ``synchronous=FULL``). The file is ours if its header
+carries our application id and our schema version; anything else at its place is refused and left as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from edgeroot.verifier.audit import START, check_chain, line_of, link
+from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey
+from edgeroot.verifier.errors import VerifierError
+from edgeroot.verifier.ports import Revoked, Session, SessionStatus
+
+_APPLICATION_ID: Final = 0x45445246  # "EDRF"
+_SCHEMA_VERSION: Final = 1
+_BUSY_TIMEOUT_S: Final = 5.0
+# Names and versions that are not said are empty texts: NULLs would never be equal.
+_SCHEMA: Final = f"""
+CREATE TABLE device (instance_id BLOB PRIMARY KEY, implementation_id BLOB NOT NULL, key BLOB NOT NULL)
+    STRICT, WITHOUT ROWID;
+CREATE TABLE reference (implementation_id BLOB NOT NULL, measurement BLOB NOT NULL, signer_id BLOB NOT NULL,
+    name TEXT NOT NULL, version TEXT NOT NULL,
+    PRIMARY KEY (implementation_id, measurement, signer_id, name, version)) STRICT, WITHOUT ROWID;
+CREATE TABLE session (session_id TEXT PRIMARY KEY, nonce BLOB NOT NULL, expires_at_s INTEGER NOT NULL,
+    status TEXT NOT NULL, media_type TEXT NOT NULL, evidence BLOB NOT NULL, result TEXT NOT NULL)
+    STRICT, WITHOUT ROWID;
+CREATE INDEX session_expiry ON session (expires_at_s);
+CREATE TABLE nonce (nonce BLOB PRIMARY KEY, until_s INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX nonce_expiry ON nonce (until_s);
+CREATE TABLE result (number INTEGER PRIMARY KEY, instance_id BLOB NOT NULL, at_s INTEGER NOT NULL,
+    status INTEGER NOT NULL, claims TEXT NOT NULL) STRICT;
+CREATE INDEX result_device ON result (instance_id, number);
+CREATE TABLE revocation (kind TEXT NOT NULL, name TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (kind, name))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE audit (number INTEGER PRIMARY KEY, line TEXT NOT NULL, link BLOB NOT NULL) STRICT;
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_SCHEMA_VERSION}
+"""
+
+
+class SqliteStorage:
+    """:class:`edgeroot.verifier.ports.Storage`. Used by one thread at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self._execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._execute("ROLLBACK")
+            raise
+        self._execute("COMMIT")
+
+    def key_of(self, instance_id: bytes) -> VerificationKey | None:
+        row = self._execute(
+            "SELECT implementation_id, key FROM device WHERE instance_id = ?", (instance_id,)
+        ).fetchone()
+        if row is None:
+            return None
+        key = load_der_public_key(row[1])
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise VerifierError(f"the store is damaged: the key of {instance_id.hex()} is not on an elliptic curve")
+        return VerificationKey(implementation_id=row[0], instance_id=instance_id, key=key)
+
+    def _device(self, instance_id: bytes) -> tuple[bytes, bytes] | None:
+        query = "SELECT implementation_id, key FROM device WHERE instance_id = ?"
+        row: tuple[bytes, bytes] | None = self._execute(query, (instance_id,)).fetchone()
+        return row
+
+    def components_of(self, implementation_id: bytes) -> set[ReferenceValue] | None:
+        rows = self._execute(
+            "SELECT measurement, signer_id, name, version FROM reference WHERE implementation_id = ?",
+            (implementation_id,),
+        )
+        found = {
+            ReferenceValue(measurement=measurement, signer_id=signer, name=name or None, version=version or None)
+            for measurement, signer, name, version in rows
+        }
+        return found or None
+
+    def device_revoked(self, instance_id: bytes) -> str | None:
+        return self._reason(Revoked.DEVICE, instance_id.hex())
+
+    def component_revoked(self, reference: ReferenceValue) -> str | None:
+        reason = self._reason(Revoked.MEASUREMENT, reference.measurement.hex())
+        if reason is None:
+            reason = self._reason(Revoked.VERSION, f"{reference.name or ''}={reference.version or ''}")
+        return reason
+
+    def _reason(self, kind: Revoked, name: str) -> str | None:
+        row = self._execute("SELECT reason FROM revocation WHERE kind = ? AND name = ?", (kind, name)).fetchone()
+        return None if row is None else str(row[0])
+
+    def add_session(self, session: Session, *, remember_until_s: int) -> bool:
+        added = self._execute("INSERT OR IGNORE INTO nonce VALUES (?, ?)", (session.nonce, remember_until_s)).rowcount
+        if not added:
+            return False
+        self._execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?)", _session_row(session))
+        return True
+
+    def session(self, session_id: str) -> Session | None:
+        row = self._execute("SELECT * FROM session WHERE session_id = ?", (session_id,)).fetchone()
+        if row is None:
+            return None
+        return Session(
+            session_id=row[0],
+            nonce=row[1],
+            expires_at_s=row[2],
+            status=SessionStatus(row[3]),
+            media_type=row[4],
+            evidence=row[5],
+            result=row[6],
+        )
+
+    def complete_session(self, session: Session) -> None:
+        self._execute("REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?)", _session_row(session))
+
+    def remove_session(self, session_id: str) -> None:
+        self._execute("DELETE FROM session WHERE session_id = ?", (session_id,))
+
+    def forget_expired(self, now_s: int) -> None:
+        self._execute("DELETE FROM session WHERE expires_at_s <= ?", (now_s,))
+        self._execute("DELETE FROM nonce WHERE until_s <= ?", (now_s,))
+
+    def open_sessions(self) -> int:
+        return int(self._execute("SELECT count(*) FROM session").fetchone()[0])
+
+    def add_result(self, instance_id: bytes, *, at_s: int, status: int, claims: Mapping[str, object]) -> None:
+        self._execute(
+            "INSERT INTO result (instance_id, at_s, status, claims) VALUES (?, ?, ?, ?)",
+            (instance_id, at_s, status, json.dumps(claims)),
+        )
+
+    def results(self, instance_id: bytes) -> list[tuple[int, int]]:
+        """When (seconds from 1970) the device was judged, and the status; the newest last."""
+        query = "SELECT at_s, status FROM result WHERE instance_id = ? ORDER BY number"
+        return [(row[0], row[1]) for row in self._execute(query, (instance_id,))]
+
+    def add_endorsements(self, endorsements: Endorsements) -> None:
+        for instance_id, one in endorsements.keys.items():
+            der = one.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            known = self._device(instance_id)
+            if known is not None and known != (one.implementation_id, der):
+                raise VerifierError(f"device {instance_id.hex()} is endorsed already, and not the same way")
+            self._execute("INSERT OR IGNORE INTO device VALUES (?, ?, ?)", (instance_id, one.implementation_id, der))
+        for implementation_id, references in endorsements.references.items():
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO reference VALUES (?, ?, ?, ?, ?)",
+                [
+                    (implementation_id, one.measurement, one.signer_id, one.name or "", one.version or "")
+                    for one in references
+                ],
+            )
+
+    def revoke(self, kind: Revoked, name: str, reason: str) -> None:
+        self._execute("REPLACE INTO revocation VALUES (?, ?, ?)", (kind, name, reason))
+
+    def log(self, entry: Mapping[str, object]) -> None:
+        row = self._execute("SELECT number, link FROM audit ORDER BY number DESC LIMIT 1").fetchone()
+        number, last = row or (0, START)
+        line = line_of(entry)
+        self._execute("INSERT INTO audit VALUES (?, ?, ?)", (number + 1, line, link(last, line)))
+
+    def check_audit(self, noted: bytes | None = None) -> tuple[int, bytes]:
+        """As :func:`edgeroot.verifier.audit.check_chain`."""
+        return check_chain(self._execute("SELECT number, line, link FROM audit ORDER BY number"), noted)
+
+
+def _session_row(session: Session) -> tuple[object, ...]:
+    return (
+        session.session_id,
+        session.nonce,
+        session.expires_at_s,
+        session.status,
+        session.media_type,
+        session.evidence,
+        session.result,
+    )
+
+
+@contextmanager
+def open_store(path: Path, *, create: bool = False) -> Iterator[SqliteStorage]:
+    """The store; VerifierError if there is none (and none is to be made), if it is not ours, or if it fails."""
+    try:
+        if not create and not path.is_file():
+            raise VerifierError(f"there is no verifier's store {path}: `edgeroot verifier serve` makes one")
+        connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        storage = SqliteStorage(connection)
+        try:
+            _prepare(connection, storage, path)
+            yield storage
+        finally:
+            storage.close()
+    except sqlite3.Error as error:
+        raise VerifierError(f"the verifier's store {path} fails: {error}") from error
+
+
+def _prepare(connection: sqlite3.Connection, storage: SqliteStorage, path: Path) -> None:
+    """Make the tables in an empty file, all at once; look whether another file is ours."""
+    if not connection.execute("PRAGMA schema_version").fetchone()[0]:
+        connection.execute("PRAGMA journal_mode = WAL")
+        with storage.transaction():
+            if not connection.execute("PRAGMA schema_version").fetchone()[0]:
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+    if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        raise VerifierError(f"{path} is no verifier's store: give another path")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != _SCHEMA_VERSION:
+        raise VerifierError(f"the verifier's store {path} has version {version}; this release knows {_SCHEMA_VERSION}")
+    connection.execute("PRAGMA synchronous = FULL")
