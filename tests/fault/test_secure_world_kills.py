@@ -23,9 +23,10 @@ CRYPTO_PARTITION = 0x8002
 
 
 def strike_partition(world: World, name: str, rng: random.Random) -> None:
-    """Kill one process of a partition: all of them, and its sandbox, end with it."""
-    inside = descendants(world.partition(name)["pid"])[1:]
-    os.kill(rng.choice(inside), signal.SIGKILL)
+    """Kill one process of a partition: all of them, and its sandbox, end with it. The manager has noticed then."""
+    pid = world.partition(name)["pid"]
+    os.kill(rng.choice(descendants(pid)[1:]), signal.SIGKILL)
+    wait_until(partial(is_another_process, world, name, pid), "a new process")
 
 
 def all_ready(world: World) -> bool:
@@ -81,7 +82,6 @@ def test_a_killed_partition_comes_back_and_serves(rng: random.Random) -> None:
         for name in ("storage", "crypto", "attestation", "firmware-update"):
             before = world.partition(name)
             strike_partition(world, name, rng)
-            wait_until(partial(is_another_process, world, name, before["pid"]), "a new process")
             wait_until(lambda: all_ready(world), "all partitions run")
             assert world.partition(name)["restarts"] == before["restarts"] + 1
         with world.transport() as transport, transport.open_session(ATTESTATION) as session:
