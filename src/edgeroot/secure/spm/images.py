@@ -107,22 +107,28 @@ def _verify(
     )
     measured = {}
     images = {}
-    kept: dict[bytes, int] = {}
+    kept: dict[str, tuple[bytes, int]] = {}
     for manifest, (verified, archive) in zip(manifests, found, strict=True):
         measured[manifest.name] = verified.digest
-        native = {name: _keep(data, kept) for name, data in archive.native.items()}
+        native = {name: _keep(name, data, kept) for name, data in archive.native.items()}
         code = Archive(partition=archive.partition, code=archive.code, packages=archive.packages)
-        loaded = LoadedImage(bootstrap=archive.bootstrap, code=_keep(code.encode(), kept), native=native)
+        loaded = LoadedImage(bootstrap=archive.bootstrap, code=_seal(code.encode()), native=native)
         images[manifest.name] = loaded
     return images, write_measurements(measured)
 
 
-def _keep(data: bytes, kept: dict[bytes, int]) -> int:
-    """A sealed memory file with this content, one for all that have the same."""
-    if data not in kept:
-        descriptor = os.memfd_create("edgeroot-image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(data)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-        kept[data] = descriptor
-    return kept[data]
+def _keep(name: str, data: bytes, kept: dict[str, tuple[bytes, int]]) -> int:
+    """A sealed memory file with this native module, one for all images that have the same."""
+    if name in kept and kept[name][0] == data:
+        return kept[name][1]
+    kept[name] = (data, _seal(data))
+    return kept[name][1]
+
+
+def _seal(data: bytes) -> int:
+    """A memory file with this content, which stays."""
+    descriptor = os.memfd_create("edgeroot-image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    return descriptor
