@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -15,6 +20,7 @@ from edgeroot.cli.errors import CommandError
 from edgeroot.cli.files import read_input, write_output, written
 from edgeroot.cli.frame import FrameGroup, command
 from edgeroot.cli.output import emit, printable
+from edgeroot.psa import Secret
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,6 +32,8 @@ if TYPE_CHECKING:
 
 SECTION = "Storage and attestation"
 _STRICTEST: Final = "strictest"
+_TIMEOUT_S: Final = 30.0
+_ANSWER_MAX_BYTES: Final = 1 << 20
 _file = click.Path(path_type=Path, dir_okay=False)
 _challenge = click.option("--challenge", required=True, metavar="HEX", help="The one that the device was given.")
 _output = click.option("-o", "--output", metavar="FILE", help="Where it goes. Default: standard output.")
@@ -210,6 +218,27 @@ def serve(
         raise CommandError(str(error)) from error
 
 
+@command(
+    "submit",
+    examples=["edgeroot verifier submit fleet.corim --url https://verifier.example:8443 --token-file token"],
+)
+@click.argument("corim", type=_file)
+@click.option("--url", required=True, help="The verifier's address, as `verifier serve` prints it.")
+@click.option("--token-file", "token_path", type=_file, required=True, help="The verifier's provisioning token.")
+@click.option("--ca-file", "ca_path", type=_file, help="Who is believed about the verifier. Default: the system's.")
+@click.option("--signed", is_flag=True, help="The CoRIM is signed.")
+def submit(corim: Path, url: str, token_path: Path, ca_path: Path | None, *, signed: bool) -> None:
+    """Hand a CoRIM in to a verifier, of ours or Veraison's."""
+    from edgeroot.verifier import media_types
+
+    token = Secret(read_input(str(token_path)).strip())
+    media_type = media_types.SIGNED_CORIM[0] if signed else media_types.CORIM[0]
+    answer = _posted(f"{url.rstrip('/')}/endorsement-provisioning/v1/submit", corim, media_type, token, ca_path)
+    if answer.get("status") != "success":
+        raise CommandError(f"the verifier took nothing: {answer.get('failure-reason', 'it does not say why')}")
+    emit({"status": "success"}, "the verifier took it in")
+
+
 @command("revoke", examples=["edgeroot verifier revoke --store fleet.db device 01ab... --reason stolen"])
 @_store
 @click.argument("kind", type=click.Choice(["device", "measurement", "version"]))
@@ -237,7 +266,7 @@ def check_audit(store: Path, noted: str | None) -> None:
     emit({"lines": count, "link": last.hex()}, f"{count} lines, whole. The last link: {last.hex()}")
 
 
-for _command in (endorse, appraise, check_policy, serve, revoke_command, check_audit):
+for _command in (endorse, appraise, check_policy, serve, submit, revoke_command, check_audit):
     verifier.add_command(_command)
 
 
@@ -271,6 +300,41 @@ def _endorsements(paths: tuple[Path, ...]) -> Endorsements:
         except VerifierError as error:
             raise CommandError(f"{path}: {error}") from error
     return together
+
+
+def _posted(url: str, path: Path, media_type: str, token: Secret, ca_path: Path | None) -> dict[str, str]:
+    """What the verifier answers; CommandError if it refuses, or if this is no place to send a token to."""
+    parts = urlsplit(url)
+    if parts.hostname is None or parts.scheme not in ("https", "http"):
+        raise CommandError(f"{url} is no address of a verifier: it begins with https://")
+    if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1"):
+        raise CommandError(f"the token is sent by https only, or to this machine itself, and not to {url}")
+    headers = {
+        "Content-Type": media_type,
+        "Accept": "application/vnd.veraison.provisioning-session+json",
+        "Authorization": f"Bearer {bytes(token).decode('ascii', 'replace')}",
+    }
+    body = read_input(str(path))
+    connection: HTTPConnection | None = None
+    try:
+        if parts.scheme == "https":
+            context = ssl.create_default_context(cafile=ca_path)
+            connection = HTTPSConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S, context=context)
+        else:
+            connection = HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S)
+        connection.request("POST", parts.path, body, headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read(_ANSWER_MAX_BYTES))
+    except (OSError, ValueError, HTTPException) as error:
+        raise CommandError(f"the verifier {url} does not answer as it should: {error}") from error
+    finally:
+        if connection is not None:
+            connection.close()
+    if not isinstance(answer, dict):
+        raise CommandError(f"the verifier {url} does not answer as it should")
+    if response.status != HTTPStatus.OK:
+        raise CommandError(f"the verifier refuses: {printable(str(answer.get('detail', response.reason)))}")
+    return answer
 
 
 @contextmanager
