@@ -215,6 +215,27 @@ def test_a_device_with_a_development_key_runs_its_images_and_is_never_secured(ma
         assert json.loads(device("status", "--state", str(world.state)).stdout)["development"] is True
 
 
+def test_images_that_imgtool_has_signed_run(maker: Path, tmp_path: Path) -> None:
+    assert device("build-contents", str(tmp_path)).returncode == 0
+    for name in PARTITIONS:
+        signed = subprocess.run(
+            [
+                *(sys.executable, "-m", "imgtool.main", "sign", "--key", str(maker / "key.pem")),
+                *("--public-key-format", "full", "--version", "1.0.0", "--security-counter", "1"),
+                *("--header-size", "32", "--pad-header", "--align", "1", "--slot-size", "0x4000000"),
+                *(str(tmp_path / f"{name}.bin"), str(tmp_path / f"{name}.img")),
+            ],
+            capture_output=True,
+            check=False,
+        )
+        assert signed.returncode == 0, signed.stderr
+    with running_world() as world:
+        world.stop()
+        provision(maker, world.state)
+        world.start("--images", str(tmp_path))
+        assert {one["state"] for one in world.status()["partitions"]} == {"ready"}
+
+
 def test_the_command_says_what_is_wrong(maker: Path, state: Path, tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP384R1()).public_key()
     (tmp_path / "p384.pem").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))

@@ -89,6 +89,29 @@ def build_images(key_path: Path, version_text: str, security_counter: int, folde
     emit({"images": made}, "\n".join(made.values()))
 
 
+@command("build-contents", examples=["edgeroot device build-contents contents"])
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+def build_contents(folder: Path) -> None:
+    """Make the content of each partition's image, DIR/PARTITION.bin, for whoever signs it elsewhere with imgtool."""
+    from edgeroot.secure.boot.commands.build import build_archive
+    from edgeroot.secure.boot.image import ImageError
+    from edgeroot.secure.platform.files import replace_file
+    from edgeroot.secure.spm.manifest import built_in_manifests
+
+    made = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for manifest in built_in_manifests():
+            path = folder / f"{manifest.name}.bin"
+            replace_file(path, build_archive(manifest.name, manifest.module), mode=0o644)
+            made[manifest.name] = str(path)
+    except OSError as error:
+        raise CommandError(f"cannot use {error.filename}: {error.strerror}") from error
+    except ImageError as error:
+        raise CommandError(str(error)) from error
+    emit({"contents": made}, "\n".join(made.values()))
+
+
 @command(
     "provision",
     examples=["edgeroot device provision --root-key maker.pub.pem --state /var/lib/edgeroot-secure-world"],
@@ -197,5 +220,5 @@ def _version(text: str) -> Version:
     return Version(*numbers)
 
 
-for _one in (build_images, provision, status, lifecycle):
+for _one in (build_images, build_contents, provision, status, lifecycle):
     device.add_command(_one)
