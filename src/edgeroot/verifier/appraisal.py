@@ -45,11 +45,15 @@ class Check:
 
 @dataclass(slots=True)
 class Appraisal:
-    """The verdict on one piece of evidence. ``claims`` are None if it is not what it says it is."""
+    """The verdict on one piece of evidence. ``claims`` are None unless it is a token, and what it says it is.
+
+    ``device`` names who proved to have made it: the instance id, or the name of a TPM's attestation key.
+    """
 
     vector: TrustVector = field(default_factory=TrustVector)
     checks: list[Check] = field(default_factory=list)
     claims: PsaClaims | None = None
+    device: bytes = b""
 
     @property
     def status(self) -> Status:
@@ -68,6 +72,7 @@ def appraise(data: bytes, *, nonce: bytes, endorsements: Knowledge, policy: Poli
     if token is None:
         return verdict
     claims = verdict.claims = token.claims
+    verdict.device = claims.instance_id
     verdict.vector.instance_identity = APPROVED
     if (reason := endorsements.device_revoked(claims.instance_id)) is not None:
         verdict.vector.instance_identity = CONTRAINDICATED

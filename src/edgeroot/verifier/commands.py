@@ -154,6 +154,8 @@ def check_policy(policy_path: Path) -> None:
         "client_ids": None if policy.client_ids is None else sorted(policy.client_ids),
         "legacy_profile": policy.legacy_profile,
         "extra_components": policy.extra_components,
+        "tpm_application": policy.tpm_application,
+        "tpm_authenticator": policy.tpm_authenticator,
     }
     emit(told, "\n".join(f"{name}: {value}" for name, value in told.items()))
 

@@ -4,6 +4,9 @@ What is read is bounded: an unsigned CoRIM (CBOR tag 501) of CoMIDs (tag 506) wi
 triples; other triples are passed over. A class is an implementation id, as bytes (tag 560, or 600 of the older
 profile), an instance a UEID (tag 550). A measurement has the key ``psa.software-component``, one digest, a name (the
 component's type), a version, and one key: the signer id as bytes (tag 560).
+
+For devices with a TPM the class is any bytes that name their kind, the instance is the attestation key's name as bytes
+(tag 560), and a measurement's key is the index of a PCR, without a signer.
 """
 
 from __future__ import annotations
@@ -34,6 +37,9 @@ _DIGEST_BYTES: Final = {1: 32, 7: 48, 8: 64}
 _ALGORITHMS: Final = {size: number for number, size in _DIGEST_BYTES.items()}
 _MAX_BYTES: Final = 1 << 20
 _HASH_SIZES: Final = frozenset(_ALGORITHMS)
+_UEID_BYTES: Final = 33
+_PCR: Final = "PCR "
+_PCRS: Final = range(32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,13 @@ class ReferenceValue:
     signer_id: bytes
     name: str | None = None
     version: str | None = None
+
+
+def pcr_of(reference: ReferenceValue) -> int | None:
+    """The index of the PCR that the reference value is for; None if it is a component's."""
+    if reference.signer_id or reference.name is None:
+        return None
+    return int(reference.name.removeprefix(_PCR))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +108,8 @@ def write_corim(name: str, endorsements: Endorsements) -> bytes:
     ]
     keys = [
         [
-            _environment(key.implementation_id) | {_INSTANCE: cbor2.CBORTag(_UEID, instance_id)},
+            _environment(key.implementation_id)
+            | {_INSTANCE: cbor2.CBORTag(_UEID if len(instance_id) == _UEID_BYTES else _BYTES, instance_id)},
             [cbor2.CBORTag(_PKIX_KEY, key.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())],
         ]
         for instance_id, key in sorted(endorsements.keys.items())
@@ -112,12 +126,13 @@ def _environment(implementation_id: bytes) -> dict[int, object]:
 
 
 def _measurement(reference: ReferenceValue) -> dict[int, object]:
-    values: dict[int, object] = {
-        _DIGESTS: [[_ALGORITHMS[len(reference.measurement)], reference.measurement]],
-        _CRYPTO_KEYS: [cbor2.CBORTag(_BYTES, reference.signer_id)],
-    }
+    values: dict[int, object] = {_DIGESTS: [[_ALGORITHMS[len(reference.measurement)], reference.measurement]]}
+    if reference.signer_id:
+        values[_CRYPTO_KEYS] = [cbor2.CBORTag(_BYTES, reference.signer_id)]
     if reference.version is not None:
         values[_VERSION] = {0: reference.version}
+    if (index := pcr_of(reference)) is not None:
+        return {_MKEY: index, _MVAL: values}
     if reference.name is not None:
         values[_NAME] = reference.name
     return {_MKEY: _COMPONENT, _MVAL: values}
@@ -165,7 +180,7 @@ def _read_triples(triples: Mapping[object, object], endorsements: Endorsements) 
         endorsements.references.setdefault(_class_of(environment), set()).update(found)
     for triple in _array(triples.get(_KEYS, []), "the key triples"):
         environment, keys = _pair(triple)
-        instance_id = _octets(_tagged(_map(environment, "an environment").get(_INSTANCE), _UEID), "an instance")
+        instance_id = _instance(_map(environment, "an environment").get(_INSTANCE))
         for one in _array(keys, "keys"):
             key = VerificationKey(
                 implementation_id=_class_of(environment), instance_id=instance_id, key=_key(_tagged(one, _PKIX_KEY))
@@ -175,27 +190,42 @@ def _read_triples(triples: Mapping[object, object], endorsements: Endorsements) 
 
 def _reference(measurement: object) -> ReferenceValue:
     entries = _map(measurement, "a measurement")
-    if entries.get(_MKEY) != _COMPONENT:
-        raise VerifierError(f"a measurement has not the key {_COMPONENT}")
-    values = _map(entries.get(_MVAL), "a measurement's values")
-    digests = _array(values.get(_DIGESTS), "digests")
+    key, values = entries.get(_MKEY), _map(entries.get(_MVAL), "a measurement's values")
+    measured, version = _digest(values.get(_DIGESTS)), values.get(_VERSION)
+    said = None if version is None else _text(_map(version, "a version").get(0), "a version")
+    if isinstance(key, int) and not isinstance(key, bool):
+        if key not in _PCRS or _CRYPTO_KEYS in values:
+            raise VerifierError(f"a measurement has the key {key}, which is no PCR's, or a PCR has a signer")
+        return ReferenceValue(measurement=measured, signer_id=b"", name=f"{_PCR}{key}", version=said)
+    if key != _COMPONENT:
+        raise VerifierError(f"a measurement has neither the key {_COMPONENT} nor a PCR's")
     signers = _array(values.get(_CRYPTO_KEYS), "a component's signer")
-    if len(digests) != 1 or len(signers) != 1:
-        raise VerifierError("a component has one digest and one signer")
+    if len(signers) != 1:
+        raise VerifierError("a component has one signer")
+    signer_id = _octets(_tagged(signers[0], _BYTES), "a signer")
+    if len(signer_id) not in _HASH_SIZES:
+        raise VerifierError(f"a signer id has 32, 48 or 64 bytes, not {len(signer_id)}")
+    name = _text(values.get(_NAME), "a component's name")
+    return ReferenceValue(measurement=measured, signer_id=signer_id, name=name, version=said)
+
+
+def _digest(value: object) -> bytes:
+    digests = _array(value, "digests")
+    if len(digests) != 1:
+        raise VerifierError("a component has one digest")
     algorithm, digest = _pair(digests[0])
     measured = _octets(digest, "a digest")
     if not isinstance(algorithm, int) or _DIGEST_BYTES.get(algorithm) != len(measured):
         raise VerifierError(f"a digest of algorithm {algorithm!r} with {len(measured)} bytes is not used here")
-    signer_id = _octets(_tagged(signers[0], _BYTES), "a signer")
-    if len(signer_id) not in _HASH_SIZES:
-        raise VerifierError(f"a signer id has 32, 48 or 64 bytes, not {len(signer_id)}")
-    version = values.get(_VERSION)
-    return ReferenceValue(
-        measurement=measured,
-        signer_id=signer_id,
-        name=_text(values.get(_NAME), "a component's name"),
-        version=None if version is None else _text(_map(version, "a version").get(0), "a version"),
-    )
+    return measured
+
+
+def _instance(value: object) -> bytes:
+    if isinstance(value, cbor2.CBORTag) and value.tag in (_UEID, _BYTES):
+        found = _octets(value.value, "an instance")
+        if (value.tag == _UEID) == (len(found) == _UEID_BYTES):
+            return found
+    raise VerifierError("an instance is neither a UEID of 33 bytes nor an attestation key's name")
 
 
 def _class_of(environment: object) -> bytes:

@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from edgeroot.verifier import media_types
 from edgeroot.verifier.appraisal import Appraisal, appraise
 from edgeroot.verifier.corim import read_corim, read_signed_corim
-from edgeroot.verifier.ear import ear_claims
+from edgeroot.verifier.ear import PSA_SUBMODULE, TPM_SUBMODULE, ear_claims
 from edgeroot.verifier.errors import VerifierError
 from edgeroot.verifier.policy import Policy
 from edgeroot.verifier.ports import Revoked, Session, SessionStatus, Storage
+from edgeroot.verifier.quote import appraise_quote
 
 Signer: TypeAlias = Callable[[dict[str, Any]], str]
 NONCE_MIN_BYTES: Final = 8
@@ -102,15 +103,19 @@ class Desk:
 
         Bad evidence is no error: it gets a bad result.
         """
-        if not media_types.is_one_of(media_type, media_types.EVIDENCE):
-            raise MediaTypeError(media_type, media_types.EVIDENCE)
+        if not media_types.is_one_of(media_type, media_types.ALL_EVIDENCE):
+            raise MediaTypeError(media_type, media_types.ALL_EVIDENCE)
+        is_quote = media_types.is_one_of(media_type, media_types.QUOTE)
+        judge, submodule = (appraise_quote, TPM_SUBMODULE) if is_quote else (appraise, PSA_SUBMODULE)
         with self.storage.transaction():
             session = self.session(session_id)
             if session.status is not SessionStatus.WAITING:
                 raise ConflictError("the session has had its evidence: begin a new one")
-            appraisal = appraise(evidence, nonce=session.nonce, endorsements=self.storage, policy=self.policy)
+            appraisal = judge(evidence, nonce=session.nonce, endorsements=self.storage, policy=self.policy)
             at_s = self.now_s()
-            claims = ear_claims(appraisal, issued_at_s=at_s, nonce=session.nonce, policy_id=self.policy_id)
+            claims = ear_claims(
+                appraisal, issued_at_s=at_s, nonce=session.nonce, policy_id=self.policy_id, submodule=submodule
+            )
             complete = replace(
                 session,
                 status=SessionStatus.COMPLETE,
@@ -119,7 +124,7 @@ class Desk:
                 result=self.sign(claims),
             )
             self.storage.complete_session(complete)
-            device = b"" if appraisal.claims is None else appraisal.claims.instance_id
+            device = appraisal.device
             if device:  # What does not prove whose it is goes into nobody's history.
                 self.storage.add_result(device, at_s=at_s, status=int(appraisal.status), claims=claims)
             failed = [f"{one.name}: {one.words}" for one in appraisal.checks if not one.passed]
@@ -159,7 +164,7 @@ def revoke(storage: Storage, kind: Revoked, name: str, reason: str, *, now_s: in
         if "=" not in name:
             raise VerifierError(f"a version is named TYPE=VERSION, as in PRoT=1.2.3, not {name!r}")
     else:
-        sizes = (33,) if kind is Revoked.DEVICE else (32, 48, 64)
+        sizes = (33, 34) if kind is Revoked.DEVICE else (32, 48, 64)
         try:
             name = bytes.fromhex(name).hex()
         except ValueError as error:

@@ -17,6 +17,8 @@ from edgeroot.verifier.trust import Status
 
 PROFILE: Final = "tag:github.com,2023:veraison/ear"
 """``eat_profile`` as Veraison's clients know it."""
+PSA_SUBMODULE: Final = "PSA_IOT"
+TPM_SUBMODULE: Final = "TPM"
 _DEVELOPER: Final = "https://edgeroot.dev"
 _COORDINATE_BYTES: Final = 32
 _TOP: Final = {"eat_profile": 265, "iat": 6, "eat_nonce": 10, "ear.verifier-id": 1004, "submods": 266}
@@ -31,7 +33,7 @@ _VECTOR: Final = {"instance-identity": 0, "configuration": 1, "executables": 2, 
 
 
 def ear_claims(
-    appraisal: Appraisal, *, issued_at_s: int, nonce: bytes, policy_id: str, submodule: str = "PSA_IOT"
+    appraisal: Appraisal, *, issued_at_s: int, nonce: bytes, policy_id: str, submodule: str = PSA_SUBMODULE
 ) -> dict[str, Any]:
     """The claims by their JSON names. ``issued_at_s`` counts from 1970; ``policy_id`` says which policy it was."""
     checks = [{"check": one.name, "passed": one.passed, "words": one.words} for one in appraisal.checks]

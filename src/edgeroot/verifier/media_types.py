@@ -15,6 +15,9 @@ EVIDENCE: Final = (
     'application/eat+cwt; eat_profile="tag:psacertified.org,2023:psa#tfm"',
     'application/eat+cwt; eat_profile="tag:psacertified.org,2019:psa#legacy"',
 )
+QUOTE: Final = ("application/vnd.edgeroot.tpm-evidence+cbor",)
+"""Ours: :func:`edgeroot.evidence.write_tpm_evidence` makes it."""
+ALL_EVIDENCE: Final = EVIDENCE + QUOTE
 CORIM: Final = (
     'application/corim-unsigned+cbor; profile="http://arm.com/psa/iot/1"',
     'application/corim-unsigned+cbor; profile="tag:arm.com,2025:psa#1.0.0"',

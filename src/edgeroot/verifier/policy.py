@@ -6,6 +6,8 @@ Without a file the strictest policy holds. Every key is optional::
     client_ids = [-2, -3]                           # whose tokens; all, if it is left out
     legacy_profile = false                          # whether PSA_IOT_PROFILE_1 is accepted
     extra_components = false                        # whether a device may run more than is known
+    tpm_application = "1000"                        # who asks the service for quotes; left out: tpm2_quote does, itself
+    tpm_authenticator = 3                           # how it authenticates (3: Unix peer credentials, also if left out)
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Final
 from edgeroot.evidence import Lifecycle
 from edgeroot.verifier.errors import VerifierError
 
+_UNIX_PEER_CREDENTIALS: Final = 3
 _STATES: Final = {state.name.lower().replace("_", "-"): state for state in Lifecycle}
 TRUSTED: Final = frozenset({Lifecycle.SECURED, Lifecycle.NON_PSA_ROT_DEBUG})
 """The states that a verifier may trust (RFC 9783, clause 4.3.1)."""
@@ -31,6 +34,8 @@ class Policy:
     client_ids: frozenset[int] | None = None
     legacy_profile: bool = False
     extra_components: bool = False
+    tpm_application: str | None = None
+    tpm_authenticator: int = _UNIX_PEER_CREDENTIALS
 
 
 _KEYS: Final = frozenset(Policy.__dataclass_fields__)
@@ -53,6 +58,8 @@ def parse_policy(text: str) -> Policy:
         client_ids=None if client_ids is None else frozenset(_client_id(one) for one in _list(client_ids)),
         legacy_profile=_truth(document, "legacy_profile"),
         extra_components=_truth(document, "extra_components"),
+        tpm_application=_application(document.get("tpm_application")),
+        tpm_authenticator=_authenticator(document.get("tpm_authenticator", _UNIX_PEER_CREDENTIALS)),
     )
 
 
@@ -71,6 +78,18 @@ def _lifecycle(name: object) -> Lifecycle:
 def _client_id(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise VerifierError(f"the policy has the client id {value!r}, which is no number")
+    return value
+
+
+def _application(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise VerifierError("tpm_application of the policy must be text")
+    return value
+
+
+def _authenticator(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 255:
+        raise VerifierError("tpm_authenticator of the policy must be a number from 0 to 255")
     return value
 
 

@@ -202,7 +202,7 @@ class Application:
 
     def _verification(self, _request: Request, _argument: str) -> Response:
         endpoints = {"newChallengeResponseSession": "/challenge-response/v1/newSession"}
-        return _discovery(endpoints, media_types.EVIDENCE, {"ear-verification-key": self._verification_key})
+        return _discovery(endpoints, media_types.ALL_EVIDENCE, {"ear-verification-key": self._verification_key})
 
     def _provisioning(self, _request: Request, _argument: str) -> Response:
         endpoints = {"provisioningSubmit": "/endorsement-provisioning/v1/submit"}
@@ -228,7 +228,7 @@ def _session_response(status: int, session: Session, **headers: str) -> Response
         "status": session.status,
         "nonce": urlsafe_b64encode(session.nonce).rstrip(b"=").decode(),  # Veraison's client takes no padding
         "expiry": _time(session.expires_at_s),
-        "accept": list(media_types.EVIDENCE),
+        "accept": list(media_types.ALL_EVIDENCE),
     }
     if session.result:
         said["evidence"] = {"type": session.media_type, "value": b64encode(session.evidence).decode()}

@@ -80,7 +80,7 @@ def describe() -> dict[str, Any]:
             "post": _operation(
                 "Hand in the session's one piece of evidence",
                 {"200": session},
-                takes=media_types.EVIDENCE,
+                takes=media_types.ALL_EVIDENCE,
                 parameters=[_ID],
             ),
             "delete": _operation("End the session", {"204": ("", None)}, parameters=[_ID]),

@@ -1,0 +1,117 @@
+"""Judging a TPM's quote: whose it is, that it is fresh, and each PCR against its reference values.
+
+A device is known by the name of its attestation key (Part 1, clause 16), which stands where a PSA device has its
+instance id. The name is a hash of the key, so nothing else need be known of it. PCRs 1, 3, 5 and 7 measure
+configuration, the others what was executed (TCG PC Client Platform Firmware Profile, clause 3.3.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from edgeroot.evidence import (
+    AuthenticationError,
+    ChallengeError,
+    EvidenceError,
+    MalformedError,
+    read_tpm_evidence,
+    verify_quote,
+)
+from edgeroot.evidence.tpm_structures import Public
+from edgeroot.psa import bound_challenge
+from edgeroot.verifier.appraisal import Appraisal
+from edgeroot.verifier.corim import ReferenceValue, pcr_of
+from edgeroot.verifier.policy import Policy
+from edgeroot.verifier.ports import Knowledge
+from edgeroot.verifier.trust import (
+    APPROVED,
+    APPROVED_BOOT,
+    CONTRAINDICATED,
+    CRYPTOGRAPHY_FAILED,
+    NONE,
+    UNRECOGNIZED,
+)
+
+_CONFIGURATION: Final = frozenset({1, 3, 5, 7})
+
+
+def appraise_quote(data: bytes, *, nonce: bytes, endorsements: Knowledge, policy: Policy) -> Appraisal:
+    """Judge a quote that answers this nonce. Never raises for what is in it."""
+    verdict = Appraisal()
+    verdict.vector.instance_identity = CRYPTOGRAPHY_FAILED
+    try:
+        evidence = read_tpm_evidence(data)
+        name = Public.from_bytes(evidence.attestation_key).name
+    except EvidenceError as error:
+        verdict.note("format", False, str(error))
+        return verdict
+    known = endorsements.key_of(name)
+    if known is None:
+        verdict.vector.instance_identity = UNRECOGNIZED
+        verdict.note("instance", False, f"no endorsement knows the attestation key {name.hex()}")
+        return verdict
+    verdict.note("instance", True, f"the attestation key {name.hex()} is endorsed")
+    try:
+        quote = verify_quote(evidence, trusted_name=name, qualifying_data=_qualifying(nonce, policy), expected={})
+    except EvidenceError as error:
+        verdict.note(_check_of(error), False, str(error))
+        return verdict
+    verdict.note("signature", True, "the TPM signed it for this challenge")
+    verdict.device = name
+    verdict.vector.instance_identity = APPROVED
+    if (reason := endorsements.device_revoked(name)) is not None:
+        verdict.vector.instance_identity = CONTRAINDICATED
+        verdict.note("revocation", False, f"the device was revoked: {reason}")
+    references = endorsements.components_of(known.implementation_id)
+    words = f"class {known.implementation_id.hex()}" + (" is known" if references else ": nobody says what it may run")
+    verdict.vector.hardware = APPROVED if verdict.note("hardware", bool(references), words) else UNRECOGNIZED
+    _judge_pcrs(verdict, quote.pcrs, endorsements, references or set())
+    return verdict
+
+
+def _qualifying(nonce: bytes, policy: Policy) -> bytes:
+    """What the TPM was given: the nonce, or what the service makes of it and of who asked."""
+    if policy.tpm_application is None:
+        return nonce
+    return bound_challenge(nonce, authenticator=policy.tpm_authenticator, application=policy.tpm_application)
+
+
+def _check_of(error: EvidenceError) -> str:
+    if isinstance(error, ChallengeError):
+        return "nonce"
+    if isinstance(error, MalformedError):
+        return "format"
+    return "signature" if isinstance(error, AuthenticationError) else "quote"
+
+
+def _judge_pcrs(
+    verdict: Appraisal, pcrs: Mapping[int, bytes], endorsements: Knowledge, references: set[ReferenceValue]
+) -> None:
+    """Every PCR that has reference values must have one of them; the others are not looked at."""
+    good: dict[bool, bool] = {}
+    for index in sorted({number for one in references if (number := pcr_of(one)) is not None}):
+        passed, words = _judge_pcr(index, pcrs.get(index), endorsements, references)
+        is_configuration = index in _CONFIGURATION
+        good[is_configuration] = verdict.note("component", passed, words) and good.get(is_configuration, True)
+    verdict.vector.configuration = _claim(good.get(True), APPROVED)
+    verdict.vector.executables = _claim(good.get(False), APPROVED_BOOT)
+
+
+def _judge_pcr(
+    index: int, value: bytes | None, endorsements: Knowledge, references: set[ReferenceValue]
+) -> tuple[bool, str]:
+    if value is None:
+        return False, f"PCR {index} was not quoted"
+    match = next((one for one in references if pcr_of(one) == index and one.measurement == value), None)
+    if match is None:
+        return False, f"PCR {index} has another value than any that is known: {value.hex()}"
+    if (reason := endorsements.component_revoked(match)) is not None:
+        return False, f"PCR {index} has a value that was revoked: {reason}"
+    return True, f"PCR {index} is known" + (f" (version {match.version})" if match.version else "")
+
+
+def _claim(good: bool | None, approved: int) -> int:
+    if good is None:
+        return NONE
+    return approved if good else CONTRAINDICATED
