@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from edgeroot.client import Client
 from edgeroot.evidence import read_token
-from tests.support.service import SOFTWARE_PROVIDER, running_service
+from tests.support.service import SOFTWARE_PROVIDER, Service, running_service
 from tests.support.world import World, running_world, with_world
 
 PSA: Final = "application/psa-attestation-token"
@@ -109,11 +109,14 @@ def world() -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def client(world: World) -> Iterator[Client]:
-    with (
-        running_service(provider=SOFTWARE_PROVIDER + with_world(world)) as service,
-        service.client(provider=4) as client,
-    ):
+def service(world: World) -> Iterator[Service]:
+    with running_service(provider=SOFTWARE_PROVIDER + with_world(world)) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[Client]:
+    with service.client(provider=4) as client:
         yield client
 
 
@@ -151,6 +154,21 @@ def test_a_device_is_endorsed_judged_and_revoked(fleet: Fleet, client: Client) -
         server.terminate()
         assert server.wait(30) == 0
     assert "5 lines, whole" in fleet.run("verifier", "check-audit", "--store", "fleet.db")
+
+
+def test_a_device_asks_for_its_verdict(fleet: Fleet, service: Service) -> None:
+    fleet.environment["PARSEC_SERVICE_ENDPOINT"] = service.endpoint
+    with fleet.serving() as (url, _server):
+        attest = ("-p", "4", "attestation-token", "--verifier", url, "--ca-file", "certificate.pem", "-o")
+        assert "PSA_IOT contraindicated" in fleet.run(*attest, "unknown.jwt", code=1)
+        submit(fleet, url)
+        assert "PSA_IOT affirming" in fleet.run(*attest, "result.jwt")
+        result = (fleet.folder / "result.jwt").read_text().strip()
+        claims = jwt.decode(result, fleet.key.public_key(), algorithms=["ES256"])
+        assert claims["submods"]["PSA_IOT"]["ear.status"] == "affirming"
+        strangers = ("-p", "4", "attestation-token", "--verifier", url, "-o", "none.jwt")
+        assert "does not answer as a verifier should" in fleet.run(*strangers, code=1)
+    assert "give either" in fleet.run("attestation-token", code=2)
 
 
 def test_nothing_acknowledged_is_lost_when_it_is_killed(fleet: Fleet, client: Client) -> None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import click
 
@@ -20,6 +15,7 @@ from edgeroot.cli.errors import CommandError
 from edgeroot.cli.files import read_input, write_output, written
 from edgeroot.cli.frame import FrameGroup, command
 from edgeroot.cli.output import emit, printable
+from edgeroot.cli.web import post
 from edgeroot.psa import Secret
 
 if TYPE_CHECKING:
@@ -32,8 +28,6 @@ if TYPE_CHECKING:
 
 SECTION = "Storage and attestation"
 _STRICTEST: Final = "strictest"
-_TIMEOUT_S: Final = 30.0
-_ANSWER_MAX_BYTES: Final = 1 << 20
 _file = click.Path(path_type=Path, dir_okay=False)
 _challenge = click.option("--challenge", required=True, metavar="HEX", help="The one that the device was given.")
 _output = click.option("-o", "--output", metavar="FILE", help="Where it goes. Default: standard output.")
@@ -235,9 +229,16 @@ def submit(corim: Path, url: str, token_path: Path, ca_path: Path | None, *, sig
 
     token = Secret(read_input(str(token_path)).strip())
     media_type = media_types.SIGNED_CORIM[0] if signed else media_types.CORIM[0]
-    answer = _posted(f"{url.rstrip('/')}/endorsement-provisioning/v1/submit", corim, media_type, token, ca_path)
+    headers = {
+        "Content-Type": media_type,
+        "Accept": media_types.PROVISIONING_SESSION,
+        "Authorization": f"Bearer {bytes(token).decode('ascii', 'replace')}",
+    }
+    place = f"{url.rstrip('/')}/endorsement-provisioning/v1/submit"
+    answer = post(place, read_input(str(corim)), headers, ca_path=ca_path).content
     if answer.get("status") != "success":
-        raise CommandError(f"the verifier took nothing: {answer.get('failure-reason', 'it does not say why')}")
+        why = printable(str(answer.get("failure-reason", "it does not say why")))
+        raise CommandError(f"the verifier took nothing: {why}")
     emit({"status": "success"}, "the verifier took it in")
 
 
@@ -302,41 +303,6 @@ def _endorsements(paths: tuple[Path, ...]) -> Endorsements:
         except VerifierError as error:
             raise CommandError(f"{path}: {error}") from error
     return together
-
-
-def _posted(url: str, path: Path, media_type: str, token: Secret, ca_path: Path | None) -> dict[str, str]:
-    """What the verifier answers; CommandError if it refuses, or if this is no place to send a token to."""
-    parts = urlsplit(url)
-    if parts.hostname is None or parts.scheme not in ("https", "http"):
-        raise CommandError(f"{url} is no address of a verifier: it begins with https://")
-    if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1"):
-        raise CommandError(f"the token is sent by https only, or to this machine itself, and not to {url}")
-    headers = {
-        "Content-Type": media_type,
-        "Accept": "application/vnd.veraison.provisioning-session+json",
-        "Authorization": f"Bearer {bytes(token).decode('ascii', 'replace')}",
-    }
-    body = read_input(str(path))
-    connection: HTTPConnection | None = None
-    try:
-        if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=ca_path)
-            connection = HTTPSConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S, context=context)
-        else:
-            connection = HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S)
-        connection.request("POST", parts.path, body, headers)
-        response = connection.getresponse()
-        answer = json.loads(response.read(_ANSWER_MAX_BYTES))
-    except (OSError, ValueError, HTTPException) as error:
-        raise CommandError(f"the verifier {url} does not answer as it should: {error}") from error
-    finally:
-        if connection is not None:
-            connection.close()
-    if not isinstance(answer, dict):
-        raise CommandError(f"the verifier {url} does not answer as it should")
-    if response.status != HTTPStatus.OK:
-        raise CommandError(f"the verifier refuses: {printable(str(answer.get('detail', response.reason)))}")
-    return answer
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -132,18 +133,46 @@ for _command in (set_object, get_object, info, list_objects, remove):
 
 @command(
     "attestation-token",
-    examples=["edgeroot attestation-token --challenge $(openssl rand -hex 32) -o token.cbor"],
+    examples=[
+        "edgeroot attestation-token --challenge $(openssl rand -hex 32) -o token.cbor",
+        "edgeroot attestation-token --verifier https://verifier.example:8443 -o result.jwt",
+    ],
 )
-@_challenge
+@click.option("--challenge", metavar="HEX", help="What the verifier wants to find in it: 32, 48 or 64 bytes.")
+@click.option("--verifier", metavar="URL", help="Ask this verifier for the challenge, and give what it says.")
+@click.option("--ca-file", type=click.Path(path_type=Path), help="Who is believed about it. Default: the system's.")
 @_output
 @_force
-def attestation_token(challenge: str, output: str | None, *, force: bool) -> None:
+@click.pass_context
+def attestation_token(
+    context: click.Context,
+    challenge: str | None,
+    verifier: str | None,
+    ca_file: Path | None,
+    output: str | None,
+    *,
+    force: bool,
+) -> None:
     """Have the device prove what it is and what it runs: a token that it signs.
 
     The secure world gives a COSE_Sign1 (RFC 9783), a TPM a quote of its PCRs in a CBOR map. Only a challenge that the
-    verifier has just chosen shows that the token is fresh.
+    verifier has just chosen shows that the token is fresh. With --verifier, the verifier's signed result (EAR in a JWT)
+    is given instead, and the exit code is 1 unless it affirms the device.
     """
-    _attest(challenge, output, force=force, what="token", ask=lambda client, data: client.attestation_token(data))
+    if (challenge is None) == (verifier is None):
+        raise click.UsageError("give either --challenge HEX or --verifier URL")
+    if challenge is not None:
+        _attest(challenge, output, force=force, what="token", ask=lambda client, data: client.attestation_token(data))
+        return
+    from edgeroot.client.commands.verification import ask_verdict
+
+    with service() as client:
+        result, statuses = ask_verdict(str(verifier), client.attestation_token, ca_file)
+    write_output(output, result.encode() + b"\n", what="the result", force=force)
+    written(output, {"statuses": statuses})
+    note("The verifier says: " + ", ".join(f"{name} {status}" for name, status in sorted(statuses.items())))
+    if set(statuses.values()) != {"affirming"}:
+        context.exit(1)
 
 
 @command(
