@@ -25,7 +25,7 @@ _APPLICATION_ID: Final = 0x45445246  # "EDRF"
 _SCHEMA_VERSION: Final = 1
 _BUSY_TIMEOUT_S: Final = 5.0
 # Names and versions that are not said are empty texts: NULLs would never be equal.
-_SCHEMA: Final = f"""
+_SCHEMA: Final = """
 CREATE TABLE device (instance_id BLOB PRIMARY KEY, implementation_id BLOB NOT NULL, key BLOB NOT NULL)
     STRICT, WITHOUT ROWID;
 CREATE TABLE reference (implementation_id BLOB NOT NULL, measurement BLOB NOT NULL, signer_id BLOB NOT NULL,
@@ -34,6 +34,8 @@ CREATE TABLE reference (implementation_id BLOB NOT NULL, measurement BLOB NOT NU
 CREATE TABLE session (session_id TEXT PRIMARY KEY, nonce BLOB NOT NULL, expires_at_s INTEGER NOT NULL,
     status TEXT NOT NULL, media_type TEXT NOT NULL, evidence BLOB NOT NULL, result TEXT NOT NULL)
     STRICT, WITHOUT ROWID;
+CREATE TABLE session_count (sessions INTEGER NOT NULL) STRICT;
+INSERT INTO session_count VALUES (0);
 CREATE INDEX session_expiry ON session (expires_at_s);
 CREATE TABLE nonce (nonce BLOB PRIMARY KEY, until_s INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX nonce_expiry ON nonce (until_s);
@@ -42,9 +44,7 @@ CREATE TABLE result (number INTEGER PRIMARY KEY, instance_id BLOB NOT NULL, at_s
 CREATE INDEX result_device ON result (instance_id, number);
 CREATE TABLE revocation (kind TEXT NOT NULL, name TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (kind, name))
     STRICT, WITHOUT ROWID;
-CREATE TABLE audit (number INTEGER PRIMARY KEY, line TEXT NOT NULL, link BLOB NOT NULL) STRICT;
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {_SCHEMA_VERSION}
+CREATE TABLE audit (number INTEGER PRIMARY KEY, line TEXT NOT NULL, link BLOB NOT NULL) STRICT
 """
 
 
@@ -113,7 +113,13 @@ class SqliteStorage:
         if not added:
             return False
         self._execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?)", _session_row(session))
+        self._count_sessions(1)
         return True
+
+    def _count_sessions(self, more: int) -> None:
+        """Kept beside them, because to count them takes as long as there are many."""
+        if more:
+            self._execute("UPDATE session_count SET sessions = sessions + ?", (more,))
 
     def session(self, session_id: str) -> Session | None:
         row = self._execute("SELECT * FROM session WHERE session_id = ?", (session_id,)).fetchone()
@@ -130,17 +136,20 @@ class SqliteStorage:
         )
 
     def complete_session(self, session: Session) -> None:
-        self._execute("REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?)", _session_row(session))
+        self._execute(
+            "UPDATE session SET status = ?, media_type = ?, evidence = ?, result = ? WHERE session_id = ?",
+            (session.status, session.media_type, session.evidence, session.result, session.session_id),
+        )
 
     def remove_session(self, session_id: str) -> None:
-        self._execute("DELETE FROM session WHERE session_id = ?", (session_id,))
+        self._count_sessions(-self._execute("DELETE FROM session WHERE session_id = ?", (session_id,)).rowcount)
 
     def forget_expired(self, now_s: int) -> None:
-        self._execute("DELETE FROM session WHERE expires_at_s <= ?", (now_s,))
+        self._count_sessions(-self._execute("DELETE FROM session WHERE expires_at_s <= ?", (now_s,)).rowcount)
         self._execute("DELETE FROM nonce WHERE until_s <= ?", (now_s,))
 
     def open_sessions(self) -> int:
-        return int(self._execute("SELECT count(*) FROM session").fetchone()[0])
+        return int(self._execute("SELECT sessions FROM session_count").fetchone()[0])
 
     def add_result(self, instance_id: bytes, *, at_s: int, status: int, claims: Mapping[str, object]) -> None:
         self._execute(
@@ -220,6 +229,8 @@ def _prepare(connection: sqlite3.Connection, storage: SqliteStorage, path: Path)
             if not connection.execute("PRAGMA schema_version").fetchone()[0]:
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
     if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
         raise VerifierError(f"{path} is no verifier's store: give another path")
     version = connection.execute("PRAGMA user_version").fetchone()[0]

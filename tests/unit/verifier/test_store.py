@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey
 from edgeroot.verifier.errors import VerifierError
-from edgeroot.verifier.ports import Revoked, Session
+from edgeroot.verifier.ports import Revoked, Session, SessionStatus
 from edgeroot.verifier.store import SqliteStorage, open_store
 from tests.unit.verifier.test_corim import BOOT, DEVICE, IMPLEMENTATION, INSTANCE, KNOWN, REST
 
@@ -56,11 +57,21 @@ def test_sessions_and_nonces(storage: SqliteStorage) -> None:
     again = Session(session_id="b" * 32, nonce=SESSION.nonce, expires_at_s=100)
     assert not storage.add_session(again, remember_until_s=200)
     assert storage.session("b" * 32) is None
+    assert storage.open_sessions() == 1
     storage.forget_expired(100)
+    assert storage.open_sessions() == 0
+    storage.remove_session(SESSION.session_id)
     assert storage.open_sessions() == 0
     assert not storage.add_session(again, remember_until_s=200), "a nonce is remembered longer than its session"
     storage.forget_expired(200)
     assert storage.add_session(again, remember_until_s=200)
+    storage.complete_session(replace(again, status=SessionStatus.COMPLETE, evidence=b"token", result="result"))
+    assert storage.session("b" * 32) == replace(
+        again, status=SessionStatus.COMPLETE, evidence=b"token", result="result"
+    )
+    assert storage.open_sessions() == 1
+    storage.remove_session("b" * 32)
+    assert storage.open_sessions() == 0
 
 
 def test_revocations(storage: SqliteStorage) -> None:
