@@ -102,11 +102,9 @@ def _run(application: Application, settings: Settings, listening: Callable[[str]
     )
     try:
         config.load()
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=_MAX_CONNECTIONS)
     except OSError as error:
-        raise VerifierError(f"the verifier cannot listen on {settings.host} port {settings.port}: {error}") from error
-    with listener:
+        raise VerifierError(f"the certificate or its key cannot be used: {error}") from error
+    with listen(settings.host, settings.port) as listener:
         scheme = "http" if settings.certificate is None else "https"
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         listening(f"{scheme}://{host}:{listener.getsockname()[1]}")
@@ -117,6 +115,18 @@ def _run(application: Application, settings: Settings, listening: Callable[[str]
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections; VerifierError if the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=_MAX_CONNECTIONS)
+    except OSError as error:
+        raise VerifierError(f"the verifier cannot listen on {host} port {port}: {error}") from error
+    # Connections inherit it. Without, an answer's body waits 40 ms for the acknowledgement of its head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _check_transport(settings: Settings) -> None:
