@@ -159,7 +159,9 @@ def turning(
         stack.callback(files.close)
         manager = ManagerConnection(theirs, OWN_ID)
         endpoint = Endpoint(services, files, memory_slots=memory_slots)
-        context = Context(manager, endpoint, Lanes(lanes), own_id=OWN_ID, queue_depth=queue_depth)
+        context = Context(
+            manager, endpoint, Lanes(lanes, source_depth=queue_depth), own_id=OWN_ID, queue_depth=queue_depth
+        )
         control.setblocking(False)
         world = Turning(context, control, files)
         stack.callback(world.close)

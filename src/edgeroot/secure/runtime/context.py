@@ -1,7 +1,8 @@
 """An execution context: the loop that serves the channels of one process of a partition.
 
 A few requests of each source in turn, however many channels it has; their answers leave together, because to wake a
-caller costs as much as a signature. What waits beyond a channel's queue is answered with FFA_BUSY.
+caller costs as much as a signature. What waits beyond a channel's queue, or beyond the slow work that may wait for one
+source, is answered with FFA_BUSY.
 """
 
 from __future__ import annotations
@@ -157,6 +158,9 @@ class Context:
                 self._respond(channel, frame, _RESPONSE, words)
 
     def _begin(self, channel: _Channel, frame: tuple[int, ...], pending: Pending) -> None:
+        if not self._lanes.takes(channel.caller):
+            self._send(channel, frame, _refusal(FfaError.BUSY))  # nothing of it is done yet: it may be sent again
+            return
         channel.slow += 1
 
         def done(result: bytes | PsaError) -> None:

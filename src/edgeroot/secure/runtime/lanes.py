@@ -23,6 +23,7 @@ _TASK: Final = Struct("<IB")
 _RESULT: Final = Struct("<Ii")
 _MAX_BYTES: Final = 160 * 1024  # below what a socket of default size takes in one piece
 NICE: Final = 19
+DEFAULT_SOURCE_DEPTH: Final = 32
 
 Done = Callable[[bytes | PsaError], None]
 
@@ -36,15 +37,20 @@ class Lane:
 
 
 class Lanes:
-    """The slow contexts of a partition; work waits in turn by source."""
+    """The slow contexts of a partition; work waits in turn by source, at most ``source_depth`` tasks of each."""
 
-    def __init__(self, sockets: Sequence[socket.socket]) -> None:
+    def __init__(self, sockets: Sequence[socket.socket], *, source_depth: int = DEFAULT_SOURCE_DEPTH) -> None:
+        self._source_depth = source_depth
         self._lanes = {sock.fileno(): Lane(sock) for sock in sockets}
         self._waiting: OrderedDict[int, deque[tuple[Caller, bytes, Done]]] = OrderedDict()
         self._number = 0
 
     def descriptors(self) -> list[int]:
         return list(self._lanes)
+
+    def takes(self, caller: Caller) -> bool:
+        """Whether another task of the caller's source may wait: many channels hold no more tasks than one."""
+        return len(self._waiting.get(caller.source_id, ())) < self._source_depth
 
     def submit(self, caller: Caller, service: int, task: bytes, done: Done) -> None:
         """Have a caller's task done; ``done`` is called with the result, or with the error that ended it."""

@@ -133,7 +133,13 @@ def _run_context(
     manager = ManagerConnection(controls[index], boot.id)
     endpoint = Endpoint(partition.services(manager), manager, memory_slots=boot.memory_slots)
     partition.confine()
-    Context(manager, endpoint, Lanes(ours), own_id=boot.id, queue_depth=boot.queue_depth).run()
+    Context(
+        manager,
+        endpoint,
+        Lanes(ours, source_depth=max(boot.queue_depth, boot.memory_slots)),
+        own_id=boot.id,
+        queue_depth=boot.queue_depth,
+    ).run()
 
 
 def _run_lane(

@@ -10,7 +10,7 @@ from threading import Event, Thread
 import pytest
 
 from edgeroot.abi.ffa import FfaError, FunctionId, signed
-from edgeroot.abi.ts_rpc import Call, call_outcome, call_request, memory_retrieve_request, version_request
+from edgeroot.abi.ts_rpc import NO_MEMORY, Call, call_outcome, call_request, memory_retrieve_request, version_request
 from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.secure.runtime.api import Caller, Reply, SlowWork
 from edgeroot.secure.runtime.lanes import Lanes, run_lane
@@ -254,3 +254,37 @@ def test_a_caller_that_comes_anew_with_slow_work_again_and_again_leaves_nothing_
         world.turn()
         world.turn()
         assert call_outcome(other.answer()[3:8]).service_status == 1
+
+
+def test_many_channels_of_a_source_hold_no_more_slow_work_than_one() -> None:
+    may_end = Event()
+
+    def long(task: bytes) -> bytes:
+        may_end.wait(20)
+        return task
+
+    slow = Scripted(lambda _request: SlowWork(b"", lambda _result: Reply(1)))
+    with lanes_of(long) as lanes, turning(Scripted(), slow, queue_depth=2, lanes=lanes) as world:
+        words = call_request(Call(1, 5, NO_MEMORY, 0))
+        one, two, other = world.channel(), world.channel(), world.channel(SOURCE + 1)
+        for tag in (1, 2):
+            one.ask(words, tag=tag)  # one is worked on, one waits
+        world.turn()
+        for tag in (3, 4):
+            two.ask(words, tag=tag)
+        other.ask(words, tag=5)
+        while len(slow.calls) < 5:
+            world.turn()
+        busy = two.answer()
+        assert (busy[0], signed(busy[2]), busy[8]) == (FunctionId.ERROR, FfaError.BUSY, 4)
+        assert one.answers() == other.answers() == []
+        may_end.set()
+        answered: list[int] = []
+        while len(answered) < 4:
+            world.turn()
+            answered += [frame[8] for caller in (one, two, other) for frame in caller.answers()]
+        assert answered == [1, 2, 5, 3]
+        two.ask(words, tag=6)
+        while not (last := two.answers()):
+            world.turn()
+        assert last[0][8] == 6
