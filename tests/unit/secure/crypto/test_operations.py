@@ -420,3 +420,42 @@ def test_an_operation_outlives_its_key(context: Context) -> None:
     context.ok(0x0503, handle + tlv(1, b"hello"))
     assert context.ok(0x0504, handle) == tlv(1, hmac.digest(b"\x0b" * 32, b"hello", "sha256"))
     assert context.call(GET_ATTRIBUTES, u32(3))[0] == INVALID_HANDLE
+
+
+class TestMinimalLengths:
+    """Policies that permit a MAC or a tag of some length and every longer one."""
+
+    @pytest.mark.parametrize(
+        ("key_type", "usage", "policy", "setup", "permitted", "refused"),
+        [
+            pytest.param(
+                HMAC,
+                MACS,
+                0x03908009,
+                0x0501,
+                [HMAC_SHA256, 0x03900009, 0x03910009],
+                [0x038F0009, 0x0380000A],
+                id="hmac",
+            ),
+            pytest.param(AES, MACS, 0x03C88200, 0x0501, [0x03C00200, 0x03C80200], [0x03C40200, 0x03C00100], id="cmac"),
+            pytest.param(AES, ENCRYPTING, 0x05488100, 0x0601, [CCM, 0x05480100], [0x05460100, GCM, CTR], id="ccm"),
+        ],
+    )
+    def test_what_is_long_enough_is_permitted(
+        self, key_type: int, usage: int, policy: int, setup: int, permitted: list[int], refused: list[int]
+    ) -> None:
+        context = World().context()
+        key = context.ok(IMPORT, attributes(key_type, 0, usage=usage, alg=policy) + tlv(1, AES_KEY))
+        for alg in permitted:
+            context.ok(setup, key + u32(alg))
+        for alg in refused:
+            assert context.call(setup, key + u32(alg))[0] in (NOT_PERMITTED, INVALID_ARGUMENT)
+        assert context.call(setup, key + u32(policy))[0] == INVALID_ARGUMENT
+        assert context.call(setup, key + u32(refused[0]))[0] == NOT_PERMITTED
+
+    def test_a_shortened_mac_is_the_beginning_of_the_whole_one(self) -> None:
+        context = World().context()
+        key = context.ok(IMPORT, attributes(HMAC, 0, usage=MACS, alg=0x03908009) + tlv(1, AES_KEY))
+        handle = context.ok(0x0501, key + u32(0x03900009))
+        context.ok(0x0503, handle + tlv(1, b"text"))
+        assert context.ok(0x0504, handle) == tlv(1, hmac.digest(AES_KEY, b"text", sha256)[:16])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from edgeroot.psa import Algorithm, KeyAttributes, PsaError, PsaStatus, UsageFlags
@@ -18,6 +19,7 @@ VERIFY_MESSAGE: Final = int(UsageFlags.VERIFY_MESSAGE)
 SIGN_HASH: Final = int(UsageFlags.SIGN_HASH)
 VERIFY_HASH: Final = int(UsageFlags.VERIFY_HASH)
 DERIVE: Final = int(UsageFlags.DERIVE)
+_AT_LEAST: Final = 0x00008000  # PSA_MAC_, PSA_ALG_AEAD_AT_LEAST_THIS_LENGTH_FLAG
 
 
 def require_usage(key: LoadedKey, usage: int) -> None:
@@ -44,8 +46,12 @@ def require_derivation(key: LoadedKey, algorithm: Algorithm) -> None:
 
 
 def _check(attributes: KeyAttributes, usage: UsageFlags, algorithm: Algorithm) -> Violation | None:
-    violation = check_use(attributes, usage, algorithm)
     policy = attributes.algorithm
+    if _is_at_least(algorithm):
+        return Violation.ARGUMENT  # a minimum may stand in a policy only
+    if _is_at_least(policy) and _reaches(attributes, algorithm):
+        return check_use(replace(attributes, algorithm=algorithm), usage, algorithm)
+    violation = check_use(attributes, usage, algorithm)
     if (
         violation is Violation.ALGORITHM
         and policy.is_raw_key_agreement
@@ -55,6 +61,31 @@ def _check(attributes: KeyAttributes, usage: UsageFlags, algorithm: Algorithm) -
         # A key for an agreement may also be used for it with a derivation behind (PSA Crypto API 1.2, clause 10.9).
         return check_use(attributes, usage, policy)
     return violation
+
+
+def _is_at_least(algorithm: Algorithm) -> bool:
+    """PSA_ALG_AT_LEAST_THIS_LENGTH_MAC and PSA_ALG_AEAD_WITH_AT_LEAST_THIS_LENGTH_TAG (clauses 10.3.1 and 10.5.1)."""
+    return (algorithm.is_mac or algorithm.is_aead) and bool(algorithm & _AT_LEAST)
+
+
+def _reaches(attributes: KeyAttributes, algorithm: Algorithm) -> bool:
+    """Whether this is the policy's algorithm with a MAC or tag that is not shorter than the policy's."""
+    least = Algorithm(attributes.algorithm & ~_AT_LEAST)
+    if least.is_aead:
+        return algorithm.is_aead and (
+            least.aead_default == algorithm.aead_default and algorithm.tag_length_bytes >= least.tag_length_bytes
+        )
+    return algorithm.is_mac and (
+        least.full_length_mac == algorithm.full_length_mac
+        and _mac_length_bytes(attributes, algorithm) >= _mac_length_bytes(attributes, least)
+    )
+
+
+def _mac_length_bytes(attributes: KeyAttributes, algorithm: Algorithm) -> int:
+    """PSA_MAC_LENGTH."""
+    hash_alg = algorithm.hash
+    full = attributes.key_type.block_size_bytes if hash_alg is None else hash_alg.length_bytes or 0
+    return algorithm.mac_length_bytes or full
 
 
 def _refused(violation: Violation, algorithm: Algorithm) -> PsaError:
