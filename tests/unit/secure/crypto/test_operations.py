@@ -459,3 +459,15 @@ class TestMinimalLengths:
         handle = context.ok(0x0501, key + u32(0x03900009))
         context.ok(0x0503, handle + tlv(1, b"text"))
         assert context.ok(0x0504, handle) == tlv(1, hmac.digest(AES_KEY, b"text", sha256)[:16])
+
+
+def test_an_operation_that_outlives_its_key_ends_with_that_key_and_no_other(context: Context) -> None:
+    handle = context.ok(0x0501, u32(3, HMAC_SHA256))
+    context.ok(DESTROY, u32(3))
+    another = attributes(HMAC, 0, usage=MACS, alg=HMAC_SHA256, key_id=3)
+    context.ok(IMPORT, another + tlv(1, b"\x0c" * 32))
+    context.ok(0x0503, handle + tlv(1, b"text"))
+    assert context.ok(0x0504, handle) == tlv(1, hmac.digest(b"\x0b" * 32, b"text", sha256))
+    handle = context.ok(0x0501, u32(3, HMAC_SHA256))
+    context.ok(0x0503, handle + tlv(1, b"text"))
+    assert context.ok(0x0504, handle) == tlv(1, hmac.digest(b"\x0c" * 32, b"text", sha256))
