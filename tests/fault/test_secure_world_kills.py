@@ -7,12 +7,14 @@ import random
 import signal
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from edgeroot.abi.services import ATTESTATION
+from edgeroot.client import templates
 from tests.fault.test_kills import churn
-from tests.support.clients import wait_until
+from tests.support.clients import DIGEST, ECDSA, wait_until
 from tests.support.ledger import Ledger, check
 from tests.support.requirements import require_root
 from tests.support.secure_storage import stored_by
@@ -35,6 +37,17 @@ def all_ready(world: World) -> bool:
 
 def is_another_process(world: World, name: str, pid: int) -> bool:
     return bool(world.partition(name)["pid"] != pid)
+
+
+def hold_nothing(pids: list[int]) -> bool:
+    """Whether each has let go of its descriptors: it is gone, or only waits to be reaped."""
+    for pid in pids:
+        try:
+            if " Z " not in Path(f"/proc/{pid}/stat").read_text():
+                return False
+        except OSError:
+            pass
+    return True
 
 
 def restart(service: Service) -> None:
@@ -88,3 +101,19 @@ def test_a_killed_partition_comes_back_and_serves(rng: random.Random) -> None:
             status, token = session.call(0x0101, b"\0\1\0\x20" + bytes(32))  # which needs crypto, which needs storage
             assert status == 0
             assert len(token) > 200
+
+
+@pytest.mark.timeout(120)
+def test_requests_wait_for_a_partition_that_starts_again(rng: random.Random) -> None:
+    require_root("kill processes of other users")
+    with running_world() as world, running_service(provider=with_world(world)) as service:
+        with service.client() as client:
+            client.generate_key("key", templates.ecdsa_p256())
+        for _ in range(3):
+            before = descendants(world.partition("crypto")["pid"])
+            strike_partition(world, "crypto", rng)
+            wait_until(partial(hold_nothing, before), "the last of them has let go of its channels")
+            for _ in range(10):  # on as many connections, so that every worker is asked
+                with service.client() as client:
+                    client.sign_hash("key", ECDSA, DIGEST)
+            assert all_ready(world)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from math import inf
 from typing import Final
 
 from edgeroot.daemon.channel import Channel, ChannelClosedError
@@ -44,6 +45,8 @@ class Backstage:
         self._channels: list[Channel] = []
         self._blocked: set[int] = set()  # channels whose other end takes no more for now
         self._stirred = False  # there may be something to send, or a job to let go
+        self.due_s = inf
+        """When ``flush`` is to be called although nothing has happened."""
 
     def send_write(self, store: int, number: int, write: Write) -> None:
         """Queue a write for the writer of this store."""
@@ -101,9 +104,9 @@ class Backstage:
             self._stirred = True
             source()
 
-    def flush(self) -> None:
+    def flush(self, now_s: float) -> None:
         """Send what has been queued, as far as it is taken, and let go the jobs that nobody waits for."""
-        if not self._stirred:
+        if not self._stirred and now_s < self.due_s:
             return
         self._stirred = False
         for doers in (self.helpers, *self.hosts.values()):
@@ -114,6 +117,7 @@ class Backstage:
                 self._resume(number, failure)
             if known != (link.fileno(), link.connections):
                 self._watch_link(link, known[0])
+        self.due_s = min((link.due_s for link in self._links), default=inf)
         for channel in self._channels:
             if not channel.has_output:
                 continue

@@ -136,7 +136,7 @@ class Worker:
             self._serve_ready()
         if self._waiting or self._timers.next_s() <= self._now:
             self._expire()
-        self._backstage.flush()
+        self._backstage.flush(self._now)
         if self._now >= self._balance_at:
             self._balance_at = self._now + _BALANCE_S
             if not self._draining:
@@ -166,7 +166,7 @@ class Worker:
     def _timeout_s(self, longest_s: float) -> float:
         if self._ready:
             return 0
-        next_s = min(self._timers.next_s(), self._now + longest_s)
+        next_s = min(self._timers.next_s(), self._backstage.due_s, self._now + longest_s)
         if self._waiting:
             next_s = min(next_s, next(iter(self._waiting.values()))[1])
         if not self._draining:

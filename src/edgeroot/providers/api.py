@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Flag, auto
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -371,6 +372,11 @@ class Link(ABC):
 
     connections: int = 0
     """How often it has connected: a new connection may have the last one's descriptor."""
+
+    @property
+    def due_s(self) -> float:
+        """When :func:`time.monotonic` reaches this, ``flush`` is to be called although there is nothing new."""
+        return inf
 
     @abstractmethod
     def fileno(self) -> int:

@@ -2,6 +2,9 @@
 
 On a link each call under way has a buffer to itself; what finds none waits in turn by user. Slow calls get half of the
 buffers at most, so that the others never wait for one of them; and where both kinds wait, each has every other turn.
+
+A partition that has ended is back in less than a second. What it had is answered with an error, as nobody knows what
+became of it; what it never had waits for it, for a bounded time.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -20,11 +24,19 @@ from edgeroot.providers.trusted_services.errors import failed
 from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.tee.api import Session, TeeBusyError, TeeError, TeeRefusedError, Transport
 from edgeroot.tee.places import world_socket
-from edgeroot.tee.transports.emulated import Channel, EmulatedTransport, SharedBuffer, service_result
+from edgeroot.tee.transports.emulated import (
+    Channel,
+    EmulatedTransport,
+    NotReadyError,
+    SharedBuffer,
+    WorldGoneError,
+    service_result,
+)
 from edgeroot.tee.transports.patience import patiently
 
 _RECONNECT_S: Final = 0.05
 _RECONNECT_SHARE: Final = 4  # a secure world that hangs costs its callers a fifth of their time at most
+_PATIENCE_S: Final = 2.0  # several times what a partition needs to start again
 _SETUP_S: Final = 0.25  # for each of the few messages that a new channel begins with
 
 
@@ -134,6 +146,14 @@ class ChannelLink(Link):
         self._is_slows_turn = False
         self._forgotten: set[int] = set()  # of those that are busy
         self._next_try_s = 0.0
+        self._failure = TeeError("nobody has tried yet")  # why there is no channel
+        self._patient_until_s: float | None = None  # None: it is not missed, or for good
+
+    @property
+    def due_s(self) -> float:
+        if self._channel is not None or self._patient_until_s is None or not (self._waiting or self._slow_waiting):
+            return inf
+        return min(self._next_try_s, self._patient_until_s)
 
     def fileno(self) -> int:
         return -1 if self._channel is None else self._channel.fileno()
@@ -141,8 +161,8 @@ class ChannelLink(Link):
     def submit(self, number: int, user: object, call: BackEndCall) -> BackEndAnswer | None:
         if self._channel is None:
             failure = self._connect()
-            if failure is not None:
-                return failure
+            if failure is not None and not self._passes(failure):
+                return failed(failure)
         if self._free and not self._waiting and not (call.slow and self._slow >= self._slow_limit):
             return self._send(number, call)
         queues = self._slow_waiting if call.slow else self._waiting
@@ -199,11 +219,11 @@ class ChannelLink(Link):
         return None
 
     def flush(self) -> list[tuple[int, BackEndAnswer]]:
+        failures = self._try_again() if self.due_s <= monotonic() else []
         channel = self._channel
         if channel is None or not self._outgoing:
-            return []
+            return failures
         outgoing, self._outgoing = self._outgoing, []
-        failures = []
         for number, words in outgoing:
             try:
                 channel.post(number, words)
@@ -238,10 +258,35 @@ class ChannelLink(Link):
                 failures.append((number, failure))
         return failures
 
-    def _connect(self) -> BackEndAnswer | None:
+    def _try_again(self) -> list[tuple[int, BackEndAnswer]]:
+        """Connect for those that wait."""
+        failure = self._connect()
+        if failure is None:
+            return self._dispatch()
+        if self._passes(failure):
+            return []
+        failures = []
+        for queues in (self._waiting, self._slow_waiting):
+            failures += [(number, failed(failure)) for queue in queues.values() for number in queue]
+            queues.clear()
+        return failures
+
+    def _passes(self, failure: TeeError) -> bool:
+        """Whether to wait for the end of this: a partition starts, or it was there a moment ago."""
+        now = monotonic()
+        if isinstance(failure, NotReadyError):
+            if self._patient_until_s is None:
+                self._patient_until_s = now + _PATIENCE_S
+            return now < self._patient_until_s
+        if isinstance(failure, WorldGoneError) and self._patient_until_s is not None and now < self._patient_until_s:
+            return True
+        self._patient_until_s = None
+        return False
+
+    def _connect(self) -> TeeError | None:
         began_s = monotonic()
         if began_s < self._next_try_s:
-            return failed(TeeError("the secure world was not there a moment ago"))
+            return self._failure
         self._next_try_s = began_s + _RECONNECT_S
         transport: EmulatedTransport | None = None
         channel: Channel | None = None
@@ -256,8 +301,10 @@ class ChannelLink(Link):
                 transport.close()
             now = monotonic()
             self._next_try_s = max(self._next_try_s, now + _RECONNECT_SHARE * (now - began_s))
-            return failed(error)
+            self._failure = error
+            return error
         self._transport, self._channel = transport, channel
+        self._patient_until_s = None
         self.connections += 1
         return None
 
@@ -268,10 +315,9 @@ class ChannelLink(Link):
         self._channel.close()
         self._transport.close()
         self._channel = self._transport = None
+        self._failure = WorldGoneError("the partition has ended")
+        self._patient_until_s = monotonic() + _PATIENCE_S
         failures = [(number, failed(error)) for number in self._busy]
-        for queues in (self._waiting, self._slow_waiting):
-            failures += [(number, failed(error)) for queue in queues.values() for number in queue]
-            queues.clear()
         for _call, buffer in self._busy.values():
             buffer.close()
         for buffer in self._free:

@@ -7,6 +7,7 @@ import os
 import select
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from queue import Queue
 from threading import Event
@@ -14,6 +15,7 @@ from time import monotonic, sleep
 
 import pytest
 
+from edgeroot.abi.emulation import CHANNEL_OPEN
 from edgeroot.abi.ffa import FfaError, FunctionId
 from edgeroot.abi.rpc_status import RpcStatus
 from edgeroot.abi.services import ATTESTATION, CRYPTO
@@ -312,12 +314,37 @@ class TestLoss:
         submit(link, [50], slow=True)
         arrived(calls, BUFFERS)
         link.forget(1)
+        world.answers[CHANNEL_OPEN] = lambda _asked: error(FfaError.RETRY)
         world.kill_partition()
-        answers = collected(link, BUFFERS + 2)
-        assert set(answers) == {*range(BUFFERS + 2), 50} - {1}
+        answers = collected(link, BUFFERS - 1)
+        assert set(answers) == {0, 2, 3}
         assert {status_of(answer) for answer in answers.values()} == {PsaStatus.COMMUNICATION_FAILURE}
         assert link.fileno() == -1
         assert link.collect() == []
+
+    def test_what_it_never_had_waits_for_it(
+        self, link: ChannelLink, world: ScriptedWorld, calls: Queue[ServiceCall]
+    ) -> None:
+        submit(link, range(BUFFERS + 2))
+        submit(link, [50], slow=True)
+        arrived(calls, BUFFERS)
+        world.answers[CHANNEL_OPEN] = lambda _asked: error(FfaError.RETRY)
+        world.kill_partition()
+        assert set(collected(link, BUFFERS)) == set(range(BUFFERS))
+        submit(link, [60], BOB)
+        sleep(0.1)
+        assert link.flush() == []
+        assert link.fileno() == -1
+        link.forget(5)
+        del world.answers[CHANNEL_OPEN]
+        _wait_until_due(link)
+        assert link.flush() == []
+        assert link.due_s == inf
+        left = arrived(calls, 3)
+        assert {one.opcode for one in left} == {4, 50, 60}
+        for one in left:
+            one.reply()
+        assert collected(link, 3) == {4: BackEndAnswer(), 50: BackEndAnswer(), 60: BackEndAnswer()}
 
     def test_the_next_call_connects_again(
         self, link: ChannelLink, world: ScriptedWorld, calls: Queue[ServiceCall]
@@ -379,15 +406,39 @@ class TestConnecting:
         link = ChannelLink(world.path, ATTESTATION, buffers=1, buffer_bytes=BUFFER_BYTES)
         assert status_of(link.submit(1, ALICE, call(link))) is PsaStatus.NOT_SUPPORTED
 
-    def test_a_partition_that_is_starting_is_not_waited_for(self, link: ChannelLink, world: ScriptedWorld) -> None:
-        world.answers[0x86000001] = lambda _asked: error(FfaError.RETRY)
-        began_s = monotonic()
-        assert status_of(link.submit(1, ALICE, call(link))) is PsaStatus.COMMUNICATION_FAILURE
-        assert monotonic() - began_s < 0.2
-        del world.answers[0x86000001]
-        _let_it_try_again(link)
-        submit(link, [2])
-        assert collected(link, 1) == {2: BackEndAnswer()}
+    def test_a_partition_that_is_starting_is_waited_for(self, link: ChannelLink, world: ScriptedWorld) -> None:
+        world.answers[CHANNEL_OPEN] = lambda _asked: error(FfaError.RETRY)
+        submit(link, [1, 2])
+        assert link.due_s <= monotonic() + native._RECONNECT_S
+        del world.answers[CHANNEL_OPEN]
+        _wait_until_due(link)
+        assert link.flush() == []
+        assert collected(link, 2) == {1: BackEndAnswer(), 2: BackEndAnswer()}
+
+    def test_one_that_does_not_get_ready_is_waited_for_once(
+        self, link: ChannelLink, world: ScriptedWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(native, "_PATIENCE_S", 0.2)
+        world.answers[CHANNEL_OPEN] = lambda _asked: error(FfaError.RETRY)
+        submit(link, [1])
+        submit(link, [2], slow=True)
+        failures: list[tuple[int, BackEndAnswer]] = []
+        while not failures:
+            _wait_until_due(link)
+            failures = link.flush()
+        assert [number for number, _answer in failures] == [1, 2]
+        assert {status_of(answer) for _number, answer in failures} == {PsaStatus.COMMUNICATION_FAILURE}
+        assert link.due_s == inf
+        assert status_of(link.submit(3, ALICE, call(link))) is PsaStatus.COMMUNICATION_FAILURE
+
+    def test_a_refusal_ends_the_wait(self, link: ChannelLink, world: ScriptedWorld) -> None:
+        world.answers[CHANNEL_OPEN] = lambda _asked: error(FfaError.RETRY)
+        submit(link, [1])
+        world.answers[CHANNEL_OPEN] = lambda _asked: error(FfaError.DENIED)
+        _wait_until_due(link)
+        [(number, answer)] = link.flush()
+        assert (number, status_of(answer)) == (1, PsaStatus.COMMUNICATION_FAILURE)
+        assert link.due_s == inf
 
     def test_after_a_failure_there_is_a_pause(self, link: ChannelLink, world: ScriptedWorld) -> None:
         world.answers[FunctionId.VERSION] = lambda _asked: error(FfaError.DENIED)
@@ -415,6 +466,12 @@ class TestConnecting:
 def too_late(_words: Words) -> bytes:
     sleep(0.2)
     return b""
+
+
+def _wait_until_due(link: ChannelLink) -> None:
+    assert link.due_s < inf
+    while monotonic() < link.due_s:
+        sleep(0.001)
 
 
 def _let_it_try_again(link: ChannelLink) -> None:
