@@ -31,7 +31,7 @@ LOOK = """
             return type(error).__name__
         return ""
     descriptors = []
-    for number in range(3, 64):
+    for number in range(3, os.sysconf("SC_OPEN_MAX")):
         try:
             os.fstat(number)
             descriptors.append(number)
