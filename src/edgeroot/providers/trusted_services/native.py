@@ -159,7 +159,7 @@ class ChannelLink(Link):
         return -1 if self._channel is None else self._channel.fileno()
 
     def submit(self, number: int, user: object, call: BackEndCall) -> BackEndAnswer | None:
-        if self._channel is None:
+        if self._channel is None and not (self._waiting or self._slow_waiting):
             failure = self._connect()
             if failure is not None and not self._passes(failure):
                 return failed(failure)

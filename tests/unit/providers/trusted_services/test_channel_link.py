@@ -415,6 +415,17 @@ class TestConnecting:
         assert link.flush() == []
         assert collected(link, 2) == {1: BackEndAnswer(), 2: BackEndAnswer()}
 
+    def test_a_call_that_comes_just_when_it_is_ready_waits_with_the_others(
+        self, link: ChannelLink, world: ScriptedWorld, calls: Queue[ServiceCall]
+    ) -> None:
+        world.answers[CHANNEL_OPEN] = lambda _asked: error(FfaError.RETRY)
+        submit(link, [1])
+        submit(link, [2], slow=True)
+        del world.answers[CHANNEL_OPEN]
+        _wait_until_due(link)
+        submit(link, [3], BOB)
+        assert {one.opcode for one in arrived(calls, 3)} == {1, 2, 3}
+
     def test_one_that_does_not_get_ready_is_waited_for_once(
         self, link: ChannelLink, world: ScriptedWorld, monkeypatch: pytest.MonkeyPatch
     ) -> None:
