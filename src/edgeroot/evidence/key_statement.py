@@ -28,6 +28,7 @@ _TYPE, _BITS, _USAGE, _ALGORITHM, _LIFETIME, _ORIGIN, _PUBLIC_KEY = range(1, 8)
 _NUMBERS: Final = (_TYPE, _BITS, _USAGE, _ALGORITHM, _LIFETIME, _ORIGIN)
 _MAX_NUMBER: Final = 0xFFFFFFFF
 _MAX_TYPE: Final = 0xFFFF
+_ORIGINS: Final = frozenset(KeyOrigin)
 _CURVES: Final[Mapping[tuple[EccFamily, int], type[ec.EllipticCurve]]] = {
     (EccFamily.SECP_R1, 192): ec.SECP192R1,
     (EccFamily.SECP_R1, 224): ec.SECP224R1,
@@ -135,7 +136,7 @@ def _stated_key(stated: Mapping[object, object]) -> StatedKey:
         raise EvidenceError("the statement has no public key")
     if key_type > _MAX_TYPE or not KeyType(key_type).is_key_pair:
         raise EvidenceError(f"the statement is about a key of type {key_type:#x}, which is no pair")
-    if origin not in set(KeyOrigin):
+    if origin not in _ORIGINS:
         raise EvidenceError(f"the statement names origin {origin}, which there is not")
     return StatedKey(
         attributes=KeyAttributes(KeyType(key_type), key_bits, UsageFlags(usage), Algorithm(algorithm)),

@@ -41,6 +41,11 @@ class Lifecycle(IntEnum):
     RECOVERABLE_PSA_ROT_DEBUG = 0x5000
     DECOMMISSIONED = 0x6000
 
+    @property
+    def words(self) -> str:
+        """As it is said and written in policies and on command lines: ``non-psa-rot-debug``."""
+        return self.name.lower().replace("_", "-")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoftwareComponent:

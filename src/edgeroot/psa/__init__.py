@@ -10,6 +10,7 @@ from edgeroot.psa.attributes import KeyAttributes as KeyAttributes
 from edgeroot.psa.attributes import UsageFlags as UsageFlags
 from edgeroot.psa.challenge import CHALLENGE_SIZES_BYTES as CHALLENGE_SIZES_BYTES
 from edgeroot.psa.challenge import bound_challenge as bound_challenge
+from edgeroot.psa.challenge import check_challenge as check_challenge
 from edgeroot.psa.derivation import DerivationStep as DerivationStep
 from edgeroot.psa.key_type import DhFamily as DhFamily
 from edgeroot.psa.key_type import EccFamily as EccFamily

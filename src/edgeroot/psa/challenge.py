@@ -6,9 +6,17 @@ import hashlib
 from struct import Struct
 from typing import Final
 
+from edgeroot.psa.status import PsaError, PsaStatus
+
 CHALLENGE_SIZES_BYTES: Final = (32, 48, 64)
 """PSA Attestation API 2.0, PSA_INITIAL_ATTEST_CHALLENGE_SIZE_32, 48 and 64."""
 _CALLER: Final = Struct(">BH")
+
+
+def check_challenge(size_bytes: int) -> None:
+    """PsaError INVALID_ARGUMENT unless a challenge may have this size."""
+    if size_bytes not in CHALLENGE_SIZES_BYTES:
+        raise PsaError(PsaStatus.INVALID_ARGUMENT, f"a challenge has 32, 48 or 64 bytes, not {size_bytes}")
 
 
 def bound_challenge(challenge: bytes, *, authenticator: int, application: str) -> bytes:

@@ -78,8 +78,9 @@ def appraise(data: bytes, *, nonce: bytes, endorsements: Knowledge, policy: Poli
         verdict.vector.instance_identity = CONTRAINDICATED
         verdict.note("revocation", False, f"the device was revoked: {reason}")
     _judge_configuration(verdict, token.profile, claims, policy)
-    _judge_hardware(verdict, claims, endorsements)
-    _judge_executables(verdict, claims, endorsements, policy)
+    references = endorsements.components_of(claims.implementation_id)
+    _judge_hardware(verdict, claims, is_known=references is not None)
+    _judge_executables(verdict, claims, references or set(), endorsements, policy)
     return verdict
 
 
@@ -120,7 +121,6 @@ def _fresh(is_fresh: bool) -> str:
 def _judge_configuration(verdict: Appraisal, profile: Profile, claims: PsaClaims, policy: Policy) -> None:
     """Profile, life cycle and client."""
     lifecycle = Lifecycle(claims.lifecycle & ~0xFF)
-    state = lifecycle.name.lower().replace("_", "-")
     good = verdict.note(
         "profile",
         policy.legacy_profile or profile is not Profile.LEGACY,
@@ -128,7 +128,7 @@ def _judge_configuration(verdict: Appraisal, profile: Profile, claims: PsaClaims
     )
     trusted = lifecycle in policy.lifecycles
     good &= verdict.note(
-        "lifecycle", trusted, f"the device is in the state {state}" + ("" if trusted else ": no trust")
+        "lifecycle", trusted, f"the device is in the state {lifecycle.words}" + ("" if trusted else ": no trust")
     )
     expected = policy.client_ids is None or claims.client_id in policy.client_ids
     good &= verdict.note(
@@ -137,19 +137,19 @@ def _judge_configuration(verdict: Appraisal, profile: Profile, claims: PsaClaims
     verdict.vector.configuration = APPROVED if good else CONTRAINDICATED
 
 
-def _judge_hardware(verdict: Appraisal, claims: PsaClaims, endorsements: Knowledge) -> None:
-    known = endorsements.components_of(claims.implementation_id) is not None
+def _judge_hardware(verdict: Appraisal, claims: PsaClaims, *, is_known: bool) -> None:
     words = f"implementation {claims.implementation_id.hex()}" + (
-        " is known" if known else ": nobody says what it may run"
+        " is known" if is_known else ": nobody says what it may run"
     )
-    verdict.note("hardware", known, words)
-    verdict.vector.hardware = APPROVED if known else UNRECOGNIZED
+    verdict.note("hardware", is_known, words)
+    verdict.vector.hardware = APPROVED if is_known else UNRECOGNIZED
 
 
-def _judge_executables(verdict: Appraisal, claims: PsaClaims, endorsements: Knowledge, policy: Policy) -> None:
+def _judge_executables(
+    verdict: Appraisal, claims: PsaClaims, references: set[ReferenceValue], endorsements: Knowledge, policy: Policy
+) -> None:
     """Every component must be one that is known; and of every kind that is known there must be one."""
     good = True
-    references = endorsements.components_of(claims.implementation_id) or set()
     for component in claims.software_components:
         match = _match(component, references)
         name = component.measurement_type or "a component"
@@ -159,8 +159,9 @@ def _judge_executables(verdict: Appraisal, claims: PsaClaims, endorsements: Know
                 good = verdict.note("component", False, f"{name}{version} was revoked: {reason}")
                 continue
             verdict.note("component", True, f"{name} is known{version}")
-        elif not policy.extra_components or any(one.name == component.measurement_type for one in references):
-            known = any(one.name == component.measurement_type for one in references)
+            continue
+        known = any(one.name == component.measurement_type for one in references)
+        if known or not policy.extra_components:
             words = "was changed, or is signed by another" if known else "is not known"
             good = verdict.note("component", False, f"{name} {words}: {component.measurement.hex()}")
     good &= _has_all(verdict, claims.software_components, references)

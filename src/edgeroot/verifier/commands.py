@@ -141,7 +141,7 @@ def appraise(
 def check_policy(policy_path: Path) -> None:
     """Whether a policy is understood, and what it accepts."""
     policy, policy_id = _policy(policy_path)
-    states = sorted(state.name.lower().replace("_", "-") for state in policy.lifecycles)
+    states = sorted(state.words for state in policy.lifecycles)
     told = {
         "policy_id": policy_id,
         "lifecycles": states,

@@ -36,7 +36,6 @@ _COMPONENT: Final = "psa.software-component"
 _DIGEST_BYTES: Final = {1: 32, 7: 48, 8: 64}
 _ALGORITHMS: Final = {size: number for number, size in _DIGEST_BYTES.items()}
 _MAX_BYTES: Final = 1 << 20
-_HASH_SIZES: Final = frozenset(_ALGORITHMS)
 _UEID_BYTES: Final = 33
 _PCR: Final = "PCR "
 _PCRS: Final = range(32)
@@ -143,8 +142,7 @@ def read_signed_corim(data: bytes, signers: Iterable[ec.EllipticCurvePublicKey])
 
     VerifierError if none of the signers signed it.
     """
-    if len(data) > _MAX_BYTES:
-        raise VerifierError(f"the CoRIM has {len(data)} bytes; {_MAX_BYTES} are the most")
+    _check_size(data)
     try:
         message = read_cose(data)
     except EvidenceError as error:
@@ -160,8 +158,7 @@ def read_signed_corim(data: bytes, signers: Iterable[ec.EllipticCurvePublicKey])
 
 def read_corim(data: bytes) -> Endorsements:
     """VerifierError for what is no CoRIM, and for a triple that would be understood only in part."""
-    if len(data) > _MAX_BYTES:
-        raise VerifierError(f"the CoRIM has {len(data)} bytes, more than {_MAX_BYTES}")
+    _check_size(data)
     try:
         corim = _map(_tagged(decode(data, "the CoRIM"), _CORIM), "the CoRIM")
         endorsements = Endorsements()
@@ -171,6 +168,11 @@ def read_corim(data: bytes) -> Endorsements:
     except EvidenceError as error:
         raise VerifierError(str(error)) from error
     return endorsements
+
+
+def _check_size(data: bytes) -> None:
+    if len(data) > _MAX_BYTES:
+        raise VerifierError(f"the CoRIM has {len(data)} bytes; {_MAX_BYTES} are the most")
 
 
 def _read_triples(triples: Mapping[object, object], endorsements: Endorsements) -> None:
@@ -203,7 +205,7 @@ def _reference(measurement: object) -> ReferenceValue:
     if len(signers) != 1:
         raise VerifierError("a component has one signer")
     signer_id = _octets(_tagged(signers[0], _BYTES), "a signer")
-    if len(signer_id) not in _HASH_SIZES:
+    if len(signer_id) not in _ALGORITHMS:
         raise VerifierError(f"a signer id has 32, 48 or 64 bytes, not {len(signer_id)}")
     name = _text(values.get(_NAME), "a component's name")
     return ReferenceValue(measurement=measured, signer_id=signer_id, name=name, version=said)

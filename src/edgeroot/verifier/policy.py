@@ -21,7 +21,7 @@ from edgeroot.evidence import Lifecycle
 from edgeroot.verifier.errors import VerifierError
 
 _UNIX_PEER_CREDENTIALS: Final = 3
-_STATES: Final = {state.name.lower().replace("_", "-"): state for state in Lifecycle}
+_STATES: Final = {state.words: state for state in Lifecycle}
 TRUSTED: Final = frozenset({Lifecycle.SECURED, Lifecycle.NON_PSA_ROT_DEBUG})
 """The states that a verifier may trust (RFC 9783, clause 4.3.1)."""
 

@@ -69,9 +69,7 @@ class SqliteStorage:
         self._execute("COMMIT")
 
     def key_of(self, instance_id: bytes) -> VerificationKey | None:
-        row = self._execute(
-            "SELECT implementation_id, key FROM device WHERE instance_id = ?", (instance_id,)
-        ).fetchone()
+        row = self._device(instance_id)
         if row is None:
             return None
         key = load_der_public_key(row[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64decode
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +24,10 @@ def ask_verdict(url: str, attest: Callable[[bytes], bytes], ca_path: Path | None
 
     The result's signature is for the relying party to verify: a device that lies would lie about that, too.
     """
-    begun = post(urljoin(url.rstrip("/") + "/", _NEW_SESSION), b"", {"Accept": _SESSION}, ca_path=ca_path)
+    place = urljoin(url.rstrip("/") + "/", _NEW_SESSION)
+    begun = post(place, b"", {"Accept": _SESSION}, ca_path=ca_path)
     # Relative or not, a session is where the verifier is: evidence goes nowhere else.
-    session = urljoin(urljoin(url.rstrip("/") + "/", _NEW_SESSION), begun.location)
+    session = urljoin(place, begun.location)
     if not begun.location or urljoin(session, "/") != urljoin(url, "/"):
         raise CommandError(f"the verifier {url} began a session elsewhere, or none")
     evidence = attest(_decoded(begun.content.get("nonce")))
@@ -48,6 +49,6 @@ def _statuses(result: str) -> dict[str, str]:
 
 def _decoded(text: object) -> bytes:
     try:
-        return urlsafe_b64decode(str(text) + "=" * (-len(str(text)) % 4))
+        return b64decode(str(text) + "=" * (-len(str(text)) % 4), altchars=b"-_", validate=True)
     except ValueError as error:
         raise CommandError("the verifier's answer is not base64url where it should be") from error

@@ -9,15 +9,10 @@ from edgeroot.evidence.tpm_attest import Attest, PcrSelection, Quoted, pcr_diges
 from edgeroot.evidence.tpm_structures import Alg
 from edgeroot.providers.tpm.device import Opened
 from edgeroot.providers.tpm.errors import TpmError
-from edgeroot.psa import CHALLENGE_SIZES_BYTES, PsaError, PsaStatus
+from edgeroot.psa import PsaError, PsaStatus
 
 _CERTIFICATE_INDEX: Final = 0x01C00002  # of the RSA endorsement key (TCG EK Credential Profile, clause 2.2.1.4)
 _TRIES: Final = 5
-
-
-def check_challenge(challenge: bytes) -> None:
-    if len(challenge) not in CHALLENGE_SIZES_BYTES:
-        raise PsaError(PsaStatus.INVALID_ARGUMENT, "a challenge has 32, 48 or 64 bytes")
 
 
 def quote(tpm: Opened, endorsement_auth: bytes, qualifying_data: bytes) -> TpmEvidence:

@@ -27,7 +27,7 @@ from edgeroot.providers.api import (
 )
 from edgeroot.providers.tpm import symmetric
 from edgeroot.providers.tpm.adopted import upstreams_key
-from edgeroot.providers.tpm.attestation import certify, check_challenge, quote
+from edgeroot.providers.tpm.attestation import certify, quote
 from edgeroot.providers.tpm.capabilities import Inventory
 from edgeroot.providers.tpm.connection import Connection
 from edgeroot.providers.tpm.device import Lock, Opened, TpmDevice
@@ -46,7 +46,7 @@ from edgeroot.providers.tpm.native.machine import DeviceLock, apart, read_author
 from edgeroot.providers.tpm.reference import PublicReference, SecretReference, parse_reference
 from edgeroot.providers.tpm.settings import TpmSettings, parse_auth
 from edgeroot.providers.tpm.templates import new_key, scheme_of
-from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret
+from edgeroot.psa import Algorithm, Hash, KeyAttributes, KeyType, PsaError, PsaStatus, Secret, check_challenge
 from edgeroot.sealing.tpm_connection import device_of
 
 _T = TypeVar("_T")
@@ -395,12 +395,12 @@ class TpmProvider(Provider):
 
     def attestation_token(self, challenge: bytes) -> bytes:
         """A quote, as :func:`edgeroot.evidence.write_tpm_evidence` writes it."""
-        check_challenge(challenge)
+        check_challenge(len(challenge))
         auth = self._endorsement_auth()
         return write_tpm_evidence(self._device.run(lambda tpm: quote(tpm, auth, challenge)))
 
     def key_statement(self, key: LoadedKey, challenge: bytes) -> bytes:
-        check_challenge(challenge)
+        check_challenge(len(challenge))
         public, auth = bytes(_attestable(key, None).public), self._endorsement_auth()
         return write_tpm_evidence(
             self._use(_ours(key), lambda tpm, handle: certify(tpm, auth, challenge, handle=handle, public=public))

@@ -17,7 +17,7 @@ from edgeroot.abi.layout import Operation
 from edgeroot.providers.api import BackEndCall, Link, LoadedKey, ObjectInfo, Steps
 from edgeroot.providers.trusted_services.errors import decoded, error_of
 from edgeroot.providers.trusted_services.steps import TrustedServicesSteps, id_of
-from edgeroot.psa import CHALLENGE_SIZES_BYTES, KeyAttributes, PsaError, PsaStatus, Secret
+from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, Secret, check_challenge
 
 _REFERENCE: Final = Struct("<BQ")
 _VERSION: Final = 0x81
@@ -93,7 +93,7 @@ class WorldSteps(TrustedServicesSteps):
         return ObjectInfo(info.capacity_bytes, info.size_bytes, info.create_flags)
 
     def attestation_token(self, challenge: bytes) -> Steps[bytes]:
-        _check_challenge(challenge)
+        check_challenge(len(challenge))
         request = attestation.GetTokenRequest(challenge)
         opcode = attestation.AttestationOpcode.GET_TOKEN
         response = yield from _call(self._attestation, attestation.OPERATIONS[opcode], request)
@@ -101,7 +101,7 @@ class WorldSteps(TrustedServicesSteps):
         return token
 
     def key_statement(self, key: LoadedKey, challenge: bytes) -> Steps[bytes]:
-        _check_challenge(challenge)
+        check_challenge(len(challenge))
         request = KeyStatementRequest(id_of(key), challenge)
         response = yield from _call(self._attestation, KEY_STATEMENT, request)
         statement: bytes = response.statement
@@ -118,11 +118,6 @@ class WorldSteps(TrustedServicesSteps):
 
     def _store(self, opcode: storage.StorageOpcode, request: object) -> Steps[Any]:
         return _call(self._storage, storage.OPERATIONS[opcode], request)
-
-
-def _check_challenge(challenge: bytes) -> None:
-    if len(challenge) not in CHALLENGE_SIZES_BYTES:
-        raise PsaError(PsaStatus.INVALID_ARGUMENT, "a challenge has 32, 48 or 64 bytes")
 
 
 def _call(link: Link, operation: Operation, request: object) -> Steps[Any]:

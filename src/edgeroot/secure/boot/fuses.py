@@ -64,7 +64,7 @@ class Fuses:
         FusesError if there is another hash, the device is past that state, or its root key is not for development.
         """
         if self.lifecycle() > Lifecycle.PSA_ROT_PROVISIONING:
-            raise FusesError(f"the device is {words_of(self.lifecycle())}, and is provisioned no more")
+            raise FusesError(f"the device is {self.lifecycle().words}, and is provisioned no more")
         parts = [root_key_hash[at : at + WORD_BYTES] for at in range(0, HASH_BYTES, WORD_BYTES)]
         if any(self._memory.read(number) not in (None, part) for number, part in zip(_HASH, parts, strict=True)):
             raise FusesError("the device has another root key, and keeps it")
@@ -83,7 +83,7 @@ class Fuses:
         """Enter a later state. FusesError for one that is not later, or is entered without a root key."""
         now = self.lifecycle()
         if state <= now:
-            raise FusesError(f"the device is {words_of(now)}: it never goes back, nor to where it is")
+            raise FusesError(f"the device is {now.words}: it never goes back, nor to where it is")
         if state is Lifecycle.PSA_ROT_PROVISIONING:
             raise FusesError("that state is entered by provisioning a root key")
         if state < Lifecycle.DECOMMISSIONED and self.root_key_hash() is None:
@@ -113,8 +113,3 @@ class Fuses:
         if used == len(words):
             raise FusesError("the one-time-programmable memory has no word left for this")
         self._memory.write(words[used], _WORD.pack(value))
-
-
-def words_of(state: Lifecycle) -> str:
-    """The state as it is said and written on a command line: ``secured``."""
-    return state.name.lower().replace("_", "-")

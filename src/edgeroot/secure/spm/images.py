@@ -15,7 +15,7 @@ from typing import Final
 
 from edgeroot.evidence import Lifecycle, write_measurements
 from edgeroot.secure.boot.archive import Archive, decode_archive
-from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError, words_of
+from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
 from edgeroot.secure.boot.image import ImageError
 from edgeroot.secure.boot.verify import VerifiedImage, check_dependencies, verify_image
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
@@ -58,7 +58,7 @@ def boot(memory_path: Path, folder: Path | None, manifests: Iterable[Manifest]) 
     fuses = read_fuses(memory_path)
     state = Lifecycle.ASSEMBLY_AND_TEST if fuses is None else fuses.lifecycle()
     if state > Lifecycle.SECURED:
-        raise FusesError(f"the device is {words_of(state)}: its secure world does not start any more")
+        raise FusesError(f"the device is {state.words}: its secure world does not start any more")
     if folder is None:
         if state is Lifecycle.SECURED:
             raise FusesError("the device is secured and runs signed images only: name their folder with --images")

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from edgeroot.abi import attestation as a
 from edgeroot.abi.services import ATTESTATION, ATTESTATION_RFC9783
-from edgeroot.psa import CHALLENGE_SIZES_BYTES, PsaError, PsaStatus
+from edgeroot.psa import PsaError, PsaStatus, check_challenge
 from edgeroot.tee.psa.calls import Calls, Message
 from edgeroot.tee.psa.operation import fitting
 
@@ -20,13 +20,13 @@ class Attestation:
 
     def psa_initial_attest_get_token(self, auth_challenge: bytes, *, token_buf_size: int | None = None) -> bytes:
         """A token with this challenge of 32, 48 or 64 bytes; INVALID_ARGUMENT for others."""
-        _check_length(len(auth_challenge))
+        check_challenge(len(auth_challenge))
         request = a.GetTokenRequest(auth_challenge)
         return fitting(self._attest(a.AttestationOpcode.GET_TOKEN, request, a.TokenResponse).token, token_buf_size)
 
     def psa_initial_attest_get_token_size(self, challenge_size: int) -> int:
         """How long a token is at most that has a challenge of this size."""
-        _check_length(challenge_size)
+        check_challenge(challenge_size)
         request = a.GetTokenSizeRequest(challenge_size)
         return self._attest(a.AttestationOpcode.GET_TOKEN_SIZE, request, a.TokenSizeResponse).token_size_bytes
 
@@ -38,8 +38,3 @@ class Attestation:
                 raise
         self._service = ATTESTATION
         return self._calls.call(self._service, a.OPERATIONS, opcode, request, expected)
-
-
-def _check_length(length: int) -> None:
-    if length not in CHALLENGE_SIZES_BYTES:
-        raise PsaError(PsaStatus.INVALID_ARGUMENT, "a challenge has 32, 48 or 64 bytes")

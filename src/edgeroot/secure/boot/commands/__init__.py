@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -61,31 +62,22 @@ def build_images(key_path: Path, version_text: str, security_counter: int, folde
     """
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    from edgeroot.secure.boot.commands.build import build_archive
-    from edgeroot.secure.boot.image import ImageError
     from edgeroot.secure.boot.signing import SigningKey, sign_image
-    from edgeroot.secure.platform.files import replace_file
-    from edgeroot.secure.spm.manifest import built_in_manifests
 
     version = _version(version_text)
-    made = {}
     try:
         key = load_pem_private_key(key_path.read_bytes(), None)
-        if not isinstance(key, SigningKey):
-            raise CommandError(f"{key_path} is no RSA, ECDSA or Ed25519 key")
-        folder.mkdir(parents=True, exist_ok=True)
-        for manifest in built_in_manifests():
-            body = build_archive(manifest.name, manifest.module)
-            image = sign_image(body, key, version=version, security_counter=security_counter)
-            path = folder / f"{manifest.name}.img"
-            replace_file(path, image, mode=0o644)
-            made[manifest.name] = str(path)
     except OSError as error:
-        raise CommandError(f"cannot use {error.filename}: {error.strerror}") from error
+        raise CommandError(f"cannot use {key_path}: {error.strerror}") from error
     except (ValueError, TypeError) as error:
         raise CommandError(f"{key_path} holds no private key in PEM without a pass phrase") from error
-    except ImageError as error:
-        raise CommandError(str(error)) from error
+    if not isinstance(key, SigningKey):
+        raise CommandError(f"{key_path} is no RSA, ECDSA or Ed25519 key")
+
+    def signed(content: bytes) -> bytes:
+        return sign_image(content, key, version=version, security_counter=security_counter)
+
+    made = _write_each(folder, ".img", signed)
     emit({"images": made}, "\n".join(made.values()))
 
 
@@ -93,22 +85,7 @@ def build_images(key_path: Path, version_text: str, security_counter: int, folde
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 def build_contents(folder: Path) -> None:
     """Make the content of each partition's image, DIR/PARTITION.bin, for whoever signs it elsewhere with imgtool."""
-    from edgeroot.secure.boot.commands.build import build_archive
-    from edgeroot.secure.boot.image import ImageError
-    from edgeroot.secure.platform.files import replace_file
-    from edgeroot.secure.spm.manifest import built_in_manifests
-
-    made = {}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for manifest in built_in_manifests():
-            path = folder / f"{manifest.name}.bin"
-            replace_file(path, build_archive(manifest.name, manifest.module), mode=0o644)
-            made[manifest.name] = str(path)
-    except OSError as error:
-        raise CommandError(f"cannot use {error.filename}: {error.strerror}") from error
-    except ImageError as error:
-        raise CommandError(str(error)) from error
+    made = _write_each(folder, ".bin", lambda content: content)
     emit({"contents": made}, "\n".join(made.values()))
 
 
@@ -184,30 +161,52 @@ def lifecycle(wanted: str, state_path: Path) -> None:
     try:
         path = State(state_path, state_path).one_time_memory
         fuses = Fuses(FileOneTimeMemory(path, words=WORDS, create=False))
-        fuses.advance(Lifecycle[wanted.upper().replace("-", "_")])
+        fuses.advance(next(state for state in Lifecycle if state.words == wanted))
     except (FusesError, OneTimeMemoryError) as error:
         raise CommandError(f"{error}. See `edgeroot device status`") from error
     _say(state_path)
 
 
+def _write_each(folder: Path, suffix: str, finished: Callable[[bytes], bytes]) -> dict[str, str]:
+    """Write what ``finished`` makes of each partition's content; the files by the partitions' names."""
+    from edgeroot.secure.boot.commands.build import build_archive
+    from edgeroot.secure.boot.image import ImageError
+    from edgeroot.secure.platform.files import replace_file
+    from edgeroot.secure.spm.manifest import built_in_manifests
+
+    made = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for manifest in built_in_manifests():
+            path = folder / f"{manifest.name}{suffix}"
+            replace_file(path, finished(build_archive(manifest.name, manifest.module)), mode=0o644)
+            made[manifest.name] = str(path)
+    except OSError as error:
+        raise CommandError(f"cannot use {error.filename}: {error.strerror}") from error
+    except ImageError as error:
+        raise CommandError(str(error)) from error
+    return made
+
+
 def _say(state_path: Path) -> None:
-    from edgeroot.secure.boot.fuses import FusesError, words_of
+    from edgeroot.evidence import Lifecycle
+    from edgeroot.secure.boot.fuses import FusesError
     from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
     from edgeroot.secure.spm.images import read_fuses
     from edgeroot.secure.spm.state import State
 
     try:
         fuses = read_fuses(State(state_path, state_path).one_time_memory)
-        state = "assembly-and-test" if fuses is None else words_of(fuses.lifecycle())
+        state = Lifecycle.ASSEMBLY_AND_TEST if fuses is None else fuses.lifecycle()
         root_key_hash = None if fuses is None else fuses.root_key_hash()
         counter = 0 if fuses is None else fuses.security_counter()
         development = fuses is not None and fuses.is_for_development()
     except (FusesError, OneTimeMemoryError) as error:
         raise CommandError(str(error)) from error
     key = None if root_key_hash is None else root_key_hash.hex()
-    fields = {"lifecycle": state, "root_key_hash": key, "security_counter": counter, "development": development}
+    fields = {"lifecycle": state.words, "root_key_hash": key, "security_counter": counter, "development": development}
     kind = " (for development)" if development else ""
-    emit(fields, f"life cycle: {state}\nroot key hash: {key or 'none'}{kind}\nsecurity counter: {counter}")
+    emit(fields, f"life cycle: {state.words}\nroot key hash: {key or 'none'}{kind}\nsecurity counter: {counter}")
 
 
 def _version(text: str) -> Version:

@@ -8,7 +8,6 @@ from hashlib import sha256
 from typing import Final
 
 from edgeroot.evidence import (
-    CHALLENGE_SIZES_BYTES,
     CoseAlgorithm,
     Profile,
     PsaClaims,
@@ -18,7 +17,7 @@ from edgeroot.evidence import (
     write_token,
 )
 from edgeroot.evidence.psa_claims import UEID_RAND
-from edgeroot.psa import PsaError, PsaStatus, Secret
+from edgeroot.psa import PsaError, PsaStatus, Secret, check_challenge
 from edgeroot.secure.partitions.attestation.boot import UNMEASURED_EVENT_LOG, PlatformSettings
 from edgeroot.secure.partitions.attestation.iak import IakKeys, KeyInspector
 
@@ -58,7 +57,7 @@ class Attester:
         PsaError INVALID_ARGUMENT for a challenge that is not 32, 48 or 64 bytes; NOT_SUPPORTED for RFC 9783 if nothing
         was measured, which that profile cannot say.
         """
-        _check_challenge(len(challenge))
+        check_challenge(len(challenge))
         write = partial(write_token, profile=profile, algorithm=CoseAlgorithm.ES256)
         return self._signed(challenge, source_id, profile, write)
 
@@ -68,7 +67,7 @@ class Attester:
         What it says of the key comes from that partition, never from the caller. PsaError as :meth:`token` and as
         :meth:`edgeroot.secure.partitions.attestation.iak.KeyInspector.inspect` raise it.
         """
-        _check_challenge(len(challenge))
+        check_challenge(len(challenge))
         key = self._inspector.inspect(source_id, key_id)
         write = partial(write_key_statement, key=key, algorithm=CoseAlgorithm.ES256)
         return self._signed(challenge, source_id, Profile.RFC9783, write)
@@ -86,7 +85,7 @@ class Attester:
 
     def token_size_bytes(self, challenge_bytes: int, source_id: int, profile: Profile) -> int:
         """How long a token with a challenge of this size is: one is made, as upstream's service does."""
-        _check_challenge(challenge_bytes)
+        check_challenge(challenge_bytes)
         return len(self.token(bytes(challenge_bytes), source_id, profile))
 
     def public_key(self) -> bytes:
@@ -130,8 +129,3 @@ class Attester:
                 for measured in self._measurements
             ),
         )
-
-
-def _check_challenge(challenge_bytes: int) -> None:
-    if challenge_bytes not in CHALLENGE_SIZES_BYTES:
-        raise PsaError(PsaStatus.INVALID_ARGUMENT, f"a challenge has 32, 48 or 64 bytes, not {challenge_bytes}")

@@ -26,6 +26,7 @@ _LOCATIONS: Final = {magic: location for location, magic in _MAGICS.items()}
 _HEAD: Final = Struct("<4s14sBI")
 _OLD_LOCATIONS: Final = {b"EGK1": LOCATION_LOCAL_STORAGE, b"EGS1": LOCATION_PRIMARY_SECURE_ELEMENT}
 _OLD_HEAD: Final = Struct("<4s14sI")
+_ORIGINS: Final = frozenset(KeyOrigin)
 HEAD_BYTES: Final = _HEAD.size
 
 
@@ -54,6 +55,6 @@ def decode_record(data: bytes) -> KeyRecord:
     location = (_OLD_LOCATIONS if is_old else _LOCATIONS).get(magic)
     material = data[head.size :]
     origin = origins[0] if origins else KeyOrigin.UNKNOWN
-    if location is None or not material or material_bytes != len(material) or origin not in set(KeyOrigin):
+    if location is None or not material or material_bytes != len(material) or origin not in _ORIGINS:
         raise PsaError(PsaStatus.DATA_CORRUPT, "the key's record is malformed")
     return KeyRecord(KeyAttributes.from_bytes(attributes), Secret(material), location, KeyOrigin(origin))
