@@ -19,8 +19,8 @@ ROOT_KEY_HASH: Final = bytes(32)  # nobody's: an image that gets as far as its s
 
 def exercise(data: bytes) -> str:
     """Run one input; what came of it."""
+    from edgeroot.abi.mcuboot import ImageError, decode_image
     from edgeroot.secure.boot.archive import decode_archive
-    from edgeroot.secure.boot.image import ImageError, decode_image
     from edgeroot.secure.boot.verify import verify_image
 
     if not data:
@@ -48,7 +48,7 @@ def seeds() -> dict[str, bytes]:
     """Every seed by its file name; the same each time."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from edgeroot.secure.boot.image import Dependency, Version
+    from edgeroot.abi.mcuboot import Dependency, Version
     from edgeroot.secure.boot.signing import sign_image
     from edgeroot.secure.runtime.importer import MAGIC
 

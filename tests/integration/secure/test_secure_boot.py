@@ -16,10 +16,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from edgeroot.abi.mcuboot import Version, decode_image
 from edgeroot.client import templates
 from edgeroot.evidence import Lifecycle, read_token
 from edgeroot.secure.boot.archive import decode_archive
-from edgeroot.secure.boot.image import Version, decode_image
 from edgeroot.secure.boot.signing import sign_image
 from tests.support.service import SOFTWARE_PROVIDER, running_service
 from tests.support.world import World, descendants, running_world, with_world

@@ -12,7 +12,7 @@ from importlib.util import MAGIC_NUMBER
 from struct import Struct
 from typing import Final
 
-from edgeroot.secure.boot.image import ImageError
+from edgeroot.abi.mcuboot import ImageError
 from edgeroot.secure.runtime.importer import MAGIC, read_entries
 
 _ENTRY: Final = Struct("<cHI")

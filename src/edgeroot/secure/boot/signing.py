@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from edgeroot.secure.boot.image import (
+from edgeroot.abi.mcuboot import (
     COUNTER,
     DEPENDENCY,
     HEADER,

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from edgeroot.secure.boot.image import Image, ImageError, TlvKind, decode_image
+from edgeroot.abi.mcuboot import Image, ImageError, TlvKind, decode_image
 
 SALT_BYTES: Final = 32
 _SIGNATURES: Final = frozenset({TlvKind.RSA2048_PSS, TlvKind.RSA3072_PSS, TlvKind.ECDSA, TlvKind.ED25519})

@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any, Final
 
 from edgeroot.abi.emulation import memory_slots
+from edgeroot.abi.mcuboot import ImageError
 from edgeroot.confinement import process
 from edgeroot.element.settings import ElementSettings
 from edgeroot.sealing.errors import SealingError
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         SealingError,
         LockedError,
         BootError,
+        ImageError,
         OneTimeMemoryError,
     ) as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from edgeroot.abi.mcuboot import ImageError
 from edgeroot.evidence import Lifecycle, write_measurements
 from edgeroot.secure.boot.archive import Archive, decode_archive
 from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
-from edgeroot.secure.boot.image import ImageError
 from edgeroot.secure.boot.verify import VerifiedImage, check_dependencies, verify_image
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
 from edgeroot.secure.spm.manifest import Manifest

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from edgeroot.abi.mcuboot import ImageError
 from edgeroot.secure.boot.archive import Archive, compile_module, decode_archive
 from edgeroot.secure.boot.commands.build import build_archive
-from edgeroot.secure.boot.image import ImageError
 from edgeroot.secure.runtime import importer
 from edgeroot.secure.runtime.importer import MAGIC, read_entries
 

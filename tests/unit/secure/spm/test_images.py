@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from edgeroot.abi.mcuboot import Dependency, ImageError, Version, decode_image
 from edgeroot.evidence import Lifecycle, read_measurements
 from edgeroot.secure.boot.archive import Archive, compile_module
 from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
-from edgeroot.secure.boot.image import Dependency, ImageError, Version, decode_image
 from edgeroot.secure.boot.signing import sign_image
 from edgeroot.secure.boot.verify import encode_root_key
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory

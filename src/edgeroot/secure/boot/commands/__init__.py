@@ -14,7 +14,7 @@ from edgeroot.cli.frame import FrameGroup, command
 from edgeroot.cli.output import emit
 
 if TYPE_CHECKING:
-    from edgeroot.secure.boot.image import Version
+    from edgeroot.abi.mcuboot import Version
 
 SECTION = "Run the service"
 _LATER: Final = ("secured", "non-psa-rot-debug", "recoverable-psa-rot-debug", "decommissioned")
@@ -115,8 +115,8 @@ def provision(state_path: Path, key_path: Path, security_counter: int, *, develo
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+    from edgeroot.abi.mcuboot import ImageError
     from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
-    from edgeroot.secure.boot.image import ImageError
     from edgeroot.secure.boot.verify import encode_root_key
     from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
     from edgeroot.secure.spm.state import State
@@ -169,8 +169,8 @@ def lifecycle(wanted: str, state_path: Path) -> None:
 
 def _write_each(folder: Path, suffix: str, finished: Callable[[bytes], bytes]) -> dict[str, str]:
     """Write what ``finished`` makes of each partition's content; the files by the partitions' names."""
+    from edgeroot.abi.mcuboot import ImageError
     from edgeroot.secure.boot.commands.build import build_archive
-    from edgeroot.secure.boot.image import ImageError
     from edgeroot.secure.platform.files import replace_file
     from edgeroot.secure.spm.manifest import built_in_manifests
 
@@ -210,7 +210,7 @@ def _say(state_path: Path) -> None:
 
 
 def _version(text: str) -> Version:
-    from edgeroot.secure.boot.image import Version
+    from edgeroot.abi.mcuboot import Version
 
     found = _VERSION.fullmatch(text)
     numbers = [int(part or 0) for part in found.groups()] if found else [-1]

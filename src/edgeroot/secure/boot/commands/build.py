@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from edgeroot.abi.mcuboot import ImageError
 from edgeroot.secure.boot.archive import Archive, compile_module
-from edgeroot.secure.boot.image import ImageError
 from edgeroot.secure.runtime import importer
 
 _RECORD: Final = "edgeroot.secure.spm.record"

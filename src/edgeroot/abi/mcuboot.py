@@ -15,8 +15,6 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
-from edgeroot.secure.boot.errors import BootError
-
 HEADER_BYTES: Final = 32
 HEADER_MAGIC: Final = 0x96F3B83D
 INFO_MAGIC: Final = 0x6907
@@ -27,7 +25,7 @@ DEPENDENCY: Final = Struct("<B3xBBHI")
 COUNTER: Final = Struct("<I")
 
 
-class ImageError(BootError):
+class ImageError(Exception):
     """The image is not to run; the message says why."""
 
 

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from edgeroot.secure.boot.image import Dependency, ImageError, Version, decode_image
+from edgeroot.abi.mcuboot import Dependency, ImageError, Version, decode_image
 from edgeroot.secure.boot.signing import SigningKey, sign_image
 from edgeroot.secure.boot.verify import VerifiedImage, check_dependencies, encode_root_key, verify_image
 
