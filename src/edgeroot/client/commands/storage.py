@@ -164,7 +164,7 @@ def attestation_token(
     if challenge is not None:
         _attest(challenge, output, force=force, what="token", ask=lambda client, data: client.attestation_token(data))
         return
-    from edgeroot.client.commands.verification import ask_verdict
+    from edgeroot.cli.verdict import ask_verdict
 
     with service() as client:
         result, statuses = ask_verdict(str(verifier), client.attestation_token, ca_file)

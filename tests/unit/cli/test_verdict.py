@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from edgeroot.cli import web
+from edgeroot.cli import verdict, web
 from edgeroot.cli.errors import CommandError
 from edgeroot.cli.web import Answer
-from edgeroot.client.commands import verification
 
 URL = "https://verifier.example:8443"
 NONCE = bytes(range(32))
@@ -27,7 +26,7 @@ class Verifier:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, location: str, *contents: Mapping[str, Any]) -> None:
         self._answers = [Answer(location=location, content=content) for content in contents]
         self.asked: list[tuple[str, bytes, str]] = []
-        monkeypatch.setattr(verification, "post", self._post)
+        monkeypatch.setattr(verdict, "post", self._post)
 
     def _post(self, url: str, body: bytes, headers: Mapping[str, str], *, ca_path: Path | None = None) -> Answer:
         self.asked.append((url, body, headers.get("Content-Type", "")))
@@ -40,7 +39,7 @@ class Verifier:
 @pytest.mark.parametrize("url", [URL, URL + "/"])
 def test_a_session(monkeypatch: pytest.MonkeyPatch, url: str, location: str) -> None:
     verifier = Verifier(monkeypatch, location, BEGUN, DONE)
-    assert verification.ask_verdict(url, lambda nonce: b"\xd2" + nonce, None) == (EAR, {"PSA_IOT": "warning"})
+    assert verdict.ask_verdict(url, lambda nonce: b"\xd2" + nonce, None) == (EAR, {"PSA_IOT": "warning"})
     assert verifier.asked == [
         (f"{URL}/challenge-response/v1/newSession?nonceSize=32", b"", ""),
         (f"{URL}/challenge-response/v1/session/0a", b"\xd2" + NONCE, "application/psa-attestation-token"),
@@ -49,7 +48,7 @@ def test_a_session(monkeypatch: pytest.MonkeyPatch, url: str, location: str) -> 
 
 def test_what_is_no_token_is_a_quote(monkeypatch: pytest.MonkeyPatch) -> None:
     verifier = Verifier(monkeypatch, "session/0a", BEGUN, DONE)
-    verification.ask_verdict(URL, lambda nonce: b"\xa5" + nonce, None)
+    verdict.ask_verdict(URL, lambda nonce: b"\xa5" + nonce, None)
     assert verifier.asked[1][2] == "application/vnd.edgeroot.tpm-evidence+cbor"
 
 
@@ -57,7 +56,7 @@ def test_what_is_no_token_is_a_quote(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_evidence_goes_nowhere_else(monkeypatch: pytest.MonkeyPatch, location: str) -> None:
     verifier = Verifier(monkeypatch, location, BEGUN, DONE)
     with pytest.raises(CommandError, match="elsewhere"):
-        verification.ask_verdict(URL, lambda _nonce: b"", None)
+        verdict.ask_verdict(URL, lambda _nonce: b"", None)
     assert len(verifier.asked) == 1
 
 
@@ -74,7 +73,7 @@ def test_evidence_goes_nowhere_else(monkeypatch: pytest.MonkeyPatch, location: s
 def test_results_that_are_none(monkeypatch: pytest.MonkeyPatch, done: Mapping[str, Any], words: str) -> None:
     Verifier(monkeypatch, "session/0a", BEGUN, done)
     with pytest.raises(CommandError, match=words):
-        verification.ask_verdict(URL, lambda _nonce: b"", None)
+        verdict.ask_verdict(URL, lambda _nonce: b"", None)
 
 
 @pytest.mark.parametrize("url", ["http://192.0.2.1/", "ftp://127.0.0.1/", "file:///etc/passwd", "verifier"])
