@@ -8,7 +8,7 @@ kept, so that its tokens and ours differ only in their values.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from edgeroot.evidence.cbor import decode, encode
@@ -62,8 +62,11 @@ _RFC9783: Final = _Labels(
     profile=265,
 )
 _LABELS: Final = {Profile.LEGACY: _LEGACY, Profile.RFC9783: _RFC9783}
-# Names under which the same labels and rules travel: the second was the draft's, and devices still send it.
-_RFC9783_NAMES: Final = frozenset({Profile.RFC9783.value, "http://arm.com/psa/2.0.0"})
+# By the names under which the same rules travel: the second was the draft's, and devices still send it.
+_RFC9783_NAMES: Final = {
+    Profile.RFC9783.value: _RFC9783,
+    "http://arm.com/psa/2.0.0": replace(_RFC9783, boot_seed=2397),
+}
 
 _TYPE, _MEASUREMENT, _VERSION, _SIGNER_ID, _DESCRIPTION = 1, 2, 4, 5, 6
 
@@ -144,8 +147,7 @@ def decode_claims(payload: bytes) -> tuple[Profile, PsaClaims]:
     entries = decode(payload, "the token")
     if not isinstance(entries, Mapping):
         raise EvidenceError("the token's payload is not a map")
-    profile = _profile(entries)
-    labels = _LABELS[profile]
+    profile, labels = _profile(entries)
     claims = PsaClaims(
         nonce=_mandatory(entries, labels.nonce, bytes),
         instance_id=_mandatory(entries, labels.instance_id, bytes),
@@ -161,20 +163,20 @@ def decode_claims(payload: bytes) -> tuple[Profile, PsaClaims]:
     return profile, claims
 
 
-def _profile(entries: Mapping[object, object]) -> Profile:
+def _profile(entries: Mapping[object, object]) -> tuple[Profile, _Labels]:
     name, legacy_name = (_optional(entries, labels.profile, str) for labels in (_RFC9783, _LEGACY))
     if name is not None and legacy_name is not None:
         raise EvidenceError("the token claims two profiles")
     if name is not None:
         if name not in _RFC9783_NAMES:
             raise EvidenceError(f"the token's profile {name!r} is unknown")
-        return Profile.RFC9783
+        return Profile.RFC9783, _RFC9783_NAMES[name]
     if legacy_name not in (None, Profile.LEGACY.value):
         raise EvidenceError(f"the token's profile {legacy_name!r} is unknown")
     # Trusted Services names no profile: its labels speak for themselves.
     if legacy_name is None and _LEGACY.nonce not in entries:
         raise EvidenceError("the token names no profile")
-    return Profile.LEGACY
+    return Profile.LEGACY, _LEGACY
 
 
 def _components(entries: Mapping[object, object], label: int, profile: Profile) -> tuple[SoftwareComponent, ...]:
