@@ -7,7 +7,7 @@ their own entry of the trustworthiness vector.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgeroot.evidence import (
     AuthenticationError,
@@ -21,6 +21,7 @@ from edgeroot.evidence import (
     verify_sign1,
 )
 from edgeroot.verifier.corim import ReferenceValue
+from edgeroot.verifier.findings import Check, ComponentVerdict, Findings, Match
 from edgeroot.verifier.policy import Policy
 from edgeroot.verifier.ports import Knowledge
 from edgeroot.verifier.trust import (
@@ -34,15 +35,6 @@ from edgeroot.verifier.trust import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One check. ``words`` say what was found, for people."""
-
-    name: str
-    passed: bool
-    words: str
-
-
 @dataclass(slots=True)
 class Appraisal:
     """The verdict on one piece of evidence. ``claims`` are None unless it is a token, and what it says it is.
@@ -52,6 +44,7 @@ class Appraisal:
 
     vector: TrustVector = field(default_factory=TrustVector)
     checks: list[Check] = field(default_factory=list)
+    components: list[ComponentVerdict] = field(default_factory=list)
     claims: PsaClaims | None = None
     device: bytes = b""
 
@@ -63,6 +56,9 @@ class Appraisal:
         """Write a check down; whether it passed."""
         self.checks.append(Check(name, passed, words))
         return passed
+
+    def findings(self) -> Findings:
+        return Findings(tuple(self.checks), tuple(self.components))
 
 
 def appraise(data: bytes, *, nonce: bytes, endorsements: Knowledge, policy: Policy) -> Appraisal:
@@ -155,12 +151,15 @@ def _judge_executables(
         name = component.measurement_type or "a component"
         if match is not None:
             version = f" (version {match.version})" if match.version else ""
+            verdict.components.append(_compared(component, Match.MATCHED, version=match.version))
             if (reason := endorsements.component_revoked(match)) is not None:
                 good = verdict.note("component", False, f"{name}{version} was revoked: {reason}")
+                verdict.components[-1] = replace(verdict.components[-1], match=Match.REVOKED)
                 continue
             verdict.note("component", True, f"{name} is known{version}")
             continue
         known = any(one.name == component.measurement_type for one in references)
+        verdict.components.append(_compared(component, Match.NOT_MATCHED if known else Match.EXTRA))
         if known or not policy.extra_components:
             words = "was changed, or is signed by another" if known else "is not known"
             good = verdict.note("component", False, f"{name} {words}: {component.measurement.hex()}")
@@ -172,7 +171,18 @@ def _has_all(verdict: Appraisal, components: Sequence[SoftwareComponent], refere
     missing = {one.name for one in references} - {one.measurement_type for one in components}
     for name in sorted(name or "a component without a name" for name in missing):
         verdict.note("component", False, f"{name} is missing")
+        verdict.components.append(ComponentVerdict(name=name, match=Match.MISSING))
     return not missing
+
+
+def _compared(component: SoftwareComponent, match: Match, *, version: str | None = None) -> ComponentVerdict:
+    return ComponentVerdict(
+        name=component.measurement_type or "a component",
+        match=match,
+        measurement=component.measurement,
+        signer_id=component.signer_id or b"",
+        version=version or component.version or "",
+    )
 
 
 def _match(component: SoftwareComponent, references: set[ReferenceValue]) -> ReferenceValue | None:

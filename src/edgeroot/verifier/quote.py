@@ -22,6 +22,7 @@ from edgeroot.evidence.tpm_structures import Public
 from edgeroot.psa import bound_challenge
 from edgeroot.verifier.appraisal import Appraisal
 from edgeroot.verifier.corim import ReferenceValue, pcr_of
+from edgeroot.verifier.findings import ComponentVerdict, Match
 from edgeroot.verifier.policy import Policy
 from edgeroot.verifier.ports import Knowledge
 from edgeroot.verifier.trust import (
@@ -91,7 +92,7 @@ def _judge_pcrs(
     """Every PCR that has reference values must have one of them; the others are not looked at."""
     good: dict[bool, bool] = {}
     for index in sorted({number for one in references if (number := pcr_of(one)) is not None}):
-        passed, words = _judge_pcr(index, pcrs.get(index), endorsements, references)
+        passed, words = _judge_pcr(verdict, index, pcrs.get(index), endorsements, references)
         is_configuration = index in _CONFIGURATION
         good[is_configuration] = verdict.note("component", passed, words) and good.get(is_configuration, True)
     verdict.vector.configuration = _claim(good.get(True), APPROVED)
@@ -99,16 +100,24 @@ def _judge_pcrs(
 
 
 def _judge_pcr(
-    index: int, value: bytes | None, endorsements: Knowledge, references: set[ReferenceValue]
+    verdict: Appraisal, index: int, value: bytes | None, endorsements: Knowledge, references: set[ReferenceValue]
 ) -> tuple[bool, str]:
+    def compared(match: Match, version: str | None = None) -> None:
+        one = ComponentVerdict(name=f"PCR {index}", match=match, measurement=value or b"", version=version or "")
+        verdict.components.append(one)
+
     if value is None:
+        compared(Match.MISSING)
         return False, f"PCR {index} was not quoted"
-    match = next((one for one in references if pcr_of(one) == index and one.measurement == value), None)
-    if match is None:
+    known = next((one for one in references if pcr_of(one) == index and one.measurement == value), None)
+    if known is None:
+        compared(Match.NOT_MATCHED)
         return False, f"PCR {index} has another value than any that is known: {value.hex()}"
-    if (reason := endorsements.component_revoked(match)) is not None:
+    if (reason := endorsements.component_revoked(known)) is not None:
+        compared(Match.REVOKED, known.version)
         return False, f"PCR {index} has a value that was revoked: {reason}"
-    return True, f"PCR {index} is known" + (f" (version {match.version})" if match.version else "")
+    compared(Match.MATCHED, known.version)
+    return True, f"PCR {index} is known" + (f" (version {known.version})" if known.version else "")
 
 
 def _claim(good: bool | None, approved: int) -> int:
