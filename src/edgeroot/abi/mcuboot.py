@@ -10,6 +10,7 @@ Read strictly: what a device has no use for is refused, and so is a byte too man
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
@@ -109,6 +110,23 @@ def decode_image(data: bytes) -> Image:
         dependencies=tuple(_dependency(value) for kind, value in protected if kind is TlvKind.DEPENDENCY),
         unprotected=unprotected,
     )
+
+
+def image_bytes(read: Callable[[int, int], bytes]) -> int:
+    """How long the image is that lies in front of erased flash; ImageError if there is none.
+
+    ``read`` gives the bytes at an offset, as many as there are; what they say is not looked at any further.
+    """
+    header = read(0, HEADER_BYTES)
+    if len(header) < HEADER_BYTES or HEADER.unpack(header)[0] != HEADER_MAGIC:
+        raise ImageError("there is no image")
+    _, _, header_bytes, protected_bytes, body_bytes, *_ = HEADER.unpack(header)
+    hashed_bytes: int = header_bytes + body_bytes + protected_bytes
+    info = read(hashed_bytes, INFO.size)
+    if len(info) < INFO.size:
+        raise ImageError(f"it is cut off: {hashed_bytes} bytes are signed")
+    _, unprotected_bytes = INFO.unpack(info)
+    return hashed_bytes + int(unprotected_bytes)
 
 
 def _tlvs(area: bytes, magic: int, allowed: frozenset[TlvKind]) -> tuple[tuple[TlvKind, bytes], ...]:

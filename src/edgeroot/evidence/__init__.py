@@ -16,6 +16,7 @@ from edgeroot.evidence.errors import EvidenceError as EvidenceError
 from edgeroot.evidence.event_log import DigestAlgorithm as DigestAlgorithm
 from edgeroot.evidence.event_log import Event as Event
 from edgeroot.evidence.event_log import Measurement as Measurement
+from edgeroot.evidence.event_log import extend_measurements as extend_measurements
 from edgeroot.evidence.event_log import read_event_log as read_event_log
 from edgeroot.evidence.event_log import read_measurements as read_measurements
 from edgeroot.evidence.event_log import write_event_log as write_event_log
@@ -25,7 +26,6 @@ from edgeroot.evidence.key_statement import StatedKey as StatedKey
 from edgeroot.evidence.key_statement import read_key_statement as read_key_statement
 from edgeroot.evidence.key_statement import verify_key_statement as verify_key_statement
 from edgeroot.evidence.key_statement import write_key_statement as write_key_statement
-from edgeroot.evidence.psa_claims import Lifecycle as Lifecycle
 from edgeroot.evidence.psa_claims import Profile as Profile
 from edgeroot.evidence.psa_claims import PsaClaims as PsaClaims
 from edgeroot.evidence.psa_claims import SoftwareComponent as SoftwareComponent
@@ -53,3 +53,4 @@ from edgeroot.evidence.tpm_evidence import write_tpm_evidence as write_tpm_evide
 from edgeroot.evidence.tpm_structures import BORN_HERE as BORN_HERE
 from edgeroot.evidence.tpm_structures import MalformedError as MalformedError
 from edgeroot.psa import CHALLENGE_SIZES_BYTES as CHALLENGE_SIZES_BYTES
+from edgeroot.psa import Lifecycle as Lifecycle

@@ -19,6 +19,7 @@ from edgeroot.evidence.errors import EvidenceError
 
 EV_POST_CODE: Final = 1
 EV_NO_ACTION: Final = 3
+EV_S_CRTM_CONTENTS: Final = 7
 
 _SIGNATURE: Final = b"Spec ID Event03\0"
 _FIRST: Final = Struct("<II20sI")
@@ -59,11 +60,16 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A component that the boot measured: its name, and its digest."""
+    """A component that the boot measured: its name, its digest and, if the log says it, its version.
+
+    ``is_verified``: its signature was verified. What the first stage itself stands on was measured only.
+    """
 
     name: str
     algorithm: DigestAlgorithm
     digest: bytes
+    version: str = ""
+    is_verified: bool = True
 
 
 def write_event_log(events: Iterable[Event], *, algorithms: Sequence[DigestAlgorithm]) -> bytes:
@@ -93,6 +99,20 @@ def write_measurements(
     return write_event_log(events, algorithms=(algorithm,))
 
 
+def extend_measurements(log: bytes, measurements: Iterable[Measurement], *, pcr_index: int = 0) -> bytes:
+    """The log (empty: a new one) with what the next stage has measured, all of it by SHA-256.
+
+    What was verified is an EV_POST_CODE, the rest EV_S_CRTM_CONTENTS: the name and NUL, and if there is a version that
+    and NUL. EvidenceError if there is a log and it is malformed.
+    """
+    events = list(read_event_log(log)) if log else []
+    for one in measurements:
+        kind = EV_POST_CODE if one.is_verified else EV_S_CRTM_CONTENTS
+        text = f"{one.name}\0{one.version}\0" if one.version else f"{one.name}\0"
+        events.append(Event(pcr_index, kind, ((one.algorithm, one.digest),), text.encode()))
+    return write_event_log(events, algorithms=(DigestAlgorithm.SHA256,))
+
+
 def read_event_log(log: bytes) -> tuple[Event, ...]:
     """Every event after the first record; EvidenceError if the log is cut off or not in this format."""
     reader = _Reader(log)
@@ -114,8 +134,12 @@ def read_event_log(log: bytes) -> tuple[Event, ...]:
 
 
 def read_measurements(log: bytes) -> tuple[Measurement, ...]:
-    """What the boot measured, in order: of each EV_POST_CODE the first digest, as Trusted Services does."""
-    return tuple(_measurement(event) for event in read_event_log(log) if event.event_type == EV_POST_CODE)
+    """What the boot measured, in order: of each EV_POST_CODE the first digest, as Trusted Services does.
+
+    And of each EV_S_CRTM_CONTENTS, which Trusted Services passes over.
+    """
+    measured = (EV_POST_CODE, EV_S_CRTM_CONTENTS)
+    return tuple(_measurement(event) for event in read_event_log(log) if event.event_type in measured)
 
 
 def _measurement(event: Event) -> Measurement:
@@ -124,12 +148,14 @@ def _measurement(event: Event) -> Measurement:
     number, digest = event.digests[0]
     try:
         algorithm = DigestAlgorithm(number)
-        name = event.event.partition(b"\0")[0].decode()
+        name, _, rest = event.event.decode().partition("\0")
     except ValueError as error:
         raise EvidenceError("a measurement's digest is not SHA-256, 384 or 512, or its name is not text") from error
     if len(digest) != algorithm.digest_bytes:
         raise EvidenceError(f"a digest with {algorithm.textual_name} has {len(digest)} bytes")
-    return Measurement(name, algorithm, digest)
+    return Measurement(
+        name, algorithm, digest, version=rest.partition("\0")[0], is_verified=event.event_type == EV_POST_CODE
+    )
 
 
 def _read_spec_id(reader: _Reader) -> dict[int, int]:

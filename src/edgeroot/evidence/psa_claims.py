@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import Final
 
 from edgeroot.evidence.errors import EvidenceError
-from edgeroot.psa import CHALLENGE_SIZES_BYTES
+from edgeroot.psa import CHALLENGE_SIZES_BYTES, Lifecycle
 
 _HASH_SIZES_BYTES: Final = (32, 48, 64)
 INSTANCE_ID_BYTES: Final = 33
@@ -28,23 +28,6 @@ class Profile(Enum):
 
     LEGACY = "PSA_IOT_PROFILE_1"
     RFC9783 = "tag:psacertified.org,2023:psa#tfm"
-
-
-class Lifecycle(IntEnum):
-    """Major security lifecycle states (RFC 9783, clause 4.3.1); the low byte of a claim is the platform's own."""
-
-    UNKNOWN = 0x0000
-    ASSEMBLY_AND_TEST = 0x1000
-    PSA_ROT_PROVISIONING = 0x2000
-    SECURED = 0x3000
-    NON_PSA_ROT_DEBUG = 0x4000
-    RECOVERABLE_PSA_ROT_DEBUG = 0x5000
-    DECOMMISSIONED = 0x6000
-
-    @property
-    def words(self) -> str:
-        """As it is said and written in policies and on command lines: ``non-psa-rot-debug``."""
-        return self.name.lower().replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from edgeroot.psa.derivation import DerivationStep as DerivationStep
 from edgeroot.psa.key_type import DhFamily as DhFamily
 from edgeroot.psa.key_type import EccFamily as EccFamily
 from edgeroot.psa.key_type import KeyType as KeyType
+from edgeroot.psa.lifecycle import Lifecycle as Lifecycle
 from edgeroot.psa.origin import KeyOrigin as KeyOrigin
 from edgeroot.psa.secret import Secret as Secret
 from edgeroot.psa.status import PsaError as PsaError

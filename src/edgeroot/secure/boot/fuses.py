@@ -10,7 +10,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from edgeroot.evidence import Lifecycle
+from edgeroot.psa import Lifecycle
 from edgeroot.secure.boot.errors import BootError
 from edgeroot.secure.platform.one_time_memory import WORD_BYTES, OneTimeMemory
 
@@ -75,7 +75,7 @@ class Fuses:
             self._memory.write(_DEVELOPMENT, _YES)
         for number, part in zip(_HASH, parts, strict=True):
             self._memory.write(number, part)
-        self._raise_counter(security_counter)
+        self.raise_counter(security_counter)
         if self.lifecycle() < Lifecycle.PSA_ROT_PROVISIONING:
             self._append(_LIFECYCLE, Lifecycle.PSA_ROT_PROVISIONING)
 
@@ -92,7 +92,8 @@ class Fuses:
             raise FusesError("the device's root key is one for development, whose images a secured device must not run")
         self._append(_LIFECYCLE, state)
 
-    def _raise_counter(self, value: int) -> None:
+    def raise_counter(self, value: int) -> None:
+        """Images below it do not run from now on. FusesError for one that is lower than it is, or no word left."""
         now = self.security_counter()
         if value < now:
             raise FusesError(f"the security counter is {now}, and never gets lower")

@@ -1,4 +1,6 @@
-"""Flash memory in a file: erased it reads 0xff everywhere, only whole blocks are erased, only erased bytes are written.
+"""Flash memory in a file: erased it reads zero everywhere, only whole blocks are erased, only erased bytes are written.
+
+(Some flash reads 0xff, some zero; of a file that reads zero, what was never written takes no place on the disk.)
 
 What a file cannot promise: whoever can write to the disk can write to it. What is read from it has to be verified.
 """
@@ -6,11 +8,13 @@ What a file cannot promise: whoever can write to the disk can write to it. What 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
 BLOCK_BYTES: Final = 4096
-_ERASED: Final = b"\xff"
+_CHUNK_BYTES: Final = 1 << 20
+_ERASED: Final = bytes(_CHUNK_BYTES)
 
 
 class FlashError(Exception):
@@ -18,21 +22,31 @@ class FlashError(Exception):
 
 
 class FileFlash:
-    """The flash in this file, which is made, erased, if it is missing. FlashError."""
+    """The flash in this file, which is made, erased, if it is missing. FlashError.
 
-    def __init__(self, path: Path, *, size_bytes: int) -> None:
+    ``read_only``: a missing file is an error, and so is one that is shorter.
+    """
+
+    def __init__(self, path: Path, *, size_bytes: int, read_only: bool = False) -> None:
         if size_bytes % BLOCK_BYTES:
             raise FlashError(f"a flash has whole blocks of {BLOCK_BYTES} bytes")
         self.size_bytes: Final = size_bytes
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        # Another user may have put something else in its place: a pipe, say, which is not to be waited for.
+        flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT)
         try:
             self._descriptor = os.open(path, flags, 0o600)
-            missing = size_bytes - os.fstat(self._descriptor).st_size
-            if missing > 0:
-                self._fill(size_bytes - missing, missing)
+            found = os.fstat(self._descriptor)
+            if not stat.S_ISREG(found.st_mode) or (read_only and found.st_size < size_bytes):
+                os.close(self._descriptor)
+                raise FlashError(f"{path} is no flash of {size_bytes} bytes")
+            if found.st_size < size_bytes:
+                os.ftruncate(self._descriptor, size_bytes)
                 os.fsync(self._descriptor)
         except OSError as error:
             raise FlashError(f"cannot use the flash {path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         self._check(offset, size_bytes)
@@ -53,7 +67,7 @@ class FileFlash:
 
     def write(self, offset: int, data: bytes) -> None:
         """Onto erased bytes."""
-        if self.read(offset, len(data)).strip(_ERASED):
+        if self.read(offset, len(data)) != bytes(len(data)):
             raise FlashError("only erased flash is written")
         try:
             if os.pwrite(self._descriptor, data, offset) != len(data):
@@ -69,9 +83,11 @@ class FileFlash:
             raise FlashError(f"the flash cannot be written: {error.strerror}") from error
 
     def _fill(self, offset: int, size_bytes: int) -> None:
-        for start in range(offset, offset + size_bytes, 256 * BLOCK_BYTES):
-            chunk = min(256 * BLOCK_BYTES, offset + size_bytes - start)
-            if os.pwrite(self._descriptor, _ERASED * chunk, start) != chunk:
+        """Zeros wherever there is something else: so what was never written stays without a place on the disk."""
+        for start in range(offset, offset + size_bytes, _CHUNK_BYTES):
+            chunk = min(_CHUNK_BYTES, offset + size_bytes - start)
+            is_erased = os.pread(self._descriptor, chunk, start) == _ERASED[:chunk]
+            if not is_erased and os.pwrite(self._descriptor, _ERASED[:chunk], start) != chunk:
                 raise FlashError("the disk is full")
 
     def _check(self, offset: int, size_bytes: int) -> None:

@@ -18,11 +18,11 @@ def flash(tmp_path: Path) -> FileFlash:
 
 
 def test_it_is_made_erased_and_keeps_what_is_written(flash: FileFlash, tmp_path: Path) -> None:
-    assert flash.read(0, SIZE_BYTES) == b"\xff" * SIZE_BYTES
+    assert flash.read(0, SIZE_BYTES) == bytes(SIZE_BYTES)
     flash.write(100, b"firmware")
     flash.sync()
     again = FileFlash(tmp_path / "flash", size_bytes=SIZE_BYTES)
-    assert again.read(98, 12) == b"\xff\xfffirmware\xff\xff"
+    assert again.read(98, 12) == b"\0\0firmware\0\0"
     assert (tmp_path / "flash").stat().st_mode & 0o777 == 0o600
 
 
@@ -41,7 +41,7 @@ def test_only_whole_blocks_are_erased(flash: FileFlash) -> None:
         with pytest.raises(FlashError, match="whole blocks"):
             flash.erase(offset, size_bytes)
     flash.erase(0, BLOCK_BYTES)
-    assert flash.read(BLOCK_BYTES - 1, 2) == b"\xffb"
+    assert flash.read(BLOCK_BYTES - 1, 2) == b"\0b"
 
 
 @pytest.mark.parametrize(("offset", "size_bytes"), [(-1, 1), (0, SIZE_BYTES + 1), (SIZE_BYTES, 1), (0, -1)])
@@ -64,6 +64,7 @@ def test_what_the_disk_refuses(flash: FileFlash, tmp_path: Path, monkeypatch: py
 
     with pytest.raises(FlashError, match="cannot use the flash"):
         FileFlash(tmp_path / "missing" / "flash", size_bytes=SIZE_BYTES)
+    flash.write(8, b"something to erase")
     monkeypatch.setattr(os, "pwrite", refuse)
     monkeypatch.setattr(os, "fdatasync", refuse)
     with pytest.raises(FlashError, match="broken"):
@@ -75,3 +76,30 @@ def test_what_the_disk_refuses(flash: FileFlash, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "pread", refuse)
     with pytest.raises(FlashError, match="broken"):
         flash.read(0, 1)
+
+
+def test_who_only_reads_makes_nothing_and_waits_for_nobody(flash: FileFlash, tmp_path: Path) -> None:
+    flash.write(0, b"firmware")
+    flash.close()
+
+    reader = FileFlash(tmp_path / "flash", size_bytes=SIZE_BYTES, read_only=True)
+    assert reader.read(0, 8) == b"firmware"
+    with pytest.raises(FlashError, match="cannot be written"):
+        reader.write(BLOCK_BYTES, b"x")
+    with pytest.raises(FlashError, match="no flash of"):
+        FileFlash(tmp_path / "flash", size_bytes=SIZE_BYTES + BLOCK_BYTES, read_only=True)
+    with pytest.raises(FlashError, match="cannot use"):
+        FileFlash(tmp_path / "none", size_bytes=SIZE_BYTES, read_only=True)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FlashError, match="is no flash"):
+        FileFlash(tmp_path / "pipe", size_bytes=SIZE_BYTES, read_only=True)
+    (tmp_path / "link").symlink_to(tmp_path / "flash")
+    with pytest.raises(FlashError, match="cannot use"):
+        FileFlash(tmp_path / "link", size_bytes=SIZE_BYTES, read_only=True)
+
+
+def test_what_was_never_written_takes_no_place_on_the_disk(flash: FileFlash, tmp_path: Path) -> None:
+    flash.erase(0, SIZE_BYTES)
+    flash.sync()
+
+    assert (tmp_path / "flash").stat().st_blocks == 0

@@ -18,7 +18,7 @@ from edgeroot.evidence import (
 )
 from edgeroot.evidence.psa_claims import UEID_RAND
 from edgeroot.psa import PsaError, PsaStatus, Secret, check_challenge
-from edgeroot.secure.partitions.attestation.boot import UNMEASURED_EVENT_LOG, PlatformSettings
+from edgeroot.secure.partitions.attestation.boot import NO_SIGNER_ID, UNMEASURED_EVENT_LOG, PlatformSettings
 from edgeroot.secure.partitions.attestation.iak import IakKeys, KeyInspector
 
 # FF-A ids from here on belong to secure partitions, those below to the normal world (FF-A 1.1, clause 6.1).
@@ -118,12 +118,15 @@ class Attester:
             implementation_id=settings.legacy_implementation_id if legacy else settings.implementation_id,
             boot_seed=self._boot_seed,
             software_components=tuple(
-                SoftwareComponent(measurement=measured.digest, measurement_type=measured.name)
+                SoftwareComponent(
+                    measurement=measured.digest, measurement_type=measured.name, version=measured.version or None
+                )
                 if legacy
                 else SoftwareComponent(
                     measurement=measured.digest,
                     measurement_type=measured.name,
-                    signer_id=settings.signer_id,
+                    version=measured.version or None,
+                    signer_id=settings.signer_id if measured.is_verified else NO_SIGNER_ID,
                     measurement_description=measured.algorithm.textual_name,
                 )
                 for measured in self._measurements

@@ -239,7 +239,9 @@ class UpdateAgent:
         self._flash.erase(target, image.max_size_bytes)
         for start in range(0, image.max_size_bytes, _COPY_BYTES):
             size_bytes = min(_COPY_BYTES, image.max_size_bytes - start)
-            self._flash.write(target + start, self._flash.read(source + start, size_bytes))
+            data = self._flash.read(source + start, size_bytes)
+            if data != self._flash.read(target + start, size_bytes):  # most of an area is erased
+                self._flash.write(target + start, data)
 
     def _directory(self) -> ImageDirectory:
         """Images carry no version that the agent could read: all have version 0."""

@@ -2,7 +2,7 @@
 
 A copy is the metadata of version 2 at the start of the block, where the first boot stages read it, and at the end of
 the block the agent's own record of 40 bytes: 32 bytes that name the boot, the bank that was booted (u8), whether it was
-the active one (u8), 2 zero bytes, CRC-32 of all the block before it (u32). Between them is erased flash.
+the active one (u8), 2 zero bytes, CRC-32 of all the block before it (u32). Between them are bytes 0xff.
 
 The first copy is always written before the second, and one is durable before the other is touched. So one of them is
 whole at any moment, and where both are whole and differ, the first is the newer.
@@ -52,17 +52,23 @@ class MetadataStore:
 
     def load(self) -> Stored | None:
         """What is stored, after making both copies the same again; None if neither can be read."""
-        blocks = [self._flash.read(offset, BLOCK_BYTES) for offset in _COPIES]
-        found = [(block, _decode(block)) for block in blocks]
-        whole = [(block, stored) for block, stored in found if stored is not None]
-        if not whole:
+        blocks = self._blocks()
+        newest = _newest(blocks)
+        if newest is None:
             return None
-        # A copy without a record comes last: it may be one of ours that was torn behind the metadata.
-        block, stored = min(whole, key=lambda one: one[1].boot is None)
+        block, stored = newest
         for offset, old in zip(_COPIES, blocks, strict=True):
             if old != block:
                 self._replace(offset, block)
         return stored
+
+    def peek(self) -> Stored | None:
+        """What is stored, without a repair: for boot stages, which write nothing."""
+        newest = _newest(self._blocks())
+        return None if newest is None else newest[1]
+
+    def _blocks(self) -> list[bytes]:
+        return [self._flash.read(offset, BLOCK_BYTES) for offset in _COPIES]
 
     def save(self, metadata: FwuMetadata, boot: BootRecord) -> None:
         """Replace both copies. Whenever this is interrupted, :meth:`load` finds the old ones or the new ones."""
@@ -76,6 +82,14 @@ class MetadataStore:
         self._flash.erase(offset, BLOCK_BYTES)
         self._flash.write(offset, block)
         self._flash.sync()
+
+
+def _newest(blocks: list[bytes]) -> tuple[bytes, Stored] | None:
+    """The copy that counts, and what it says; None if neither can be read."""
+    found = [(block, _decode(block)) for block in blocks]
+    whole = [(block, stored) for block, stored in found if stored is not None]
+    # A copy without a record comes last: it may be one of ours that was torn behind the metadata.
+    return min(whole, key=lambda one: one[1].boot is None) if whole else None
 
 
 def _decode(block: bytes) -> Stored | None:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Flash(Protocol):
-    """Flash memory: erased it reads 0xff everywhere, and only erased bytes are written.
+    """Flash memory: erased it reads the same byte everywhere, and only erased bytes are written.
 
     Offsets and sizes are in bytes; what is erased begins and ends at blocks. What was not synchronised may be lost, in
     part too, and in any order.
