@@ -7,6 +7,8 @@ good enough is for the relying party to decide.
 
 from edgeroot.evidence.cose import CoseAlgorithm as CoseAlgorithm
 from edgeroot.evidence.cose import CoseMessage as CoseMessage
+from edgeroot.evidence.cose import MacKey as MacKey
+from edgeroot.evidence.cose import mac0 as mac0
 from edgeroot.evidence.cose import read_cose as read_cose
 from edgeroot.evidence.cose import sign1 as sign1
 from edgeroot.evidence.cose import verify_mac0 as verify_mac0
@@ -33,7 +35,10 @@ from edgeroot.evidence.psa_token import PsaToken as PsaToken
 from edgeroot.evidence.psa_token import decode_claims as decode_claims
 from edgeroot.evidence.psa_token import encode_claims as encode_claims
 from edgeroot.evidence.psa_token import read_token as read_token
+from edgeroot.evidence.psa_token import write_mac_token as write_mac_token
 from edgeroot.evidence.psa_token import write_token as write_token
+from edgeroot.evidence.shared_key import SharedKey as SharedKey
+from edgeroot.evidence.shared_key import read_shared_key as read_shared_key
 from edgeroot.evidence.tpm_attest import NotGeneratedError as NotGeneratedError
 from edgeroot.evidence.tpm_attest import replay as replay
 from edgeroot.evidence.tpm_evidence import ChallengeError as ChallengeError

@@ -78,6 +78,30 @@ _CURVES: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class MacKey:
+    """A shared key, and the one algorithm that it is for.
+
+    EvidenceError for an algorithm that signs, and for a key that is shorter than the code (RFC 9053, clause 3.1). It is
+    a type of its own so that nothing else, above all no public key, is ever taken for a shared one.
+    """
+
+    algorithm: CoseAlgorithm
+    secret: Secret
+
+    def __post_init__(self) -> None:
+        if not self.algorithm.is_mac:
+            raise EvidenceError(f"no shared key is for {self.algorithm.name}, which signs")
+        least_bytes = self.algorithm.hash_algorithm.digest_size
+        if len(self.secret) < least_bytes:
+            raise EvidenceError(f"a key for {self.algorithm.name} has {least_bytes} bytes or more")
+
+    def authenticate(self, data: bytes) -> hmac.HMAC:
+        code = hmac.HMAC(self.secret, self.algorithm.hash_algorithm)
+        code.update(data)
+        return code
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoseMessage:
     """A message as it was read: structurally sound, but not authentic until a key has verified it.
@@ -112,6 +136,13 @@ def sign1(payload: bytes, *, algorithm: CoseAlgorithm, sign_hash: Callable[[byte
     digest.update(_structure("Signature1", protected, payload))
     signature = sign_hash(digest.finalize())
     return encode(cbor2.CBORTag(TAG_SIGN1, [protected, {}, payload, signature]))
+
+
+def mac0(payload: bytes, key: MacKey) -> bytes:
+    """A COSE_Mac0 whose only header is the key's algorithm, protected."""
+    protected = encode({HEADER_ALG: int(key.algorithm)})
+    code = key.authenticate(_structure("MAC0", protected, payload))
+    return encode(cbor2.CBORTag(TAG_MAC0, [protected, {}, payload, code.finalize()]))
 
 
 def _structure(context: str, protected: bytes, payload: bytes) -> bytes:
@@ -204,13 +235,13 @@ def verify_sign1(message: CoseMessage, key: ec.EllipticCurvePublicKey) -> None:
         raise AuthenticationError("the signature is not this key's") from error
 
 
-def verify_mac0(message: CoseMessage, key: Secret) -> None:
-    """Check the authentication code with the shared key; AuthenticationError if it is another's."""
+def verify_mac0(message: CoseMessage, key: MacKey) -> None:
+    """Check the authentication code with the shared key; AuthenticationError if the key or the code is another's."""
     if message.tag != TAG_MAC0:
         raise AuthenticationError("the evidence is signed, which no shared key can check")
-    code = hmac.HMAC(key, message.algorithm.hash_algorithm)
-    code.update(message.authenticated_bytes)
+    if message.algorithm is not key.algorithm:
+        raise AuthenticationError(f"a key for {key.algorithm.name} does not check {message.algorithm.name}")
     try:
-        code.verify(message.authenticator)
+        key.authenticate(message.authenticated_bytes).verify(message.authenticator)
     except InvalidSignature as error:
         raise AuthenticationError("the authentication code is not this key's") from error

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from edgeroot.evidence.cbor import decode, encode
-from edgeroot.evidence.cose import CoseAlgorithm, CoseMessage, read_cose, sign1
+from edgeroot.evidence.cose import CoseAlgorithm, CoseMessage, MacKey, mac0, read_cose, sign1
 from edgeroot.evidence.errors import EvidenceError
 from edgeroot.evidence.psa_claims import Profile, PsaClaims, SoftwareComponent, check_claims
 
@@ -93,6 +93,11 @@ def write_token(
     ``further`` are claims, by label, that the profile does not know.
     """
     return sign1(encode_claims(claims, profile, further), algorithm=algorithm, sign_hash=sign_hash)
+
+
+def write_mac_token(claims: PsaClaims, profile: Profile, key: MacKey) -> bytes:
+    """A token as COSE_Mac0. RFC 9783, clause 5.2, recommends it for none but the most constrained devices."""
+    return mac0(encode_claims(claims, profile), key)
 
 
 def read_token(data: bytes) -> PsaToken:

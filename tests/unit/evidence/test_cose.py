@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hmac
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
+from dataclasses import replace
 
 import cbor2
 import pytest
@@ -14,6 +16,8 @@ from edgeroot.evidence import (
     CoseAlgorithm,
     CoseMessage,
     EvidenceError,
+    MacKey,
+    mac0,
     read_cose,
     sign1,
     verify_mac0,
@@ -45,9 +49,13 @@ PSA_MAC0 = bytes.fromhex(
     "040404040404040404040404040404040258200303030303030303030303030303030303030303030303030303030303030303"
     "016450526f545820b36cc7d7d2ed8980ac81c3460cfe2eddc45232ad819339a98e63bde32b9c2534"
 )
-PSA_MAC0_KEY = Secret(
-    urlsafe_b64decode("3gOLNKyhJXaMXjNXq40Gs2e5qw1-i-Ek7cpH_gM6W7epPTB_8imqNv8kbBKVlk-s9xq3qm7E_WECt7OYMlWtkg==")
+PSA_MAC0_KEY = MacKey(
+    CoseAlgorithm.HMAC_256,
+    Secret(
+        urlsafe_b64decode("3gOLNKyhJXaMXjNXq40Gs2e5qw1-i-Ek7cpH_gM6W7epPTB_8imqNv8kbBKVlk-s9xq3qm7E_WECt7OYMlWtkg==")
+    ),
 )
+MACS = (CoseAlgorithm.HMAC_256, CoseAlgorithm.HMAC_384, CoseAlgorithm.HMAC_512)
 
 CURVES: dict[CoseAlgorithm, tuple[ec.EllipticCurve, hashes.HashAlgorithm, int]] = {
     CoseAlgorithm.ES256: (ec.SECP256R1(), hashes.SHA256(), 32),
@@ -85,7 +93,33 @@ def test_mac0_example_of_the_psa_token() -> None:
     assert read.algorithm is CoseAlgorithm.HMAC_256
     verify_mac0(read, PSA_MAC0_KEY)
     with pytest.raises(AuthenticationError, match="not this key's"):
-        verify_mac0(read, Secret(bytes(64)))
+        verify_mac0(read, MacKey(CoseAlgorithm.HMAC_256, Secret(bytes(64))))
+
+
+@pytest.mark.parametrize("algorithm", MACS)
+def test_codes_that_are_written_verify_by_the_rfc(algorithm: CoseAlgorithm) -> None:
+    secret = bytes(range(64))
+    written = mac0(b"payload", MacKey(algorithm, Secret(secret)))
+    protected, unprotected, payload, code = cbor2.loads(written).value
+    assert (cbor2.loads(protected), dict(unprotected), payload) == ({1: int(algorithm)}, {}, b"payload")
+    structure = cbor2.dumps(["MAC0", protected, b"", b"payload"])
+    assert code == hmac.digest(secret, structure, algorithm.hash_algorithm.name)
+    read = read_cose(written)
+    verify_mac0(read, MacKey(algorithm, Secret(secret)))
+    for other in MACS:
+        if other is not algorithm:
+            with pytest.raises(AuthenticationError, match="does not check"):
+                verify_mac0(read, MacKey(other, Secret(secret)))
+    with pytest.raises(AuthenticationError, match="not this key's"):
+        verify_mac0(replace(read, authenticator=code[:8]), MacKey(algorithm, Secret(secret)))
+
+
+def test_what_is_no_shared_key() -> None:
+    with pytest.raises(EvidenceError, match="which signs"):
+        MacKey(CoseAlgorithm.ES256, Secret(bytes(32)))
+    for algorithm, size_bytes in zip(MACS, (32, 48, 64), strict=True):
+        with pytest.raises(EvidenceError, match=f"has {size_bytes} bytes or more"):
+            MacKey(algorithm, Secret(bytes(size_bytes - 1)))
 
 
 @pytest.mark.parametrize("algorithm", list(CURVES))
