@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from edgeroot.verifier.errors import VerifierError
 
@@ -25,11 +25,17 @@ class Match(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check. ``words`` say what was found, for people."""
+    """One check. ``words`` say what was found, for people. ``warning``: that it did not pass alone refuses nobody."""
 
     name: str
     passed: bool
     words: str
+    warning: bool = False
+
+    def as_json(self) -> dict[str, object]:
+        """``{check, passed, words}``, and ``warning`` if it is one."""
+        said: dict[str, object] = {"check": self.name, "passed": self.passed, "words": self.words}
+        return {**said, "warning": True} if self.warning else said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +60,8 @@ class Findings:
         return tuple(one for one in self.checks if not one.passed)
 
     def to_json(self) -> str:
-        """``{"checks": [{check, passed, words}], "components": [...]}``, always the same for the same findings."""
-        checks = [{"check": one.name, "passed": one.passed, "words": one.words} for one in self.checks]
+        """``{"checks": [{check, passed, words, warning?}], "components": [...]}``, the same for the same findings."""
+        checks = [one.as_json() for one in self.checks]
         return _compact({"checks": checks, "components": [_component_json(one) for one in self.components]})
 
     @classmethod
@@ -63,10 +69,16 @@ class Findings:
         """VerifierError for anything that :meth:`to_json` did not write."""
         try:
             document = json.loads(text)
-            checks = tuple(Check(one["check"], one["passed"], one["words"]) for one in document["checks"])
+            checks = tuple(
+                Check(one["check"], one["passed"], one["words"], one.get("warning", False))
+                for one in document["checks"]
+            )
             return cls(checks, tuple(_component(one) for one in document["components"]))
         except (ValueError, KeyError, TypeError) as error:
             raise VerifierError(f"findings that were kept are damaged: {error}") from error
+
+
+NO_FINDINGS: Final = Findings()
 
 
 def components_to_json(components: tuple[ComponentVerdict, ...]) -> str:

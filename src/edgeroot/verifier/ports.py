@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey
+from edgeroot.verifier.findings import NO_FINDINGS, Findings
+from edgeroot.verifier.fleet import Device, Firmware, Result, Selection, Standing
 
 
 class Revoked(StrEnum):
@@ -20,6 +22,15 @@ class Revoked(StrEnum):
     """A component's measurement in hexadecimal."""
     VERSION = "version"
     """A component's type and version, ``PRoT=1.2.3``."""
+
+
+class Boot(StrEnum):
+    """How a boot seed compares with those that a device has sent before, in words."""
+
+    FIRST = "it is the first boot of the device that is known"
+    LAST = "the device was not restarted since the last attestation"
+    NEW = "the device was restarted since the last attestation"
+    EARLIER = "the device is back in an earlier boot"
 
 
 class Knowledge(Protocol):
@@ -36,6 +47,9 @@ class Knowledge(Protocol):
 
     def component_revoked(self, reference: ReferenceValue) -> str | None:
         """Why the component is trusted no more; None if it is."""
+
+    def boot_seen(self, instance_id: bytes, boot_seed: bytes) -> Boot | None:
+        """What is remembered of the device's boots; None if nothing ever is."""
 
 
 class SessionStatus(StrEnum):
@@ -78,7 +92,19 @@ class Storage(Knowledge, Protocol):
 
     def open_sessions(self) -> int: ...
 
-    def add_result(self, instance_id: bytes, *, at_s: int, status: int, claims: Mapping[str, object]) -> None: ...
+    def add_result(
+        self,
+        instance_id: bytes,
+        *,
+        at_s: int,
+        status: int,
+        claims: Mapping[str, object],
+        findings: Findings = NO_FINDINGS,
+    ) -> None:
+        """The device's newest result. The oldest may be forgotten for it."""
+
+    def remember_boot(self, instance_id: bytes, boot_seed: bytes) -> None:
+        """The latest if it was never seen before; an earlier one stays where it was."""
 
     def add_endorsements(self, endorsements: Endorsements) -> None:
         """VerifierError if a device is known with another key."""
@@ -87,3 +113,27 @@ class Storage(Knowledge, Protocol):
 
     def log(self, entry: Mapping[str, object]) -> None:
         """Append a line to the audit log."""
+
+
+class FleetRecords(Knowledge, Protocol):
+    """What is told of the fleet to those who look at it. Times are seconds from 1970.
+
+    A device counts as seen if its last result is younger than ``seen_after_s``.
+    """
+
+    def fleet_counts(self, seen_after_s: int) -> Mapping[Standing, int]:
+        """How many devices stand how."""
+
+    def fleet_devices(self, selection: Selection, seen_after_s: int) -> Sequence[Device]:
+        """Those seen last first. VerifierError for a prefix that is none."""
+
+    def fleet_device(self, instance_id: bytes) -> Device | None: ...
+
+    def fleet_history(self, instance_id: bytes, *, before: int | None, limit: int) -> Sequence[Result]:
+        """The newest first, from below number ``before``."""
+
+    def fleet_firmware(self) -> Iterable[Firmware]:
+        """Every combination of components that devices run now."""
+
+    def fleet_references(self) -> Mapping[bytes, set[ReferenceValue]]:
+        """What each implementation may run."""

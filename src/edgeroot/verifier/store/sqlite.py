@@ -1,7 +1,6 @@
 """The verifier's memory in one SQLite file, which several processes may have open.
 
-A transaction is on the disk before it is acknowledged (WAL, ``synchronous=FULL``). The file is ours if its header
-carries our application id and our schema version; anything else at its place is refused and left as it is.
+A transaction is on the disk before it is acknowledged (WAL, ``synchronous=FULL``).
 """
 
 from __future__ import annotations
@@ -19,41 +18,40 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from edgeroot.verifier.audit import START, check_chain, line_of, link
 from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey
 from edgeroot.verifier.errors import VerifierError
+from edgeroot.verifier.findings import NO_FINDINGS, Findings
+from edgeroot.verifier.fleet import Result
 from edgeroot.verifier.ports import Revoked, Session, SessionStatus
+from edgeroot.verifier.store.boots import Boots
+from edgeroot.verifier.store.latest import Latest
+from edgeroot.verifier.store.schema import prepare
+from edgeroot.verifier.trust import Status
 
-_APPLICATION_ID: Final = 0x45445246  # "EDRF"
-_SCHEMA_VERSION: Final = 1
+KEEP_RESULTS: Final = 1_000
+"""So many of a device's results are kept. The audit log keeps a line of every one."""
 _BUSY_TIMEOUT_S: Final = 5.0
-# Names and versions that are not said are empty texts: NULLs would never be equal.
-_SCHEMA: Final = """
-CREATE TABLE device (instance_id BLOB PRIMARY KEY, implementation_id BLOB NOT NULL, key BLOB NOT NULL)
-    STRICT, WITHOUT ROWID;
-CREATE TABLE reference (implementation_id BLOB NOT NULL, measurement BLOB NOT NULL, signer_id BLOB NOT NULL,
-    name TEXT NOT NULL, version TEXT NOT NULL,
-    PRIMARY KEY (implementation_id, measurement, signer_id, name, version)) STRICT, WITHOUT ROWID;
-CREATE TABLE session (session_id TEXT PRIMARY KEY, nonce BLOB NOT NULL, expires_at_s INTEGER NOT NULL,
-    status TEXT NOT NULL, media_type TEXT NOT NULL, evidence BLOB NOT NULL, result TEXT NOT NULL)
-    STRICT, WITHOUT ROWID;
-CREATE TABLE session_count (sessions INTEGER NOT NULL) STRICT;
-INSERT INTO session_count VALUES (0);
-CREATE INDEX session_expiry ON session (expires_at_s);
-CREATE TABLE nonce (nonce BLOB PRIMARY KEY, until_s INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE INDEX nonce_expiry ON nonce (until_s);
-CREATE TABLE result (number INTEGER PRIMARY KEY, instance_id BLOB NOT NULL, at_s INTEGER NOT NULL,
-    status INTEGER NOT NULL, claims TEXT NOT NULL) STRICT;
-CREATE INDEX result_device ON result (instance_id, number);
-CREATE TABLE revocation (kind TEXT NOT NULL, name TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (kind, name))
-    STRICT, WITHOUT ROWID;
-CREATE TABLE audit (number INTEGER PRIMARY KEY, line TEXT NOT NULL, link BLOB NOT NULL) STRICT
+_NUMBER_MAX: Final = (1 << 63) - 1
+_PRUNE: Final = """
+DELETE FROM result WHERE number IN (SELECT number FROM result WHERE instance_id = ? ORDER BY number LIMIT ?)
 """
 
 
 class SqliteStorage:
-    """:class:`edgeroot.verifier.ports.Storage`. Used by one thread at a time."""
+    """:class:`edgeroot.verifier.ports.Storage` and :class:`edgeroot.verifier.ports.FleetRecords`.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Used by one thread at a time.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, keep_results: int = KEEP_RESULTS) -> None:
         self._connection = connection
         self._execute = connection.execute
+        self._keep_results = keep_results
+        self._latest = Latest(connection)
+        boots = Boots(connection)
+        self.boot_seen, self.remember_boot = boots.seen, boots.remember
+        self.fleet_counts = self._latest.counts
+        self.fleet_device = self._latest.device
+        self.fleet_devices = self._latest.devices
+        self.fleet_firmware = self._latest.firmware
 
     def close(self) -> None:
         self._connection.close()
@@ -149,16 +147,48 @@ class SqliteStorage:
     def open_sessions(self) -> int:
         return int(self._execute("SELECT sessions FROM session_count").fetchone()[0])
 
-    def add_result(self, instance_id: bytes, *, at_s: int, status: int, claims: Mapping[str, object]) -> None:
-        self._execute(
-            "INSERT INTO result (instance_id, at_s, status, claims) VALUES (?, ?, ?, ?)",
-            (instance_id, at_s, status, json.dumps(claims)),
+    def add_result(
+        self,
+        instance_id: bytes,
+        *,
+        at_s: int,
+        status: int,
+        claims: Mapping[str, object],
+        findings: Findings = NO_FINDINGS,
+    ) -> None:
+        added = self._execute(
+            "INSERT INTO result (instance_id, at_s, status, claims, findings) VALUES (?, ?, ?, ?, ?)",
+            (instance_id, at_s, status, json.dumps(claims), findings.to_json()),
         )
+        number = int(added.lastrowid or 0)
+        count = self._latest.judged(instance_id, number=number, at_s=at_s, status=status, findings=findings)
+        if count > self._keep_results:
+            self._execute(_PRUNE, (instance_id, count - self._keep_results))
+            self._latest.pruned(instance_id, self._keep_results)
 
     def results(self, instance_id: bytes) -> list[tuple[int, int]]:
         """When (seconds from 1970) the device was judged, and the status; the newest last."""
         query = "SELECT at_s, status FROM result WHERE instance_id = ? ORDER BY number"
         return [(row[0], row[1]) for row in self._execute(query, (instance_id,))]
+
+    def fleet_history(self, instance_id: bytes, *, before: int | None, limit: int) -> list[Result]:
+        query = """SELECT number, at_s, status, findings, claims FROM result
+            WHERE instance_id = ? AND number < ? ORDER BY number DESC LIMIT ?"""
+        last = _NUMBER_MAX if before is None else before
+        return [
+            Result(
+                number=number,
+                at_s=at_s,
+                status=Status(status),
+                findings=Findings.from_json(findings),
+                claims=json.loads(claims),
+            )
+            for number, at_s, status, findings, claims in self._execute(query, (instance_id, last, limit))
+        ]
+
+    def fleet_references(self) -> dict[bytes, set[ReferenceValue]]:
+        implementations = self._execute("SELECT DISTINCT implementation_id FROM reference ORDER BY 1").fetchall()
+        return {one: self.components_of(one) or set() for (one,) in implementations}
 
     def add_endorsements(self, endorsements: Endorsements) -> None:
         for instance_id, one in endorsements.keys.items():
@@ -167,6 +197,7 @@ class SqliteStorage:
             if known is not None and known != (one.implementation_id, der):
                 raise VerifierError(f"device {instance_id.hex()} is endorsed already, and not the same way")
             self._execute("INSERT OR IGNORE INTO device VALUES (?, ?, ?)", (instance_id, one.implementation_id, der))
+            self._latest.endorsed(instance_id, one.implementation_id)
         for implementation_id, references in endorsements.references.items():
             self._connection.executemany(
                 "INSERT OR IGNORE INTO reference VALUES (?, ?, ?, ?, ?)",
@@ -203,35 +234,17 @@ def _session_row(session: Session) -> tuple[object, ...]:
 
 
 @contextmanager
-def open_store(path: Path, *, create: bool = False) -> Iterator[SqliteStorage]:
+def open_store(path: Path, *, create: bool = False, keep_results: int = KEEP_RESULTS) -> Iterator[SqliteStorage]:
     """The store; VerifierError if there is none (and none is to be made), if it is not ours, or if it fails."""
     try:
         if not create and not path.is_file():
             raise VerifierError(f"there is no verifier's store {path}: `edgeroot verifier serve` makes one")
         connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        storage = SqliteStorage(connection)
+        storage = SqliteStorage(connection, keep_results=keep_results)
         try:
-            _prepare(connection, storage, path)
+            prepare(connection, storage.transaction, path)
             yield storage
         finally:
             storage.close()
     except sqlite3.Error as error:
         raise VerifierError(f"the verifier's store {path} fails: {error}") from error
-
-
-def _prepare(connection: sqlite3.Connection, storage: SqliteStorage, path: Path) -> None:
-    """Make the tables in an empty file, all at once; look whether another file is ours."""
-    if not connection.execute("PRAGMA schema_version").fetchone()[0]:
-        connection.execute("PRAGMA journal_mode = WAL")
-        with storage.transaction():
-            if not connection.execute("PRAGMA schema_version").fetchone()[0]:
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-    if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-        raise VerifierError(f"{path} is no verifier's store: give another path")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != _SCHEMA_VERSION:
-        raise VerifierError(f"the verifier's store {path} has version {version}; this release knows {_SCHEMA_VERSION}")
-    connection.execute("PRAGMA synchronous = FULL")
