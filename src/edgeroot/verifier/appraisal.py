@@ -6,8 +6,8 @@ their own entry of the trustworthiness vector.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from typing import Final
 
 from edgeroot.evidence import (
     AuthenticationError,
@@ -16,56 +16,42 @@ from edgeroot.evidence import (
     Profile,
     PsaClaims,
     PsaToken,
-    SoftwareComponent,
+    SharedKey,
     read_token,
+    verify_mac0,
     verify_sign1,
 )
-from edgeroot.verifier.corim import ReferenceValue
-from edgeroot.verifier.findings import Check, ComponentVerdict, Findings, Match
+from edgeroot.verifier.components import judge_components
 from edgeroot.verifier.policy import Policy
-from edgeroot.verifier.ports import Knowledge
-from edgeroot.verifier.trust import (
-    APPROVED,
-    APPROVED_BOOT,
-    CONTRAINDICATED,
-    CRYPTOGRAPHY_FAILED,
-    UNRECOGNIZED,
-    Status,
-    TrustVector,
-)
+from edgeroot.verifier.ports import Boot, Knowledge
+from edgeroot.verifier.trust import APPROVED, CONTRAINDICATED, CRYPTOGRAPHY_FAILED, DOUBTED, UNRECOGNIZED
+from edgeroot.verifier.verdict import Appraisal
+
+_NONE: Final[Mapping[bytes, SharedKey]] = {}
 
 
-@dataclass(slots=True)
-class Appraisal:
-    """The verdict on one piece of evidence. ``claims`` are None unless it is a token, and what it says it is.
+def appraise(
+    data: bytes,
+    *,
+    nonce: bytes,
+    endorsements: Knowledge,
+    policy: Policy,
+    shared_keys: Mapping[bytes, SharedKey] = _NONE,
+) -> Appraisal:
+    """Judge a token that answers this nonce. Never raises for what is in it.
 
-    ``device`` names who proved to have made it: the instance id, or the name of a TPM's attestation key.
+    ``shared_keys``, by instance id, are for tokens with an authentication code, which the policy has to accept. A token
+    is checked by the one kind of key that its own kind takes.
     """
-
-    vector: TrustVector = field(default_factory=TrustVector)
-    checks: list[Check] = field(default_factory=list)
-    components: list[ComponentVerdict] = field(default_factory=list)
-    claims: PsaClaims | None = None
-    device: bytes = b""
-
-    @property
-    def status(self) -> Status:
-        return self.vector.status()
-
-    def note(self, name: str, passed: bool, words: str) -> bool:
-        """Write a check down; whether it passed."""
-        self.checks.append(Check(name, passed, words))
-        return passed
-
-    def findings(self) -> Findings:
-        return Findings(tuple(self.checks), tuple(self.components))
-
-
-def appraise(data: bytes, *, nonce: bytes, endorsements: Knowledge, policy: Policy) -> Appraisal:
-    """Judge a token that answers this nonce. Never raises for what is in it."""
     verdict = Appraisal()
-    token = _authentic(verdict, data, nonce, endorsements)
+    token = _authentic(verdict, data, endorsements, policy, shared_keys)
     if token is None:
+        return verdict
+    if not verdict.note("nonce", token.claims.nonce == nonce, _fresh(token.claims.nonce == nonce)):
+        return verdict
+    if _implementation(token, endorsements, shared_keys) != token.claims.implementation_id:
+        verdict.vector.instance_identity = UNRECOGNIZED
+        verdict.note("implementation", False, "the device is endorsed as one of another implementation")
         return verdict
     claims = verdict.claims = token.claims
     verdict.device = claims.instance_id
@@ -73,15 +59,22 @@ def appraise(data: bytes, *, nonce: bytes, endorsements: Knowledge, policy: Poli
     if (reason := endorsements.device_revoked(claims.instance_id)) is not None:
         verdict.vector.instance_identity = CONTRAINDICATED
         verdict.note("revocation", False, f"the device was revoked: {reason}")
+    _judge_boot(verdict, claims, endorsements)
     _judge_configuration(verdict, token.profile, claims, policy)
     references = endorsements.components_of(claims.implementation_id)
     _judge_hardware(verdict, claims, is_known=references is not None)
-    _judge_executables(verdict, claims, references or set(), endorsements, policy)
+    judge_components(verdict, claims.software_components, references or set(), endorsements, policy)
     return verdict
 
 
-def _authentic(verdict: Appraisal, data: bytes, nonce: bytes, endorsements: Knowledge) -> PsaToken | None:
-    """The token, if a known device signed it for this nonce."""
+def _authentic(
+    verdict: Appraisal,
+    data: bytes,
+    endorsements: Knowledge,
+    policy: Policy,
+    shared_keys: Mapping[bytes, SharedKey],
+) -> PsaToken | None:
+    """The token, if a known device made it, for whatever challenge."""
     verdict.vector.instance_identity = CRYPTOGRAPHY_FAILED
     try:
         token = read_token(data)
@@ -89,29 +82,54 @@ def _authentic(verdict: Appraisal, data: bytes, nonce: bytes, endorsements: Know
         verdict.note("format", False, str(error))
         return None
     verdict.note("format", True, f"a token of {token.profile.value}")
-    known = endorsements.key_of(token.claims.instance_id)
-    if known is None:
-        verdict.vector.instance_identity = UNRECOGNIZED
-        verdict.note("instance", False, f"no endorsement knows device {token.claims.instance_id.hex()}")
+    is_mac = token.message.algorithm.is_mac
+    if is_mac and not policy.mac_tokens:
+        verdict.note("algorithm", False, "the token has an authentication code, no signature: the policy refuses it")
         return None
-    verdict.note("instance", True, f"device {token.claims.instance_id.hex()} is endorsed")
+    instance_id = token.claims.instance_id
+    signer, shared = (None, shared_keys.get(instance_id)) if is_mac else (endorsements.key_of(instance_id), None)
+    if signer is None and shared is None:
+        verdict.vector.instance_identity = UNRECOGNIZED
+        what = "there is no shared key of" if is_mac else "no endorsement knows"
+        verdict.note("instance", False, f"{what} device {instance_id.hex()}")
+        return None
+    verdict.note("instance", True, f"device {instance_id.hex()} is {'known' if is_mac else 'endorsed'}")
     try:
-        verify_sign1(token.message, known.key)
+        if shared is not None:
+            verify_mac0(token.message, shared.key)
+        elif signer is not None:
+            verify_sign1(token.message, signer.key)
     except AuthenticationError as error:
         verdict.note("signature", False, str(error))
         return None
-    verdict.note("signature", True, "the device's attestation key signed it")
-    if not verdict.note("nonce", token.claims.nonce == nonce, _fresh(token.claims.nonce == nonce)):
-        return None
-    if known.implementation_id != token.claims.implementation_id:
-        verdict.vector.instance_identity = UNRECOGNIZED
-        verdict.note("implementation", False, "the device is endorsed as one of another implementation")
-        return None
+    whose = "who has the device's shared key made it" if is_mac else "the device's attestation key signed it"
+    verdict.note("signature", True, whose)
     return token
+
+
+def _implementation(token: PsaToken, endorsements: Knowledge, shared_keys: Mapping[bytes, SharedKey]) -> bytes | None:
+    """Which one the device is known as."""
+    instance_id = token.claims.instance_id
+    known = shared_keys.get(instance_id) if token.message.algorithm.is_mac else endorsements.key_of(instance_id)
+    return None if known is None else known.implementation_id
 
 
 def _fresh(is_fresh: bool) -> str:
     return "it answers this challenge" if is_fresh else "it answers another challenge: it is old, or another's"
+
+
+def _judge_boot(verdict: Appraisal, claims: PsaClaims, endorsements: Knowledge) -> None:
+    """An earlier boot's seed, after a later one, comes from a copy of the device, or from one that was set back.
+
+    Both are doubts about which device it is, so they go with the identity. They are doubts only: the device's key did
+    sign the token for this challenge.
+    """
+    seen = None if claims.boot_seed is None else endorsements.boot_seen(claims.instance_id, claims.boot_seed)
+    if seen is Boot.EARLIER:
+        verdict.warn("boot", "the boot seed is an earlier boot's, after a later one: the device was copied or set back")
+        verdict.vector.instance_identity = max(verdict.vector.instance_identity, DOUBTED)
+    elif seen is not None:
+        verdict.note("boot", True, seen.value)
 
 
 def _judge_configuration(verdict: Appraisal, profile: Profile, claims: PsaClaims, policy: Policy) -> None:
@@ -139,58 +157,3 @@ def _judge_hardware(verdict: Appraisal, claims: PsaClaims, *, is_known: bool) ->
     )
     verdict.note("hardware", is_known, words)
     verdict.vector.hardware = APPROVED if is_known else UNRECOGNIZED
-
-
-def _judge_executables(
-    verdict: Appraisal, claims: PsaClaims, references: set[ReferenceValue], endorsements: Knowledge, policy: Policy
-) -> None:
-    """Every component must be one that is known; and of every kind that is known there must be one."""
-    good = True
-    for component in claims.software_components:
-        match = _match(component, references)
-        name = component.measurement_type or "a component"
-        if match is not None:
-            version = f" (version {match.version})" if match.version else ""
-            verdict.components.append(_compared(component, Match.MATCHED, version=match.version))
-            if (reason := endorsements.component_revoked(match)) is not None:
-                good = verdict.note("component", False, f"{name}{version} was revoked: {reason}")
-                verdict.components[-1] = replace(verdict.components[-1], match=Match.REVOKED)
-                continue
-            verdict.note("component", True, f"{name} is known{version}")
-            continue
-        known = any(one.name == component.measurement_type for one in references)
-        verdict.components.append(_compared(component, Match.NOT_MATCHED if known else Match.EXTRA))
-        if known or not policy.extra_components:
-            words = "was changed, or is signed by another" if known else "is not known"
-            good = verdict.note("component", False, f"{name} {words}: {component.measurement.hex()}")
-    good &= _has_all(verdict, claims.software_components, references)
-    verdict.vector.executables = APPROVED_BOOT if good and references else CONTRAINDICATED
-
-
-def _has_all(verdict: Appraisal, components: Sequence[SoftwareComponent], references: set[ReferenceValue]) -> bool:
-    missing = {one.name for one in references} - {one.measurement_type for one in components}
-    for name in sorted(name or "a component without a name" for name in missing):
-        verdict.note("component", False, f"{name} is missing")
-        verdict.components.append(ComponentVerdict(name=name, match=Match.MISSING))
-    return not missing
-
-
-def _compared(component: SoftwareComponent, match: Match, *, version: str | None = None) -> ComponentVerdict:
-    return ComponentVerdict(
-        name=component.measurement_type or "a component",
-        match=match,
-        measurement=component.measurement,
-        signer_id=component.signer_id or b"",
-        version=version or component.version or "",
-    )
-
-
-def _match(component: SoftwareComponent, references: set[ReferenceValue]) -> ReferenceValue | None:
-    for one in references:
-        if (
-            one.measurement == component.measurement
-            and one.signer_id == component.signer_id
-            and one.name in (None, component.measurement_type)
-        ):
-            return one
-    return None

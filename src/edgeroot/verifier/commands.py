@@ -21,10 +21,10 @@ from edgeroot.psa import Secret
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    from edgeroot.verifier.appraisal import Appraisal
     from edgeroot.verifier.corim import Endorsements
     from edgeroot.verifier.policy import Policy
     from edgeroot.verifier.store import SqliteStorage
+    from edgeroot.verifier.verdict import Appraisal
 
 SECTION = "Storage and attestation"
 _STRICTEST: Final = "strictest"

@@ -86,6 +86,9 @@ class Endorsements:
     def component_revoked(self, reference: ReferenceValue) -> str | None:
         """Never, as of devices."""
 
+    def boot_seen(self, instance_id: bytes, boot_seed: bytes) -> None:
+        """Nothing: files remember no boots."""
+
     def add(self, other: Endorsements) -> None:
         """VerifierError if the other one has a different key for a device that is known."""
         for instance_id, key in other.keys.items():
@@ -178,6 +181,8 @@ def _check_size(data: bytes) -> None:
 def _read_triples(triples: Mapping[object, object], endorsements: Endorsements) -> None:
     for triple in _array(triples.get(_REFERENCES, []), "the reference triples"):
         environment, measurements = _pair(triple)
+        if _INSTANCE in _map(environment, "an environment"):
+            raise VerifierError("a reference triple is for one instance only, which is not understood here")
         found = {_reference(one) for one in _array(measurements, "measurements")}
         endorsements.references.setdefault(_class_of(environment), set()).update(found)
     for triple in _array(triples.get(_KEYS, []), "the key triples"):

@@ -13,13 +13,14 @@ from typing import Any, Final, TypeAlias
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgeroot.verifier import media_types
-from edgeroot.verifier.appraisal import Appraisal, appraise
+from edgeroot.verifier.appraisal import appraise
 from edgeroot.verifier.corim import read_corim, read_signed_corim
 from edgeroot.verifier.ear import PSA_SUBMODULE, TPM_SUBMODULE, ear_claims
 from edgeroot.verifier.errors import VerifierError
 from edgeroot.verifier.policy import Policy
 from edgeroot.verifier.ports import Revoked, Session, SessionStatus, Storage
 from edgeroot.verifier.quote import appraise_quote
+from edgeroot.verifier.verdict import Appraisal
 
 Signer: TypeAlias = Callable[[dict[str, Any]], str]
 NONCE_MIN_BYTES: Final = 8
@@ -124,9 +125,17 @@ class Desk:
                 result=self.sign(claims),
             )
             self.storage.complete_session(complete)
+            if appraisal.claims is not None and appraisal.claims.boot_seed is not None:
+                self.storage.remember_boot(appraisal.claims.instance_id, appraisal.claims.boot_seed)
             device = appraisal.device
             if device:  # What does not prove whose it is goes into nobody's history.
-                self.storage.add_result(device, at_s=at_s, status=int(appraisal.status), claims=claims)
+                self.storage.add_result(
+                    device,
+                    at_s=at_s,
+                    status=int(appraisal.status),
+                    claims=claims,
+                    findings=appraisal.findings(),
+                )
             failed = [f"{one.name}: {one.words}" for one in appraisal.checks if not one.passed]
             self._log("appraised", device=device.hex(), status=appraisal.status.name.lower(), failed=failed)
         return complete, appraisal

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_ds
 from edgeroot._version import __version__
 from edgeroot.evidence import CoseAlgorithm, sign1
 from edgeroot.evidence.cbor import encode
-from edgeroot.verifier.appraisal import Appraisal
 from edgeroot.verifier.trust import Status
+from edgeroot.verifier.verdict import Appraisal
 
 PROFILE: Final = "tag:github.com,2023:veraison/ear"
 """``eat_profile`` as Veraison's clients know it."""
@@ -36,7 +36,7 @@ def ear_claims(
     appraisal: Appraisal, *, issued_at_s: int, nonce: bytes, policy_id: str, submodule: str = PSA_SUBMODULE
 ) -> dict[str, Any]:
     """The claims by their JSON names. ``issued_at_s`` counts from 1970; ``policy_id`` says which policy it was."""
-    checks = [{"check": one.name, "passed": one.passed, "words": one.words} for one in appraisal.checks]
+    checks = [one.as_json() for one in appraisal.checks]
     return {
         "eat_profile": PROFILE,
         "iat": issued_at_s,

@@ -6,6 +6,9 @@ Without a file the strictest policy holds. Every key is optional::
     client_ids = [-2, -3]                           # whose tokens; all, if it is left out
     legacy_profile = false                          # whether PSA_IOT_PROFILE_1 is accepted
     extra_components = false                        # whether a device may run more than is known
+    mac_tokens = false                              # whether tokens with an authentication code are accepted
+    unsigned_components = "warn"                    # what is measured but not signed, and nobody knows: match, ignore
+    least_versions = { "PRoT" = "1.2.0" }           # by a component's type: older ones are refused
     tpm_application = "1000"                        # who asks the service for quotes; left out: tpm2_quote does, itself
     tpm_authenticator = 3                           # how it authenticates (3: Unix peer credentials, also if left out)
 """
@@ -13,17 +16,29 @@ Without a file the strictest policy holds. Every key is optional::
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from enum import StrEnum
 from typing import Final
 
 from edgeroot.evidence import Lifecycle
 from edgeroot.verifier.errors import VerifierError
+from edgeroot.verifier.version import Version, version_of
 
 _UNIX_PEER_CREDENTIALS: Final = 3
 _STATES: Final = {state.words: state for state in Lifecycle}
 TRUSTED: Final = frozenset({Lifecycle.SECURED, Lifecycle.NON_PSA_ROT_DEBUG})
 """The states that a verifier may trust (RFC 9783, clause 4.3.1)."""
+
+
+class UnsignedComponents(StrEnum):
+    """What becomes of a component that was measured, that nobody has signed, and that has no reference value."""
+
+    MATCH = "match"
+    """It is refused."""
+    WARN = "warn"
+    IGNORE = "ignore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +49,9 @@ class Policy:
     client_ids: frozenset[int] | None = None
     legacy_profile: bool = False
     extra_components: bool = False
+    mac_tokens: bool = False
+    unsigned_components: UnsignedComponents = UnsignedComponents.WARN
+    least_versions: Mapping[str, Version] = field(default_factory=dict)
     tpm_application: str | None = None
     tpm_authenticator: int = _UNIX_PEER_CREDENTIALS
 
@@ -58,6 +76,9 @@ def parse_policy(text: str) -> Policy:
         client_ids=None if client_ids is None else frozenset(_client_id(one) for one in _list(client_ids)),
         legacy_profile=_truth(document, "legacy_profile"),
         extra_components=_truth(document, "extra_components"),
+        mac_tokens=_truth(document, "mac_tokens"),
+        unsigned_components=_unsigned(document.get("unsigned_components", UnsignedComponents.WARN.value)),
+        least_versions=_least_versions(document.get("least_versions", {})),
         tpm_application=_application(document.get("tpm_application")),
         tpm_authenticator=_authenticator(document.get("tpm_authenticator", _UNIX_PEER_CREDENTIALS)),
     )
@@ -79,6 +100,24 @@ def _client_id(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise VerifierError(f"the policy has the client id {value!r}, which is no number")
     return value
+
+
+def _unsigned(value: object) -> UnsignedComponents:
+    if not isinstance(value, str) or value not in set(UnsignedComponents):
+        raise VerifierError(f"unsigned_components of the policy is one of {', '.join(UnsignedComponents)}")
+    return UnsignedComponents(value)
+
+
+def _least_versions(value: object) -> dict[str, Version]:
+    if not isinstance(value, dict):
+        raise VerifierError('least_versions of the policy is a table: { "PRoT" = "1.2.0" }')
+    versions: dict[str, Version] = {}
+    for name, text in value.items():
+        version = version_of(text) if isinstance(text, str) else None
+        if version is None:
+            raise VerifierError(f"least_versions of the policy has {text!r} for {name}, which is no version like 1.2.0")
+        versions[name] = version
+    return versions
 
 
 def _application(value: object) -> str | None:

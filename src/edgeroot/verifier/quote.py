@@ -20,7 +20,6 @@ from edgeroot.evidence import (
 )
 from edgeroot.evidence.tpm_structures import Public
 from edgeroot.psa import bound_challenge
-from edgeroot.verifier.appraisal import Appraisal
 from edgeroot.verifier.corim import ReferenceValue, pcr_of
 from edgeroot.verifier.findings import ComponentVerdict, Match
 from edgeroot.verifier.policy import Policy
@@ -33,6 +32,7 @@ from edgeroot.verifier.trust import (
     NONE,
     UNRECOGNIZED,
 )
+from edgeroot.verifier.verdict import Appraisal
 
 _CONFIGURATION: Final = frozenset({1, 3, 5, 7})
 

@@ -10,6 +10,10 @@ NONE: Final = 0
 APPROVED: Final = 2
 APPROVED_BOOT: Final = 3
 """Of executables: what was loaded at boot is known."""
+DOUBTED: Final = 32
+"""Of identity: draft-ietf-rats-ar4si has no value of its own for a doubt, so it is the first of the warnings."""
+CONFIGURATION_UNAVAILABLE: Final = 36
+"""Of configuration: elements of it that matter for security cannot be judged."""
 UNRECOGNIZED: Final = 97
 CRYPTOGRAPHY_FAILED: Final = 99
 CONTRAINDICATED: Final = 96

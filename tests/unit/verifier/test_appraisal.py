@@ -25,11 +25,12 @@ from edgeroot.evidence import (
     write_key_statement,
     write_token,
 )
-from edgeroot.verifier.appraisal import Appraisal, appraise
+from edgeroot.verifier.appraisal import appraise
 from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey
 from edgeroot.verifier.ear import ear_claims, sign_ear, sign_ear_cwt
 from edgeroot.verifier.policy import Policy
 from edgeroot.verifier.trust import Status
+from edgeroot.verifier.verdict import Appraisal
 from tests.unit.evidence.test_key_statement import KEY as STATED
 from tests.unit.evidence.test_psa_token import SPEC_CLAIMS, SPEC_KEY, SPEC_TOKEN
 

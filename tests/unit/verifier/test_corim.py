@@ -77,6 +77,7 @@ def test_files_are_taken_together_unless_they_contradict_each_other() -> None:
         {0: [[environment(37), [measurement()]]]},
         {0: [[{}, [measurement()]]]},
         {0: [[environment(), measurement()]]},
+        {0: [[environment() | {1: cbor2.CBORTag(550, INSTANCE)}, [measurement()]]]},
         {0: [[environment(), [{0: "another", 1: {}}]]]},
         {0: [[environment(), [measurement(**{"2": []})]]]},
         {0: [[environment(), [measurement(**{"2": [[1, b"\3" * 32], [8, b"\3" * 64]]})]]]},

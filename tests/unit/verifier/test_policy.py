@@ -4,7 +4,8 @@ import pytest
 
 from edgeroot.evidence import Lifecycle
 from edgeroot.verifier.errors import VerifierError
-from edgeroot.verifier.policy import Policy, parse_policy
+from edgeroot.verifier.policy import Policy, UnsignedComponents, parse_policy
+from edgeroot.verifier.version import Version
 
 
 def test_the_strictest_is_what_is_not_said() -> None:
@@ -12,6 +13,8 @@ def test_the_strictest_is_what_is_not_said() -> None:
     assert Policy().lifecycles == {Lifecycle.SECURED, Lifecycle.NON_PSA_ROT_DEBUG}
     assert not Policy().legacy_profile
     assert not Policy().extra_components
+    assert not Policy().mac_tokens
+    assert Policy().unsigned_components is UnsignedComponents.WARN
 
 
 def test_every_key() -> None:
@@ -21,6 +24,12 @@ def test_every_key() -> None:
         client_ids=frozenset({-2, 5}),
         legacy_profile=True,
         extra_components=True,
+    )
+    text = 'mac_tokens = true\nunsigned_components = "match"\nleast_versions = { "PRoT" = "1.2.0", "BL" = "3.0.0+7" }'
+    assert parse_policy(text) == Policy(
+        mac_tokens=True,
+        unsigned_components=UnsignedComponents.MATCH,
+        least_versions={"PRoT": Version(1, 2), "BL": Version(3, 0, 0, 7)},
     )
     assert parse_policy("lifecycles = []").lifecycles == frozenset()
 
@@ -39,6 +48,12 @@ def test_every_key() -> None:
         ("tpm_authenticator = 256", "from 0 to 255"),
         ("tpm_authenticator = true", "from 0 to 255"),
         ("legacy_profile = 1", "true or false"),
+        ("mac_tokens = 1", "true or false"),
+        ('unsigned_components = "accept"', "one of match, warn, ignore"),
+        ("unsigned_components = true", "one of match, warn, ignore"),
+        ('least_versions = ["1.2.0"]', "is a table"),
+        ('least_versions = { "PRoT" = "newest" }', "'newest' for PRoT"),
+        ('least_versions = { "PRoT" = 1 }', "1 for PRoT"),
         ('extra_components = "no"', "true or false"),
     ],
 )

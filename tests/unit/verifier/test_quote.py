@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from edgeroot.evidence import write_tpm_evidence
 from edgeroot.psa import bound_challenge
-from edgeroot.verifier.appraisal import Appraisal
 from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey, read_corim, write_corim
 from edgeroot.verifier.desk import Desk, revoke
 from edgeroot.verifier.policy import Policy
@@ -20,6 +19,7 @@ from edgeroot.verifier.ports import Revoked
 from edgeroot.verifier.quote import appraise_quote
 from edgeroot.verifier.store import open_store
 from edgeroot.verifier.trust import Status
+from edgeroot.verifier.verdict import Appraisal
 from tests.unit.evidence.test_tpm_evidence import CERTIFIED, NAME, PCR_4, QUALIFYING, QUOTE, ZEROS, forged
 from tests.unit.verifier.test_desk import CORIM, Surroundings
 
