@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,7 +21,9 @@ from edgeroot.psa import Secret
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    from edgeroot.evidence import SharedKey
     from edgeroot.verifier.corim import Endorsements
+    from edgeroot.verifier.findings import Check
     from edgeroot.verifier.policy import Policy
     from edgeroot.verifier.store import SqliteStorage
     from edgeroot.verifier.verdict import Appraisal
@@ -51,22 +53,30 @@ def verifier() -> None:
 )
 @click.argument("token", type=_file)
 @_challenge
-@click.option("--key", "key_path", type=_file, required=True, help="The device's attestation key, in PEM.")
+@click.option("--key", "key_path", type=_file, help="The device's attestation key, in PEM.")
+@click.option("--symmetric-key", "shared_path", type=_file, help="Its shared attestation key instead, as a JWK.")
 @_output
 @_force
-def endorse(token: Path, challenge: str, key_path: Path, output: str | None, *, force: bool) -> None:
+def endorse(
+    token: Path, challenge: str, key_path: Path | None, shared_path: Path | None, output: str | None, *, force: bool
+) -> None:
     """Write down as good what a device runs now: its key, and each component with its signer. Writes a CoRIM.
 
     For a device that was just set up, where nobody is in between. Its key is what
-    `edgeroot secure-world attestation-key` prints there.
+    `edgeroot secure-world attestation-key` prints there. A shared key does not go into the CoRIM, which is no secret.
     """
-    from edgeroot.evidence import AuthenticationError, EvidenceError, read_token, verify_sign1
+    from edgeroot.evidence import AuthenticationError, EvidenceError, read_token, verify_mac0, verify_sign1
     from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey, write_corim
 
-    key = _public_key(key_path)
+    if (key_path is None) == (shared_path is None):
+        raise CommandError("give either --key or --symmetric-key")
+    key = None if key_path is None else _public_key(key_path)
     try:
         read = read_token(read_input(str(token)))
-        verify_sign1(read.message, key)
+        if shared_path is not None:
+            verify_mac0(read.message, _shared_key(shared_path).key)
+        elif key is not None:
+            verify_sign1(read.message, key)
     except (EvidenceError, AuthenticationError) as error:
         raise CommandError(f"{token}: {error}") from error
     claims = read.claims
@@ -81,11 +91,14 @@ def endorse(token: Path, challenge: str, key_path: Path, output: str | None, *, 
     }
     if len(components) != len(claims.software_components):
         raise CommandError(f"{token} does not say who signed its components: only tokens of RFC 9783 can be endorsed")
-    known = VerificationKey(implementation_id=claims.implementation_id, instance_id=claims.instance_id, key=key)
-    endorsements = Endorsements(keys={claims.instance_id: known}, references={claims.implementation_id: components})
+    endorsements = Endorsements(references={claims.implementation_id: components})
+    if key is not None:
+        known = VerificationKey(implementation_id=claims.implementation_id, instance_id=claims.instance_id, key=key)
+        endorsements.keys[claims.instance_id] = known
     corim = write_corim(f"device {claims.instance_id.hex()}", endorsements)
     write_output(output, corim, what="the CoRIM", force=force)
-    written(output, {"instance_id_hex": claims.instance_id.hex(), "components": len(components)})
+    said = {"instance_id_hex": claims.instance_id.hex(), "implementation_id_hex": claims.implementation_id.hex()}
+    written(output, {**said, "components": len(components)})
 
 
 @command(
@@ -98,8 +111,10 @@ def endorse(token: Path, challenge: str, key_path: Path, output: str | None, *, 
 @click.argument("token", type=_file)
 @_challenge
 @click.option("--corim", "corims", type=_file, multiple=True, required=True, help="What is known. May be repeated.")
+@click.option("--symmetric-key", "shared_paths", type=_file, multiple=True, help="A shared key (JWK). May be repeated.")
 @click.option("--policy", "policy_path", type=_file, help="What is accepted. Default: the strictest.")
-@click.option("--sign", "signer_path", type=_file, help="Sign the result with this P-256 key (PEM): EAR as a JWT.")
+@click.option("--sign", "signer_path", type=_file, help="Sign the result, an EAR, with this P-256 key (PEM).")
+@click.option("--result-format", type=click.Choice(["jwt", "cwt"]), default="jwt", show_default=True, help="Of EARs.")
 @_output
 @_force
 @click.pass_context
@@ -108,27 +123,33 @@ def appraise(
     token: Path,
     challenge: str,
     corims: tuple[Path, ...],
+    shared_paths: tuple[Path, ...],
     policy_path: Path | None,
     signer_path: Path | None,
+    result_format: str,
     output: str | None,
     *,
     force: bool,
 ) -> None:
     """Judge a device's attestation token, or a key statement of its. Exit code 1 unless all is well (affirming)."""
     from edgeroot.verifier.appraisal import appraise as judge
-    from edgeroot.verifier.ear import ear_claims, sign_ear
+    from edgeroot.verifier.ear import ear_claims
     from edgeroot.verifier.trust import Status
 
+    if result_format == "cwt" and signer_path is None:
+        raise CommandError("a CWT is signed: give --sign too")
     policy, policy_id = _policy(policy_path)
     nonce = _hex(challenge)
-    appraisal = judge(read_input(str(token)), nonce=nonce, endorsements=_endorsements(corims), policy=policy)
+    appraisal = judge(
+        read_input(str(token)),
+        nonce=nonce,
+        endorsements=_endorsements(corims),
+        policy=policy,
+        shared_keys=_shared_keys(shared_paths),
+    )
     claims = ear_claims(appraisal, issued_at_s=int(time.time()), nonce=nonce, policy_id=policy_id)
     if signer_path is not None:
-        try:
-            result = sign_ear(claims, _private_key(signer_path))
-        except ImportError as error:
-            raise CommandError("to sign takes the package PyJWT: pip install 'edgeroot[verifier]'") from error
-        write_output(output, result.encode() + b"\n", what="the result", force=force)
+        write_output(output, _signed(claims, signer_path, result_format), what="the result", force=force)
         written(output, {"status": appraisal.status.name.lower()})
     else:
         emit(claims, _told(appraisal))
@@ -148,6 +169,9 @@ def check_policy(policy_path: Path) -> None:
         "client_ids": None if policy.client_ids is None else sorted(policy.client_ids),
         "legacy_profile": policy.legacy_profile,
         "extra_components": policy.extra_components,
+        "mac_tokens": policy.mac_tokens,
+        "unsigned_components": policy.unsigned_components,
+        "least_versions": {name: str(version) for name, version in policy.least_versions.items()},
         "tpm_application": policy.tpm_application,
         "tpm_authenticator": policy.tpm_authenticator,
     }
@@ -274,8 +298,27 @@ for _command in (endorse, appraise, check_policy, serve, submit, revoke_command,
 
 
 def _told(appraisal: Appraisal) -> str:
-    lines = [f"{'ok  ' if one.passed else 'FAIL'} {one.name}: {printable(one.words)}" for one in appraisal.checks]
+    lines = [f"{_mark(one)} {one.name}: {printable(one.words)}" for one in appraisal.checks]
     return "\n".join([*lines, f"verdict: {appraisal.status.name.lower()}"])
+
+
+def _mark(check: Check) -> str:
+    if check.passed:
+        return "ok  "
+    return "warn" if check.warning else "FAIL"
+
+
+def _signed(claims: dict[str, Any], signer_path: Path, result_format: str) -> bytes:
+    """A JWT as a line of text, or a CWT as it is."""
+    from edgeroot.verifier.ear import sign_ear, sign_ear_cwt
+
+    key = _private_key(signer_path)
+    if result_format == "cwt":
+        return sign_ear_cwt(claims, key)
+    try:
+        return sign_ear(claims, key).encode() + b"\n"
+    except ImportError as error:
+        raise CommandError("to sign takes the package PyJWT: pip install 'edgeroot[verifier]'") from error
 
 
 def _policy(path: Path | None) -> tuple[Policy, str]:
@@ -303,6 +346,28 @@ def _endorsements(paths: tuple[Path, ...]) -> Endorsements:
         except VerifierError as error:
             raise CommandError(f"{path}: {error}") from error
     return together
+
+
+def _shared_key(path: Path) -> SharedKey:
+    from edgeroot.evidence import EvidenceError, read_shared_key
+
+    try:
+        return read_shared_key(read_input(str(path)))
+    except EvidenceError as error:
+        raise CommandError(f"{path}: {error}") from error
+
+
+def _shared_keys(paths: tuple[Path, ...]) -> dict[bytes, SharedKey]:
+    """By the instance ids of the devices that they belong to."""
+    found: dict[bytes, SharedKey] = {}
+    for path in paths:
+        shared = _shared_key(path)
+        if not shared.instance_id or not shared.implementation_id:
+            raise CommandError(f"{path} does not say whose it is: add kid and psa_implementation_id, in hexadecimal")
+        if shared.instance_id in found:
+            raise CommandError(f"{path} is a second key for device {shared.instance_id.hex()}")
+        found[shared.instance_id] = shared
+    return found
 
 
 @contextmanager
