@@ -47,8 +47,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(*arguments: str, code: int = 0) -> str:
     root = Root({"verifier": "edgeroot.verifier.commands:verifier"})
     done = CliRunner().invoke(root, ["verifier", *arguments], prog_name="edgeroot")
-        Root({"verifier": "edgeroot.verifier.commands:verifier"}), ["verifier", *arguments], prog_name="edgeroot"
-    )
     assert done.exit_code == code, done.output
     return done.output
 
