@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from edgeroot.verifier import media_types
 from edgeroot.verifier.appraisal import appraise
 from edgeroot.verifier.corim import read_corim, read_signed_corim
-from edgeroot.verifier.ear import PSA_SUBMODULE, TPM_SUBMODULE, ear_claims
+from edgeroot.verifier.ear import PSA_SUBMODULE, TPM_SUBMODULE, claims_of_own, ear_claims
 from edgeroot.verifier.errors import VerifierError
 from edgeroot.verifier.policy import Policy
 from edgeroot.verifier.ports import Revoked, Session, SessionStatus, Storage
@@ -57,13 +57,20 @@ class MediaTypeError(DeskError):
         self.accepted = accepted
 
 
+class NoResultError(DeskError):
+    """The session has no result yet, or not in this form."""
+
+
 class FullError(DeskError):
     """Too many sessions wait for evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """``sign`` makes the signed result of its claims; ``corim_signers`` are those whose signed CoRIMs are believed."""
+    """``sign`` makes the signed result of its claims, a JWT, and ``sign_cwt`` a CWT for those who want one.
+
+    ``corim_signers`` are those whose signed CoRIMs are believed.
+    """
 
     storage: Storage
     policy: Policy
@@ -72,6 +79,7 @@ class Desk:
     now_s: Callable[[], int]
     random: Callable[[int], bytes]
     corim_signers: Sequence[ec.EllipticCurvePublicKey] = ()
+    sign_cwt: Callable[[dict[str, Any]], bytes] | None = None
 
     def new_session(self, *, nonce: bytes | None = None, nonce_size_bytes: int = NONCE_DEFAULT_BYTES) -> Session:
         """BadRequestError, ConflictError, FullError."""
@@ -139,6 +147,12 @@ class Desk:
             failed = [f"{one.name}: {one.words}" for one in appraisal.checks if not one.passed]
             self._log("appraised", device=device.hex(), status=appraisal.status.name.lower(), failed=failed)
         return complete, appraisal
+
+    def result_as_cwt(self, session: Session) -> bytes:
+        """The result of a complete session in the other form: the same claims, signed anew. NoResultError."""
+        if session.status is not SessionStatus.COMPLETE or self.sign_cwt is None:
+            raise NoResultError("the session has no such result: it waits for evidence")
+        return self.sign_cwt(claims_of_own(session.result))
 
     def end_session(self, session_id: str) -> None:
         """NoSessionError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any, Final
 
@@ -58,6 +59,13 @@ def sign_ear(claims: dict[str, Any], key: ec.EllipticCurvePrivateKey) -> str:
     import jwt
 
     return jwt.encode(claims, key, algorithm="ES256")
+
+
+def claims_of_own(token: str) -> dict[str, Any]:
+    """The claims of a JWT that :func:`sign_ear` made, from where only we write: its signature is not verified."""
+    payload = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return claims
 
 
 def sign_ear_cwt(claims: dict[str, Any], key: ec.EllipticCurvePrivateKey) -> bytes:

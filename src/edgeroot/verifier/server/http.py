@@ -10,6 +10,8 @@ from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
+from edgeroot.verifier.media_types import accepts
+
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -32,10 +34,8 @@ class Request:
     body: bytes = b""
 
     def accepts(self, media_type: str) -> bool:
-        """Whether the client takes an answer of this type (RFC 9110, clause 12.5.1, without weights)."""
-        wanted = self.headers.get("accept", "*/*")
-        ranges = {one.partition(";")[0].strip().lower() for one in wanted.split(",")}
-        return not ranges.isdisjoint({"*/*", media_type.partition("/")[0] + "/*", media_type})
+        """Whether the client takes an answer of this type."""
+        return accepts(self.headers.get("accept", "*/*"), media_type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
