@@ -27,10 +27,7 @@ CORIM: Final = (
     'application/corim-unsigned+cbor; profile="tag:arm.com,2025:psa#1.0.0"',
     "application/corim-unsigned+cbor",
 )
-SIGNED_EAR_JWT: Final = 'application/eat+jwt; eat_profile="tag:github.com,2023:veraison/ear"'
-EAR_CWT: Final = 'application/eat+cwt; eat_profile="tag:github.com,2023:veraison/ear"'
-"""A result by itself (RFC 9782; draft-ietf-rats-ear, "Media Types")."""
-CORIM: Final = (
+SIGNED_CORIM: Final = (
     'application/corim-signed+cbor; profile="http://arm.com/psa/iot/1"',
     'application/corim-signed+cbor; profile="tag:arm.com,2025:psa#1.0.0"',
     "application/corim-signed+cbor",
