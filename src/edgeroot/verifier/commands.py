@@ -34,6 +34,7 @@ _file = click.Path(path_type=Path, dir_okay=False)
 _challenge = click.option("--challenge", required=True, metavar="HEX", help="The one that the device was given.")
 _output = click.option("-o", "--output", metavar="FILE", help="Where it goes. Default: standard output.")
 _store = click.option("--store", type=_file, required=True, help="The file in which the verifier remembers.")
+_hours = click.FloatRange(min=0.1, max=10_000)
 _force = click.option("--force", is_flag=True, help="Replace FILE.")
 
 
@@ -183,6 +184,7 @@ def check_policy(policy_path: Path) -> None:
     examples=[
         "edgeroot verifier serve --store fleet.db --sign key.pem",
         "edgeroot verifier serve --store fleet.db --sign key.pem --provisioning-token-file token",
+        "edgeroot verifier serve --store fleet.db --sign key.pem --viewer-token-file look --seen-within 6",
     ],
 )
 @_store
@@ -193,6 +195,9 @@ def check_policy(policy_path: Path) -> None:
 @click.option("--tls-certificate", "certificate", type=_file, help="Certificate chain in PEM.")
 @click.option("--tls-key", "private_key", type=_file, help="The certificate's key in PEM.")
 @click.option("--provisioning-token-file", "token_path", type=_file, help="Who has this token may hand in CoRIMs.")
+@click.option("--viewer-token-file", "viewer_path", type=_file, help="Who has this token may look at the fleet.")
+@click.option("--seen-within", type=_hours, default=24.0, show_default=True, help="Hours that a result counts for.")
+@click.option("--keep-results", type=click.IntRange(1), default=1000, show_default=True, help="Of each device.")
 @click.option("--corim-signer", "corim_signers", type=_file, multiple=True, help="Key (PEM) that may sign CoRIMs.")
 @click.option("--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="Requests per second.")
 def serve(
@@ -204,13 +209,16 @@ def serve(
     certificate: Path | None,
     private_key: Path | None,
     token_path: Path | None,
+    viewer_path: Path | None,
+    seen_within: float,
+    keep_results: int,
     corim_signers: tuple[Path, ...],
     rate: float,
 ) -> None:
     """Judge devices over HTTP, as Veraison's services do. Runs until it is told to end.
 
     Without a certificate it listens on this machine only; without a token nobody may hand in CoRIMs. The rate is for
-    each address.
+    each address. The page about the fleet is at the address itself; without a viewer's token it is for this machine.
     """
     from edgeroot.verifier.errors import VerifierError
 
@@ -231,6 +239,9 @@ def serve(
             certificate=certificate,
             private_key=private_key,
             provisioning_token=None if token_path is None else run.check_token(read_input(str(token_path))),
+            viewer_token=None if viewer_path is None else run.check_token(read_input(str(viewer_path))),
+            window_s=int(seen_within * 3600),
+            keep_results=keep_results,
             rate_per_s=rate,
         )
         run.serve(settings, lambda url: emit({"listening": url}, f"listening on {url}"))

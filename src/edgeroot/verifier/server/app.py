@@ -7,17 +7,15 @@ one thread beside the event loop. That loop only reads and writes.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import re
 import sqlite3
 import time
 from base64 import b64decode, b64encode, urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from dataclasses import replace
+from typing import Any, Final
 
 from edgeroot._version import __version__
 from edgeroot.psa import Secret
@@ -26,6 +24,8 @@ from edgeroot.verifier import media_types
 from edgeroot.verifier.desk import Desk
 from edgeroot.verifier.errors import VerifierError
 from edgeroot.verifier.ports import Session
+from edgeroot.verifier.server.access import Access
+from edgeroot.verifier.server.fleet import DEVICE_ROUTE, Fleet
 from edgeroot.verifier.server.http import (
     JSON,
     HttpError,
@@ -42,56 +42,68 @@ from edgeroot.verifier.server.http import (
 from edgeroot.verifier.server.limits import RateLimit
 from edgeroot.verifier.server.metrics import Metrics
 from edgeroot.verifier.server.openapi import describe
+from edgeroot.verifier.server.pages import page_routes
+from edgeroot.verifier.server.routes import Route, Routes
+from edgeroot.verifier.server.views import time_of
 
 EVIDENCE_MAX_BYTES: Final = 64 * 1024
 CORIM_MAX_BYTES: Final = 1 << 20
 _log: Final = logging.getLogger(__name__)
-_Handler: TypeAlias = Callable[[Request, str], Response]
 _STATUSES: Final[dict[type[work.DeskError], int]] = {
     work.BadRequestError: 400,
     work.NoSessionError: 404,
     work.ConflictError: 409,
     work.MediaTypeError: 415,
+    work.NoResultError: 406,
     work.FullError: 503,
 }
-_SESSION_PATH: Final = re.compile(r"/challenge-response/v1/session/([0-9a-f]{32})")
 _SESSION_ROUTE: Final = "/challenge-response/v1/session/{session_id}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Route:
-    operation: str
-    handler: _Handler
-    body_max_bytes: int = 0
-    answer_type: str = ""
-    needs_token: bool = False
+_NAMED: Final = (
+    (re.compile(r"/challenge-response/v1/session/([0-9a-f]{32})"), _SESSION_ROUTE),
+    (re.compile(r"/fleet/v1/device/((?:[0-9a-fA-F]{2}){1,64})"), DEVICE_ROUTE),
+)
+"""Paths that name something, and their routes."""
 
 
 class Application:
     """``verification_key`` is the JWK of the key that signs results; without a token nobody provisions."""
 
     def __init__(
-        self, desk: Desk, *, verification_key: Mapping[str, Any], provisioning_token: Secret | None, rate_per_s: float
+        self,
+        desk: Desk,
+        *,
+        verification_key: Mapping[str, Any],
+        provisioning_token: Secret | None,
+        fleet: Fleet,
+        rate_per_s: float,
     ) -> None:
         self._desk = desk
         self._verification_key = dict(verification_key)
-        self._token = provisioning_token
+        provisioning = Access(
+            words="provisioning takes the verifier's provisioning token",
+            closed="provisioning is switched off: the verifier has no provisioning token",
+            token=provisioning_token,
+        )
         self._limit = RateLimit(rate_per_s)
         self._metrics = Metrics()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verifier")
         session, discovery = media_types.SESSION, media_types.DISCOVERY
-        self.routes: Final[dict[tuple[str, str], _Route]] = {
-            ("POST", "/challenge-response/v1/newSession"): _Route("new-session", self._new_session, 0, session),
-            ("GET", _SESSION_ROUTE): _Route("get-session", self._get_session, 0, session),
-            ("POST", _SESSION_ROUTE): _Route("submit-evidence", self._submit, EVIDENCE_MAX_BYTES, session),
-            ("DELETE", _SESSION_ROUTE): _Route("end-session", self._end_session),
-            ("POST", "/endorsement-provisioning/v1/submit"): _Route(
-                "provision", self._provision, CORIM_MAX_BYTES, media_types.PROVISIONING_SESSION, True
+        self.routes: Final[Routes] = {
+            ("POST", "/challenge-response/v1/newSession"): Route("new-session", self._new_session, 0, session),
+            ("GET", _SESSION_ROUTE): Route("get-session", self._get_session, 0, session, gives_result=True),
+            ("POST", _SESSION_ROUTE): Route(
+                "submit-evidence", self._submit, EVIDENCE_MAX_BYTES, session, gives_result=True
             ),
-            ("GET", "/.well-known/veraison/verification"): _Route("discovery", self._verification, 0, discovery),
-            ("GET", "/.well-known/veraison/provisioning"): _Route("discovery", self._provisioning, 0, discovery),
-            ("GET", "/metrics"): _Route("metrics", self._count),
-            ("GET", "/openapi.json"): _Route("openapi", lambda _request, _id: json_response(200, describe())),
+            ("DELETE", _SESSION_ROUTE): Route("end-session", self._end_session),
+            ("POST", "/endorsement-provisioning/v1/submit"): Route(
+                "provision", self._provision, CORIM_MAX_BYTES, media_types.PROVISIONING_SESSION, provisioning
+            ),
+            ("GET", "/.well-known/veraison/verification"): Route("discovery", self._verification, 0, discovery),
+            ("GET", "/.well-known/veraison/provisioning"): Route("discovery", self._provisioning, 0, discovery),
+            ("GET", "/metrics"): Route("metrics", self._count),
+            ("GET", "/openapi.json"): Route("openapi", lambda _request, _id: json_response(200, describe())),
+            **fleet.routes(),
+            **page_routes(),
         }
 
     def close(self) -> None:
@@ -121,34 +133,43 @@ class Application:
         self._metrics.seconds.labels(operation).observe(time.monotonic() - began_s)
         await send_response(response, send)
 
-    def _route(self, request: Request) -> tuple[_Route, str]:
-        found = _SESSION_PATH.fullmatch(request.path)
-        path, argument = (_SESSION_ROUTE, found[1]) if found else (request.path, "")
+    def _route(self, request: Request) -> tuple[Route, str]:
+        path, argument = request.path, ""
+        for pattern, named in _NAMED:
+            if found := pattern.fullmatch(request.path):
+                path, argument = named, found[1]
         methods = sorted(method for method, one in self.routes if one == path)
-        if not methods or (path == _SESSION_ROUTE and not found):
+        if not methods or ("{" in path and not argument):
             raise HttpError(404, "there is nothing here: /openapi.json says what there is")
         if request.method not in methods:
             raise HttpError(405, f"here is only {', '.join(methods)}", {"allow": ", ".join(methods)})
         return self.routes[request.method, path], argument
 
-    def _admit(self, request: Request, route: _Route) -> None:
+    def _admit(self, request: Request, route: Route) -> None:
         """Before a byte of the body is read."""
-        if route.needs_token:
-            self._check_token(request)
+        if route.access is not None:
+            route.access.check(request)
         # Discovery is JSON by another name, and Veraison's clients ask for either.
         also = JSON if route.answer_type == media_types.DISCOVERY else route.answer_type
-        if route.answer_type and not (request.accepts(route.answer_type) or request.accepts(also)):
+        types = [route.answer_type, also, *(self._result_types() if route.gives_result else ())]
+        if route.answer_type and not any(request.accepts(one) for one in types):
             raise HttpError(406, f"the answer is {route.answer_type}, which the request does not accept")
 
-    def _check_token(self, request: Request) -> None:
-        if self._token is None:
-            raise HttpError(403, "provisioning is switched off: the verifier has no provisioning token")
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        right = hmac.compare_digest(given.strip().encode("latin-1"), bytes(self._token))
-        if scheme.lower() != "bearer" or not right:
-            raise HttpError(401, "provisioning takes the verifier's provisioning token", {"www-authenticate": "Bearer"})
+    def _result_types(self) -> tuple[str, ...]:
+        cwt = () if self._desk.sign_cwt is None else (media_types.EAR_CWT,)
+        return (media_types.EAR_JWT, *cwt)
 
-    def _answer(self, route: _Route, request: Request, argument: str) -> Response:
+    def _told(self, request: Request, session: Session) -> Response:
+        """The session, or its result alone to who accepts only that."""
+        if request.accepts(media_types.SESSION):
+            return _session_response(200, session)
+        if media_types.EAR_CWT in self._result_types() and request.accepts(media_types.EAR_CWT):
+            return Response(status=200, body=self._desk.result_as_cwt(session), media_type=media_types.EAR_CWT)
+        if not session.result:
+            raise work.NoResultError("the session has no result: it waits for evidence")
+        return Response(status=200, body=session.result.encode(), media_type=media_types.EAR_JWT)
+
+    def _answer(self, route: Route, request: Request, argument: str) -> Response:
         """In the one thread."""
         try:
             return route.handler(request, argument)
@@ -176,15 +197,15 @@ class Application:
             session = self._desk.new_session()
         return _session_response(201, session, location=f"session/{session.session_id}")
 
-    def _get_session(self, _request: Request, session_id: str) -> Response:
-        return _session_response(200, self._desk.session(session_id))
+    def _get_session(self, request: Request, session_id: str) -> Response:
+        return self._told(request, self._desk.session(session_id))
 
     def _submit(self, request: Request, session_id: str) -> Response:
         if not request.body:
             raise HttpError(400, "there is no evidence in the body")
         session, appraisal = self._desk.submit(session_id, request.headers.get("content-type", ""), request.body)
         self._metrics.results.labels(appraisal.status.name.lower()).inc()
-        return _session_response(200, session)
+        return self._told(request, session)
 
     def _end_session(self, _request: Request, session_id: str) -> Response:
         self._desk.end_session(session_id)
@@ -193,7 +214,7 @@ class Application:
     def _provision(self, request: Request, _argument: str) -> Response:
         if not request.body:
             raise HttpError(400, "there is no CoRIM in the body")
-        said: dict[str, object] = {"status": "success", "expiry": _time(self._desk.now_s())}
+        said: dict[str, object] = {"status": "success", "expiry": time_of(self._desk.now_s())}
         try:
             self._desk.provision(request.headers.get("content-type", ""), request.body, who=request.client)
         except VerifierError as error:
@@ -227,17 +248,13 @@ def _session_response(status: int, session: Session, **headers: str) -> Response
     said: dict[str, object] = {
         "status": session.status,
         "nonce": urlsafe_b64encode(session.nonce).rstrip(b"=").decode(),  # Veraison's client takes no padding
-        "expiry": _time(session.expires_at_s),
+        "expiry": time_of(session.expires_at_s),
         "accept": list(media_types.ALL_EVIDENCE),
     }
     if session.result:
         said["evidence"] = {"type": session.media_type, "value": b64encode(session.evidence).decode()}
         said["result"] = session.result
     return json_response(status, said, media_types.SESSION, **headers)
-
-
-def _time(at_s: int) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _nonce(text: str) -> bytes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from edgeroot._version import __version__
 from edgeroot.verifier import media_types
-from edgeroot.verifier.server.http import JSON, PROBLEM
+from edgeroot.verifier.server.fleet_schema import fleet_paths
+from edgeroot.verifier.server.http import JSON
+from edgeroot.verifier.server.operations import TEXT, operation, parameter
+from edgeroot.verifier.server.pages import FILES
 
-_TEXT: Final = {"type": "string"}
 _SESSION_SCHEMA: Final = {
     "type": "object",
     "required": ["status", "nonce", "expiry", "accept"],
@@ -17,9 +18,13 @@ _SESSION_SCHEMA: Final = {
         "status": {"enum": ["waiting", "complete"]},
         "nonce": {"type": "string", "description": "base64url without padding"},
         "expiry": {"type": "string", "format": "date-time"},
-        "accept": {"type": "array", "items": _TEXT},
-        "evidence": {"type": "object", "properties": {"type": _TEXT, "value": _TEXT}},
-        "result": {"type": "string", "description": "an EAR in a JWT, signed with ES256"},
+        "accept": {"type": "array", "items": TEXT},
+        "evidence": {"type": "object", "properties": {"type": TEXT, "value": TEXT}},
+        "result": {
+            "type": "string",
+            "description": "an EAR in a JWT, signed with ES256. Who accepts only an EAR, in a JWT or a CWT, and not "
+            "this document, gets that as the whole answer",
+        },
     },
 }
 _PROVISIONING_SCHEMA: Final = {
@@ -28,36 +33,22 @@ _PROVISIONING_SCHEMA: Final = {
     "properties": {
         "status": {"enum": ["success", "failed"]},
         "expiry": {"type": "string", "format": "date-time"},
-        "failure-reason": _TEXT,
+        "failure-reason": TEXT,
     },
 }
 _DISCOVERY_SCHEMA: Final = {
     "type": "object",
     "required": ["media-types", "version", "service-state", "api-endpoints"],
 }
-_ID: Final = {"name": "session_id", "in": "path", "required": True, "schema": _TEXT}
+_ID: Final = {"name": "session_id", "in": "path", "required": True, "schema": TEXT}
 
 
-def _operation(
-    summary: str, answers: Mapping[str, tuple[str, object]], *, takes: tuple[str, ...] = (), **more: object
-) -> dict[str, Any]:
-    responses: dict[str, Any] = {
-        status: {"description": "done"} | ({"content": {media_type: {"schema": schema}}} if media_type else {})
-        for status, (media_type, schema) in answers.items()
-    }
-    responses["default"] = {
-        "description": "what is wrong, in words (RFC 9457)",
-        "content": {PROBLEM: {"schema": {"type": "object", "properties": {"detail": _TEXT}}}},
-    }
-    operation: dict[str, Any] = {"summary": summary, "responses": responses, **more}
-    if takes:
-        binary = {"schema": {"type": "string", "format": "binary"}}
-        operation["requestBody"] = {"required": True, "content": dict.fromkeys(takes, binary)}
-    return operation
-
-
-def _parameter(name: str, schema: object) -> dict[str, object]:
-    return {"name": name, "in": "query", "required": False, "schema": schema}
+def _or_its_result(found: dict[str, Any]) -> dict[str, Any]:
+    """To who accepts nothing but a result."""
+    content = found["responses"]["200"]["content"]
+    content[media_types.EAR_JWT] = {"schema": TEXT}
+    content[media_types.EAR_CWT] = {"schema": {"type": "string", "format": "binary"}}
+    return found
 
 
 def describe() -> dict[str, Any]:
@@ -66,41 +57,53 @@ def describe() -> dict[str, Any]:
     discovery = {"200": (media_types.DISCOVERY, _DISCOVERY_SCHEMA)}
     paths = {
         "/challenge-response/v1/newSession": {
-            "post": _operation(
+            "post": operation(
                 "Begin a session with a challenge",
                 {"201": session},
                 parameters=[
-                    _parameter("nonceSize", {"type": "integer", "minimum": 8, "maximum": 64}),
-                    _parameter("nonce", _TEXT),
+                    parameter("nonceSize", {"type": "integer", "minimum": 8, "maximum": 64}),
+                    parameter("nonce", TEXT),
                 ],
             )
         },
         "/challenge-response/v1/session/{session_id}": {
-            "get": _operation("The session as it is", {"200": session}, parameters=[_ID]),
-            "post": _operation(
-                "Hand in the session's one piece of evidence",
-                {"200": session},
-                takes=media_types.ALL_EVIDENCE,
-                parameters=[_ID],
+            "get": _or_its_result(operation("The session as it is", {"200": session}, parameters=[_ID])),
+            "post": _or_its_result(
+                operation(
+                    "Hand in the session's one piece of evidence",
+                    {"200": session},
+                    takes=media_types.ALL_EVIDENCE,
+                    parameters=[_ID],
+                )
             ),
-            "delete": _operation("End the session", {"204": ("", None)}, parameters=[_ID]),
+            "delete": operation("End the session", {"204": ("", None)}, parameters=[_ID]),
         },
         "/endorsement-provisioning/v1/submit": {
-            "post": _operation(
+            "post": operation(
                 "Hand in a CoRIM",
                 {"200": (media_types.PROVISIONING_SESSION, _PROVISIONING_SCHEMA)},
                 takes=media_types.CORIM + media_types.SIGNED_CORIM,
                 security=[{"token": []}],
             )
         },
-        "/.well-known/veraison/verification": {"get": _operation("What verification offers", discovery)},
-        "/.well-known/veraison/provisioning": {"get": _operation("What provisioning offers", discovery)},
-        "/metrics": {"get": _operation("Counters for Prometheus", {"200": ("text/plain", _TEXT)})},
-        "/openapi.json": {"get": _operation("This description", {"200": (JSON, {"type": "object"})})},
+        "/.well-known/veraison/verification": {"get": operation("What verification offers", discovery)},
+        "/.well-known/veraison/provisioning": {"get": operation("What provisioning offers", discovery)},
+        "/metrics": {"get": operation("Counters for Prometheus", {"200": ("text/plain", TEXT)})},
+        "/openapi.json": {"get": operation("This description", {"200": (JSON, {"type": "object"})})},
+        **fleet_paths(),
+        **{
+            path: {"get": operation("A part of the page", {"200": (media_type, TEXT)})}
+            for path, (_, media_type) in FILES.items()
+        },
     }
     return {
         "openapi": "3.1.0",
         "info": {"title": "edgeroot verifier", "version": __version__},
         "paths": paths,
-        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "components": {
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "the provisioning token"},
+                "viewer": {"type": "http", "scheme": "bearer", "description": "the viewer's token"},
+            }
+        },
     }

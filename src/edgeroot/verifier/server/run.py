@@ -18,11 +18,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgeroot.psa import Secret
 from edgeroot.verifier.desk import Desk
-from edgeroot.verifier.ear import sign_ear
+from edgeroot.verifier.ear import sign_ear, sign_ear_cwt
 from edgeroot.verifier.errors import VerifierError
+from edgeroot.verifier.fleet import WINDOW_DEFAULT_S
 from edgeroot.verifier.policy import Policy
+from edgeroot.verifier.ports import FleetRecords
+from edgeroot.verifier.server.access import Access
 from edgeroot.verifier.server.app import Application
-from edgeroot.verifier.store import open_store
+from edgeroot.verifier.server.fleet import Fleet
+from edgeroot.verifier.store import KEEP_RESULTS, open_store
 
 TOKEN_MIN_CHARACTERS: Final = 32
 _MAX_CONNECTIONS: Final = 1024
@@ -32,7 +36,10 @@ _GRACE_S: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """``certificate`` and ``private_key`` are files in PEM; both or neither."""
+    """``certificate`` and ``private_key`` are files in PEM; both or neither.
+
+    ``window_s``: for how long a device counts as seen after its last result; ``keep_results``: how many of each.
+    """
 
     store: Path
     host: str
@@ -44,16 +51,18 @@ class Settings:
     certificate: Path | None = None
     private_key: Path | None = None
     provisioning_token: Secret | None = None
+    viewer_token: Secret | None = None
+    window_s: int = WINDOW_DEFAULT_S
+    keep_results: int = KEEP_RESULTS
     rate_per_s: float = 100.0
 
 
 def check_token(text: bytes) -> Secret:
-    """The provisioning token that a file holds; VerifierError for one that could be guessed or not be sent."""
+    """The token that a file holds; VerifierError for one that could be guessed or not be sent."""
     token = text.strip()
     if len(token) < TOKEN_MIN_CHARACTERS or not token.isascii() or len(token.split()) != 1:
         raise VerifierError(
-            f"a provisioning token is one line of at least {TOKEN_MIN_CHARACTERS} ASCII characters: "
-            "`openssl rand -hex 32` makes one"
+            f"a token is one line of at least {TOKEN_MIN_CHARACTERS} ASCII characters: `openssl rand -hex 32` makes one"
         )
     return Secret(token)
 
@@ -61,12 +70,14 @@ def check_token(text: bytes) -> Secret:
 def serve(settings: Settings, listening: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. ``listening`` is told the address when connections are taken. VerifierError."""
     _check_transport(settings)
-    with open_store(settings.store, create=True) as storage:
+    _check_tokens(settings)
+    with open_store(settings.store, create=True, keep_results=settings.keep_results) as storage:
         desk = Desk(
             storage=storage,
             policy=settings.policy,
             policy_id=settings.policy_id,
             sign=lambda claims: sign_ear(claims, settings.key),
+            sign_cwt=lambda claims: sign_ear_cwt(claims, settings.key),
             now_s=lambda: int(time.time()),
             random=os.urandom,
             corim_signers=settings.corim_signers,
@@ -75,12 +86,24 @@ def serve(settings: Settings, listening: Callable[[str], None]) -> None:
             desk,
             verification_key=public_jwk(settings.key.public_key()),
             provisioning_token=settings.provisioning_token,
+            fleet=_fleet(settings, storage),
             rate_per_s=settings.rate_per_s,
         )
         try:
             _run(application, settings, listening)
         finally:
             application.close()
+
+
+def _fleet(settings: Settings, records: FleetRecords) -> Fleet:
+    """Shown to whoever has the viewer's token; without one to this machine, if nobody else can reach the verifier."""
+    access = Access(
+        words="the fleet is shown to whoever has the verifier's viewer token",
+        closed="the fleet is shown to nobody: start the verifier with --viewer-token-file",
+        token=settings.viewer_token,
+        open_to_loopback=ipaddress.ip_address(settings.host).is_loopback,
+    )
+    return Fleet(records=records, access=access, now_s=lambda: int(time.time()), window_s=settings.window_s)
 
 
 def _run(application: Application, settings: Settings, listening: Callable[[str], None]) -> None:
@@ -141,6 +164,11 @@ def _check_transport(settings: Settings) -> None:
             f"without TLS the verifier listens on this machine only, not on {settings.host}: "
             "give --tls-certificate and --tls-key"
         )
+
+
+def _check_tokens(settings: Settings) -> None:
+    if settings.viewer_token is not None and settings.viewer_token == settings.provisioning_token:
+        raise VerifierError("the viewer's token is the provisioning token: who may look could hand in CoRIMs")
 
 
 def public_jwk(key: ec.EllipticCurvePublicKey) -> dict[str, Any]:

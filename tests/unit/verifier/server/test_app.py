@@ -16,7 +16,9 @@ from edgeroot.verifier.corim import write_corim
 from edgeroot.verifier.desk import Desk
 from edgeroot.verifier.policy import Policy
 from edgeroot.verifier.server import http
+from edgeroot.verifier.server.access import Access
 from edgeroot.verifier.server.app import CORIM_MAX_BYTES, EVIDENCE_MAX_BYTES, Application
+from edgeroot.verifier.server.fleet import Fleet
 from edgeroot.verifier.server.openapi import describe
 from edgeroot.verifier.store import SqliteStorage, open_store
 from tests.unit.verifier.test_appraisal import CLAIMS, KNOWN, token
@@ -94,9 +96,14 @@ def desk(storage: SqliteStorage) -> Desk:
 
 
 @pytest.fixture
-def web(desk: Desk) -> Iterator[Web]:
+def fleet(storage: SqliteStorage) -> Fleet:
+    return Fleet(records=storage, access=Access(words="", closed="nobody"), now_s=lambda: 1_000)
+
+
+@pytest.fixture
+def web(desk: Desk, fleet: Fleet) -> Iterator[Web]:
     application = Application(
-        desk, verification_key={"kty": "EC"}, provisioning_token=Secret(TOKEN.encode()), rate_per_s=1_000
+        desk, verification_key={"kty": "EC"}, provisioning_token=Secret(TOKEN.encode()), fleet=fleet, rate_per_s=1_000
     )
     yield Web(application)
     application.close()
@@ -194,8 +201,8 @@ def test_provisioning_takes_the_token(web: Web, storage: SqliteStorage, authoriz
     assert storage.key_of(CLAIMS.instance_id) is None
 
 
-def test_provisioning_is_off_without_a_token(desk: Desk) -> None:
-    application = Application(desk, verification_key={}, provisioning_token=None, rate_per_s=1_000)
+def test_provisioning_is_off_without_a_token(desk: Desk, fleet: Fleet) -> None:
+    application = Application(desk, verification_key={}, provisioning_token=None, fleet=fleet, rate_per_s=1_000)
     assert Web(application)("POST", SUBMIT, b"x", content_type=CORIM, authorization=BEARER).status == 403
     application.close()
 
@@ -209,7 +216,7 @@ def test_a_corim_that_is_none(web: Web) -> None:
 
 
 def test_paths_and_methods(web: Web) -> None:
-    assert web("GET", "/").status == web("GET", "/challenge-response/v1/session/../x").status == 404
+    assert web("GET", "/none").status == web("GET", "/challenge-response/v1/session/../x").status == 404
     assert web("GET", "/challenge-response/v1/session/{session_id}").status == 404
     wrong = web("PUT", NEW)
     assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
@@ -243,8 +250,8 @@ def test_metrics(web: Web) -> None:
     assert 'edgeroot_verifier_requests_total{operation="new-session",status="201"} 1.0' in text
 
 
-def test_rates_are_each_addresss(desk: Desk) -> None:
-    application = Application(desk, verification_key={}, provisioning_token=None, rate_per_s=0.5)
+def test_rates_are_each_addresss(desk: Desk, fleet: Fleet) -> None:
+    application = Application(desk, verification_key={}, provisioning_token=None, fleet=fleet, rate_per_s=0.5)
     web = Web(application)
     assert web("POST", NEW).status == 201
     refused = web("POST", NEW)
