@@ -3,7 +3,8 @@
 A piece of evidence is a CBOR map (RFC 8949) with text keys: ``attest`` (TPMS_ATTEST), ``signature`` (TPMT_SIGNATURE),
 ``attestation_key`` (TPMT_PUBLIC) and, if the TPM has one, ``endorsement_certificate`` (X.509 in DER, as it is in the
 TPM); with a quote ``pcrs``, the values of the quoted PCRs in ascending order, with a certified key ``public``, its
-TPMT_PUBLIC. All are byte strings, ``pcrs`` an array of them.
+TPMT_PUBLIC. All are byte strings, ``pcrs`` an array of them. ``event_log``, with a quote, is what the boot says to have
+measured, in the format of :mod:`edgeroot.evidence.event_log`; whoever carries the evidence may add it.
 
 Nothing in it but ``attest`` is signed: all else is there to be checked against that. It is worth what the attestation
 key is, so a verifier says which one it trusts, by its name. That the key is in the same TPM as an endorsement key shows
@@ -36,7 +37,9 @@ from edgeroot.evidence.tpm_structures import (
 )
 
 _COORDINATE_BYTES: Final = 32
-_KEYS: Final = frozenset({"attest", "signature", "attestation_key", "endorsement_certificate", "pcrs", "public"})
+_KEYS: Final = frozenset(
+    {"attest", "signature", "attestation_key", "endorsement_certificate", "pcrs", "public", "event_log"}
+)
 
 
 class UntrustedKeyError(EvidenceError):
@@ -80,7 +83,8 @@ class TpmEvidence:
     attestation_key: bytes
     endorsement_certificate: bytes = b""
     pcrs: tuple[bytes, ...] = ()
-    public: bytes = field(default=b"")
+    public: bytes = b""
+    event_log: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +119,8 @@ def write_tpm_evidence(evidence: TpmEvidence) -> bytes:
         entries["pcrs"] = list(evidence.pcrs)
     if evidence.public:
         entries["public"] = evidence.public
+    if evidence.event_log:
+        entries["event_log"] = evidence.event_log
     return encode(entries)
 
 
@@ -136,6 +142,7 @@ def read_tpm_evidence(data: bytes) -> TpmEvidence:
         endorsement_certificate=_bytes(entries, "endorsement_certificate", default=b""),
         pcrs=tuple(pcrs),
         public=_bytes(entries, "public", default=b""),
+        event_log=_bytes(entries, "event_log", default=b""),
     )
 
 

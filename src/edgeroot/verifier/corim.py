@@ -6,11 +6,13 @@ profile), an instance a UEID (tag 550). A measurement has the key ``psa.software
 component's type), a version, and one key: the signer id as bytes (tag 560).
 
 For devices with a TPM the class is any bytes that name their kind, the instance is the attestation key's name as bytes
-(tag 560), and a measurement's key is the index of a PCR, without a signer.
+(tag 560), and a measurement's key is the index of a PCR, without a signer; or, for one event that extends PCR 4, the
+text ``tpm.pcr.4.event``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -38,6 +40,8 @@ _ALGORITHMS: Final = {size: number for number, size in _DIGEST_BYTES.items()}
 _MAX_BYTES: Final = 1 << 20
 _UEID_BYTES: Final = 33
 _PCR: Final = "PCR "
+_EVENT: Final = "event of PCR "
+_EVENT_KEY: Final = re.compile(r"tpm\.pcr\.([0-9]{1,2})\.event", re.ASCII)
 _PCRS: Final = range(32)
 
 
@@ -52,10 +56,27 @@ class ReferenceValue:
 
 
 def pcr_of(reference: ReferenceValue) -> int | None:
-    """The index of the PCR that the reference value is for; None if it is a component's."""
-    if reference.signer_id or reference.name is None:
+    """The index of the PCR whose value the reference value is; None if it is anything else."""
+    return _index_behind(_PCR, reference)
+
+
+def event_pcr_of(reference: ReferenceValue) -> int | None:
+    """The index of the PCR that the event extends whose digest the reference value is; None if it is anything else.
+
+    These are never compared with a PCR's value, nor the other way round: who extends a PCR chooses the digest freely.
+    """
+    return _index_behind(_EVENT, reference)
+
+
+def event_name(index: int) -> str:
+    """The name of reference values for events that extend this PCR."""
+    return f"{_EVENT}{index}"
+
+
+def _index_behind(prefix: str, reference: ReferenceValue) -> int | None:
+    if reference.signer_id or reference.name is None or not reference.name.startswith(prefix):
         return None
-    return int(reference.name.removeprefix(_PCR))
+    return int(reference.name.removeprefix(prefix))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +156,8 @@ def _measurement(reference: ReferenceValue) -> dict[int, object]:
         values[_VERSION] = {0: reference.version}
     if (index := pcr_of(reference)) is not None:
         return {_MKEY: index, _MVAL: values}
+    if (index := event_pcr_of(reference)) is not None:
+        return {_MKEY: f"tpm.pcr.{index}.event", _MVAL: values}
     if reference.name is not None:
         values[_NAME] = reference.name
     return {_MKEY: _COMPONENT, _MVAL: values}
@@ -201,9 +224,9 @@ def _reference(measurement: object) -> ReferenceValue:
     measured, version = _digest(values.get(_DIGESTS)), values.get(_VERSION)
     said = None if version is None else _text(_map(version, "a version").get(0), "a version")
     if isinstance(key, int) and not isinstance(key, bool):
-        if key not in _PCRS or _CRYPTO_KEYS in values:
-            raise VerifierError(f"a measurement has the key {key}, which is no PCR's, or a PCR has a signer")
-        return ReferenceValue(measurement=measured, signer_id=b"", name=f"{_PCR}{key}", version=said)
+        return _unsigned(_PCR, key, values, measured, said)
+    if isinstance(key, str) and (found := _EVENT_KEY.fullmatch(key)):
+        return _unsigned(_EVENT, int(found[1]), values, measured, said)
     if key != _COMPONENT:
         raise VerifierError(f"a measurement has neither the key {_COMPONENT} nor a PCR's")
     signers = _array(values.get(_CRYPTO_KEYS), "a component's signer")
@@ -214,6 +237,14 @@ def _reference(measurement: object) -> ReferenceValue:
         raise VerifierError(f"a signer id has 32, 48 or 64 bytes, not {len(signer_id)}")
     name = _text(values.get(_NAME), "a component's name")
     return ReferenceValue(measurement=measured, signer_id=signer_id, name=name, version=said)
+
+
+def _unsigned(
+    prefix: str, index: int, values: Mapping[object, object], measured: bytes, version: str | None
+) -> ReferenceValue:
+    if index not in _PCRS or _CRYPTO_KEYS in values:
+        raise VerifierError(f"a measurement has the key {index}, which is no PCR's, or a PCR has a signer")
+    return ReferenceValue(measurement=measured, signer_id=b"", name=f"{prefix}{index}", version=version)
 
 
 def _digest(value: object) -> bytes:

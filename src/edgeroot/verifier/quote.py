@@ -1,4 +1,4 @@
-"""Judging a TPM's quote: whose it is, that it is fresh, and each PCR against its reference values.
+"""Judging a TPM's quote: whose it is, that it is fresh, and each PCR, or what extended it, against reference values.
 
 A device is known by the name of its attestation key (Part 1, clause 16), which stands where a PSA device has its
 instance id. The name is a hash of the key, so nothing else need be known of it. PCRs 1, 3, 5 and 7 measure
@@ -7,7 +7,6 @@ configuration, the others what was executed (TCG PC Client Platform Firmware Pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from edgeroot.evidence import (
@@ -15,12 +14,14 @@ from edgeroot.evidence import (
     ChallengeError,
     EvidenceError,
     MalformedError,
+    VerifiedQuote,
     read_tpm_evidence,
     verify_quote,
 )
 from edgeroot.evidence.tpm_structures import Public
 from edgeroot.psa import bound_challenge
-from edgeroot.verifier.corim import ReferenceValue, pcr_of
+from edgeroot.verifier.boot_log import judge_log
+from edgeroot.verifier.corim import ReferenceValue, event_pcr_of, pcr_of
 from edgeroot.verifier.findings import ComponentVerdict, Match
 from edgeroot.verifier.policy import Policy
 from edgeroot.verifier.ports import Knowledge
@@ -67,7 +68,7 @@ def appraise_quote(data: bytes, *, nonce: bytes, endorsements: Knowledge, policy
     references = endorsements.components_of(known.implementation_id)
     words = f"class {known.implementation_id.hex()}" + (" is known" if references else ": nobody says what it may run")
     verdict.vector.hardware = APPROVED if verdict.note("hardware", bool(references), words) else UNRECOGNIZED
-    _judge_pcrs(verdict, quote.pcrs, endorsements, references or set())
+    _judge_pcrs(verdict, quote, evidence.event_log, endorsements, references or set())
     return verdict
 
 
@@ -87,14 +88,32 @@ def _check_of(error: EvidenceError) -> str:
 
 
 def _judge_pcrs(
-    verdict: Appraisal, pcrs: Mapping[int, bytes], endorsements: Knowledge, references: set[ReferenceValue]
+    verdict: Appraisal,
+    quote: VerifiedQuote,
+    log: bytes,
+    endorsements: Knowledge,
+    references: set[ReferenceValue],
 ) -> None:
-    """Every PCR that has reference values must have one of them; the others are not looked at."""
+    """Every PCR that has reference values must have one of them, and every event that extended one that has some for
+    events. Other PCRs are not looked at, but that the log must fit all that was quoted.
+    """
     good: dict[bool, bool] = {}
-    for index in sorted({number for one in references if (number := pcr_of(one)) is not None}):
-        passed, words = _judge_pcr(verdict, index, pcrs.get(index), endorsements, references)
+
+    def found(index: int, check: str, passed: bool, words: str) -> None:
         is_configuration = index in _CONFIGURATION
-        good[is_configuration] = verdict.note("component", passed, words) and good.get(is_configuration, True)
+        good[is_configuration] = verdict.note(check, passed, words) and good.get(is_configuration, True)
+
+    for index in sorted({number for one in references if (number := pcr_of(one)) is not None}):
+        found(index, "component", *_judge_pcr(verdict, index, quote.pcrs.get(index), endorsements, references))
+    told = {index for one in references for index in (pcr_of(one), event_pcr_of(one)) if index is not None}
+    for one in judge_log(log, quote, references, endorsements):
+        if one.component is not None:
+            verdict.components.append(one.component)
+        # That the log fits affirms nothing of a PCR that nobody has said anything of.
+        if one.passed and one.index not in told:
+            verdict.note(one.check, True, one.words)
+        else:
+            found(one.index, one.check, one.passed, one.words)
     verdict.vector.configuration = _claim(good.get(True), APPROVED)
     verdict.vector.executables = _claim(good.get(False), APPROVED_BOOT)
 
