@@ -55,7 +55,8 @@ def seeds() -> dict[str, bytes]:
     key = Ed25519PrivateKey.from_private_bytes(bytes(32))
     needs = (Dependency(2, Version(1, 2, 3, 4)),)
     image = sign_image(b"body", key, version=Version(1), security_counter=7, dependencies=needs)
-    entries = [(b"N", b"p", b""), (b"B", b"", b"import sys"), (b"X", b"native", b"\x7fELF")]
+    entries = [(b"N", b"p", b""), (b"B", b"", b"import sys"), (b"E", b"main", b"lazy"), (b"D", b"p/f", b"file")]
+    entries.append((b"X", b"native", b"\x7fELF"))
     content = MAGIC + b"".join(
         kind + len(name).to_bytes(2, "little") + len(of_it).to_bytes(4, "little") + name + of_it
         for kind, name, of_it in entries

@@ -59,7 +59,7 @@ ROOMS: Final[Mapping[str, Room]] = {
     "secure": _room(
         "psa abi engine element evidence sealing confinement",
         outside="cryptography",
-        io=("platform", "spm", "runtime", "bridge"),
+        io=("platform", "stage", "spm", "runtime", "bridge"),
     ),
     "update": _room("tee abi evidence verifier", outside="cryptography securesystemslib tuf", io=True),
     "verifier": _room(

@@ -16,7 +16,7 @@ from typing import Final
 from unittest.mock import patch
 
 from edgeroot.secure.spm import launch, sandbox
-from edgeroot.secure.spm.__main__ import main
+from edgeroot.secure.spm.run import main
 from edgeroot.testing.atecc import Atecc, Model
 
 ROOT: Final = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ A frame is eight 32-bit registers, w0 to w7, and a 64-bit tag, all little-endian
 so that several requests may be under way in one channel. On the connection to the partition manager a frame may be
 followed by what FF-A puts into the TX or RX buffer (one page at most), and by file descriptors.
 
-Four calls are this emulation's own; their numbers are in the SMC Calling Convention's range for vendor-specific
+Five calls are this emulation's own; their numbers are in the SMC Calling Convention's range for vendor-specific
 hypervisor services (DEN0028, clause 6).
 """
 
@@ -25,6 +25,9 @@ MANAGER_STATUS: Final = 0x86000003
 """Answered by FFA_SUCCESS and a JSON text in pages: w1 says which, w2 of the answer how many bytes there are."""
 CHANNEL_CLOSED: Final = 0x86000004
 """From a partition to the manager, not answered: a channel has ended. w1: the number that it came with."""
+FIRMWARE_ACCEPTED: Final = 0x86000005
+"""From the update agent's partition to the manager: what this boot came from was accepted, and nothing older is to run.
+Answered by FFA_SUCCESS, w2 the device's security counter from now on, or FFA_ERROR."""
 
 _SLOTS_PER_CORE: Final = 16
 _SLOTS_MIN: Final = 32

@@ -28,6 +28,10 @@ IMAGE_TYPES: Final[Mapping[str, UUID]] = MappingProxyType(
 """What kind of image each part of the firmware is, in the order of the image directory. (Random UUIDs.)"""
 
 
+IMAGE_INDEXES: Final[Mapping[str, int]] = MappingProxyType({name: index for index, name in enumerate(IMAGE_TYPES)})
+"""How dependencies name the images: the manager is 0, a partition the low byte of its FF-A id."""
+
+
 def pack_version(version: Version) -> int:
     return version.major << 24 | version.minor << 16 | version.revision
 

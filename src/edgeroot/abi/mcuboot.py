@@ -30,6 +30,14 @@ class ImageError(Exception):
     """The image is not to run; the message says why."""
 
 
+class UntrustedImageError(ImageError):
+    """It was changed, or nobody signed it whose images run here."""
+
+
+class OldImageError(ImageError):
+    """It ran once, and is not to run again."""
+
+
 class TlvKind(IntEnum):
     """The kinds that are known here."""
 
@@ -59,6 +67,11 @@ class Version:
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}.{self.revision}+{self.build}"
 
+    @property
+    def short(self) -> str:
+        """Without a build number if that is 0."""
+        return str(self) if self.build else f"{self.major}.{self.minor}.{self.revision}"
+
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
@@ -66,6 +79,15 @@ class Dependency:
 
     image_index: int
     version: Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What an image says of itself."""
+
+    version: Version
+    security_counter: int
+    dependencies: tuple[Dependency, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +100,10 @@ class Image:
     security_counter: int
     dependencies: tuple[Dependency, ...]
     unprotected: tuple[tuple[TlvKind, bytes], ...]
+
+    def described(self) -> Description:
+        """All of it that has to be remembered once it was verified."""
+        return Description(version=self.version, security_counter=self.security_counter, dependencies=self.dependencies)
 
 
 def decode_image(data: bytes) -> Image:
@@ -110,6 +136,13 @@ def decode_image(data: bytes) -> Image:
         dependencies=tuple(_dependency(value) for kind, value in protected if kind is TlvKind.DEPENDENCY),
         unprotected=unprotected,
     )
+
+
+def header_version(header: bytes) -> Version | None:
+    """The version that a header of 32 bytes says; None if it is none."""
+    if len(header) < HEADER_BYTES or HEADER.unpack_from(header)[0] != HEADER_MAGIC:
+        return None
+    return Version(*HEADER.unpack_from(header)[6:10])
 
 
 def image_bytes(read: Callable[[int, int], bytes]) -> int:

@@ -26,6 +26,8 @@ from tests.support.world import World, descendants, running_world, with_world
 
 KEY: Final = ec.generate_private_key(ec.SECP256R1())
 PARTITIONS: Final = ("storage", "crypto", "attestation", "firmware-update")
+IMAGES: Final = ("manager", *PARTITIONS)
+BELOW: Final = ("kernel", "loader", "interpreter", "boot-stage")
 COUNTER: Final = 5
 
 
@@ -109,14 +111,20 @@ def test_keys_work_and_the_token_says_what_was_measured(maker: Path, world: Worl
         client.destroy_key("signer")
         claims = read_token(client.attestation_token(os.urandom(32))).claims
 
-    measured = {one.measurement_type: one.measurement for one in claims.software_components}
-    for name in PARTITIONS:
-        data = (maker / "images" / f"{name}.img").read_bytes()
-        assert measured.pop(name) == sha256(data[: decode_image(data).hashed_bytes]).digest()
-    assert not measured
-    assert claims.lifecycle == Lifecycle.SECURED
+    names = [one.measurement_type for one in claims.software_components]
+    assert names == [*BELOW, "manager", "libraries", *PARTITIONS]
+    components = {one.measurement_type: one for one in claims.software_components}
     public = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    assert {one.signer_id for one in claims.software_components} == {sha256(public).digest()}
+    for name in IMAGES:
+        data = (maker / "images" / f"{name}.img").read_bytes()
+        assert components[name].measurement == sha256(data[: decode_image(data).hashed_bytes]).digest()
+        assert components[name].signer_id == sha256(public).digest()
+        assert components[name].version == "1.2.3"
+    # Nobody has signed these, and the token says so.
+    assert {components[name].signer_id for name in (*BELOW, "libraries")} == {bytes(32)}
+    interpreter = sha256(Path(sys.executable).resolve().read_bytes()).digest()
+    assert components["interpreter"].measurement == interpreter
+    assert claims.lifecycle == Lifecycle.SECURED
 
 
 def test_a_partition_starts_anew_from_what_was_verified(world: World) -> None:
@@ -135,13 +143,22 @@ def test_a_partition_has_neither_site_nor_path(world: World) -> None:
         assert not any(b"edgeroot.secure.runtime.main\0" in line for line in lines)
 
 
-@pytest.mark.parametrize("where", ["edgeroot.secure.runtime.main", "dataclasses", "cryptography.hazmat.bindings._rust"])
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("crypto", "edgeroot.secure.runtime.main"),
+        ("crypto", "dataclasses"),
+        ("crypto", "cryptography.hazmat.bindings._rust"),
+        ("manager", "edgeroot.secure.spm.images"),
+        ("manager", "_cffi_backend"),
+    ],
+)
 def test_one_flipped_bit_in_our_code_the_librarys_or_a_shared_object_is_refused(
-    images: Path, state: Path, where: str
+    images: Path, state: Path, name: str, where: str
 ) -> None:
-    path = images / "crypto.img"
+    path = images / f"{name}.img"
     data = bytearray(path.read_bytes())
-    archive = decode_archive(bytes(decode_image(bytes(data)).body), partition="crypto")
+    archive = decode_archive(bytes(decode_image(bytes(data)).body), partition=name)
     content = archive.native.get(where) or archive.code[where]
     data[data.index(content) + len(content) // 2] ^= 1
     path.write_bytes(data)
@@ -175,7 +192,8 @@ def test_each_wrong_image_is_named_and_refused(images: Path, state: Path) -> Non
 def test_a_missing_image_is_named(images: Path, state: Path) -> None:
     (images / "storage.img").unlink()
 
-    assert f"{images / 'storage.img'} cannot be read: No such file" in refusal(state, "--images", str(images))
+    said = refusal(state, "--images", str(images))
+    assert f"the image {images / 'storage.img'} does not run: it cannot be read: No such file" in said
 
 
 def test_a_secured_device_runs_nothing_unsigned(state: Path) -> None:
@@ -217,7 +235,7 @@ def test_a_device_with_a_development_key_runs_its_images_and_is_never_secured(ma
 
 def test_images_that_imgtool_has_signed_run(maker: Path, tmp_path: Path) -> None:
     assert device("build-contents", str(tmp_path)).returncode == 0
-    for name in PARTITIONS:
+    for name in IMAGES:
         signed = subprocess.run(
             [
                 *(sys.executable, "-m", "imgtool.main", "sign", "--key", str(maker / "key.pem")),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import MAGIC_NUMBER
 from struct import Struct
 from typing import Final
@@ -17,6 +17,7 @@ from edgeroot.secure.runtime.importer import MAGIC, read_entries
 
 _ENTRY: Final = Struct("<cHI")
 _PYC_HEADER: Final = MAGIC_NUMBER + bytes(12)
+_LAZY: Final = b"lazy"
 _MARSHAL_WITHOUT_REFERENCES: Final = 2
 
 
@@ -24,17 +25,30 @@ _MARSHAL_WITHOUT_REFERENCES: Final = 2
 class Archive:
     """``code`` is .pyc content of modules, ``packages`` the names among them that are packages.
 
-    ``bootstrap`` is the text that the interpreter runs first, which imports the rest.
+    ``bootstrap`` is the text that the interpreter runs first, which runs ``main`` and imports the rest. ``resources``
+    are files beside modules (``PACKAGE/PATH``). ``lazy``: native modules are loaded when they are asked for.
     """
 
     partition: str
+    main: str
     code: Mapping[str, bytes]
     packages: frozenset[str]
     native: Mapping[str, bytes] = field(default_factory=dict)
+    resources: Mapping[str, bytes] = field(default_factory=dict)
     bootstrap: str = field(default="", repr=False)
+    lazy: bool = False
+
+    def code_only(self) -> Archive:
+        """What the importer needs: no native module and no text, which are handed over in other ways."""
+        return replace(self, native={}, bootstrap="")
 
     def encode(self) -> bytes:
-        entries = [(b"N", self.partition, b""), (b"B", "", self.bootstrap.encode())]
+        entries = [
+            (b"N", self.partition, b""),
+            (b"B", "", self.bootstrap.encode()),
+            (b"E", self.main, _LAZY if self.lazy else b""),
+        ]
+        entries += ((b"D", name, data) for name, data in sorted(self.resources.items()))
         entries += ((b"P" if name in self.packages else b"M", name, data) for name, data in sorted(self.code.items()))
         entries += ((b"X", name, data) for name, data in sorted(self.native.items()))
         return MAGIC + b"".join(
@@ -43,29 +57,33 @@ class Archive:
 
 
 def decode_archive(data: bytes, *, partition: str) -> Archive:
-    """ImageError if it is none, is another partition's, or is for another interpreter than this one."""
+    """ImageError if it is none, is for something else, or is for another interpreter than this one."""
     try:
         entries = read_entries(data)
         bootstrap = entries[1][2].decode() if len(entries) > 1 and entries[1][0] == "B" else None
+        main, how = (entries[2][1], entries[2][2]) if len(entries) > 2 and entries[2][0] == "E" else ("", b"")
     except ValueError as error:
         raise ImageError(f"its content is not a partition's: {error}") from error
     if not entries or entries[0][0] != "N":
         raise ImageError("its content does not say which partition it is for")
     if entries[0][1] != partition:
         raise ImageError(f"it is the image of the partition {entries[0][1]}")
-    if bootstrap is None:
+    if bootstrap is None or not main or how not in (b"", _LAZY):
         raise ImageError("its content does not say what its interpreter runs first")
-    for kind, name, content in entries[2:]:
-        if kind not in ("M", "P", "X"):
+    for kind, name, content in entries[3:]:
+        if kind not in ("M", "P", "D", "X"):
             raise ImageError(f"its content has an entry of kind {kind!r}")
-        if kind != "X" and not content.startswith(MAGIC_NUMBER):
+        if kind in ("M", "P") and not content.startswith(MAGIC_NUMBER):
             raise ImageError(f"its module {name} is for another version of Python: build the images with this one")
     return Archive(
         partition=partition,
+        main=main,
         code={name: content for kind, name, content in entries if kind in ("M", "P")},
         packages=frozenset(name for kind, name, _ in entries if kind == "P"),
         native={name: content for kind, name, content in entries if kind == "X"},
+        resources={name: content for kind, name, content in entries if kind == "D"},
         bootstrap=bootstrap,
+        lazy=how == _LAZY,
     )
 
 

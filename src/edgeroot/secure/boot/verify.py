@@ -20,7 +20,15 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from edgeroot.abi.mcuboot import Image, ImageError, TlvKind, decode_image
+from edgeroot.abi.mcuboot import (
+    Description,
+    Image,
+    ImageError,
+    OldImageError,
+    TlvKind,
+    UntrustedImageError,
+    decode_image,
+)
 
 SALT_BYTES: Final = 32
 _SIGNATURES: Final = frozenset({TlvKind.RSA2048_PSS, TlvKind.RSA3072_PSS, TlvKind.ECDSA, TlvKind.ED25519})
@@ -45,22 +53,22 @@ def verify_image(data: bytes, *, root_key_hash: bytes, least_security_counter: i
         raise ImageError("it has not exactly one SHA-256, one public key and one signature")
     digest = sha256(memoryview(data)[: image.hashed_bytes]).digest()
     if not hmac.compare_digest(digest, tlvs[TlvKind.SHA256]):
-        raise ImageError("its hash is another one: it was changed, or damaged on the way")
+        raise UntrustedImageError("its hash is another one: it was changed, or damaged on the way")
     public_key = tlvs[TlvKind.PUBLIC_KEY]
     if not hmac.compare_digest(sha256(public_key).digest(), root_key_hash):
-        raise ImageError("it is signed with a key that is not this device's root key")
+        raise UntrustedImageError("it is signed with a key that is not this device's root key")
     (kind,) = signatures
     _verify(public_key, kind, tlvs[kind], digest)
     if image.security_counter < least_security_counter:
-        raise ImageError(
+        raise OldImageError(
             f"its security counter {image.security_counter} is below the device's, {least_security_counter}: it is an "
             "old image, which is not to run again"
         )
     return VerifiedImage(image=image, digest=digest, signer_id=root_key_hash)
 
 
-def check_dependencies(images: Mapping[int, tuple[str, Image]]) -> None:
-    """``images`` are names and images by image index; ImageError for a dependency that is not met."""
+def check_dependencies(images: Mapping[int, tuple[str, Description]]) -> None:
+    """``images`` are names and what the images say, by image index; ImageError for a dependency that is not met."""
     for name, image in images.values():
         for needed in image.dependencies:
             other_name, other = images.get(needed.image_index, ("", None))
@@ -95,9 +103,9 @@ def _verify(public_key: bytes, kind: TlvKind, signature: bytes, digest: bytes) -
     try:
         key = load_der_public_key(public_key)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ImageError("its public key cannot be read") from error
+        raise UntrustedImageError("its public key cannot be read") from error
     if signature_kind(key) is not kind:
-        raise ImageError("its signature is of another kind than its key")
+        raise UntrustedImageError("its signature is of another kind than its key")
     try:
         if isinstance(key, rsa.RSAPublicKey):
             key.verify(signature, digest, PSS(MGF1(SHA256()), SALT_BYTES), Prehashed(SHA256()))
@@ -106,4 +114,4 @@ def _verify(public_key: bytes, kind: TlvKind, signature: bytes, digest: bytes) -
         elif isinstance(key, ed25519.Ed25519PublicKey):
             key.verify(signature, digest)
     except InvalidSignature as error:
-        raise ImageError("its signature is not one of its key") from error
+        raise UntrustedImageError("its signature is not one of its key") from error

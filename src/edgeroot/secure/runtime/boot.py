@@ -23,7 +23,8 @@ class BootInformation:
     Folders are empty strings where the manifest asks for none. ``element`` has the fields of
     :class:`edgeroot.element.settings.ElementSettings`, and nothing where there is no secure element for this partition;
     ``devices`` are the nodes that it may open. ``readable`` are the trees of code, ``system_calls`` is the filter of
-    system calls. ``inspectors`` are ids of partitions with the right to inspect keys.
+    system calls. ``inspectors`` are ids of partitions with the right to inspect keys. ``booted_bank`` is that of the
+    flash that this boot came from, if it did; images below ``security_counter`` do not run.
     """
 
     name: str
@@ -48,6 +49,8 @@ class BootInformation:
     inspectors: tuple[int, ...] = ()
     lifecycle: int = 0
     signer_id: bytes = b""
+    booted_bank: int | None = None
+    security_counter: int = 0
 
     def encode(self) -> bytes:
         values = asdict(self)

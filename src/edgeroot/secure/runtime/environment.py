@@ -31,6 +31,13 @@ class Connect(Protocol):
     def __call__(self, service: UUID) -> PeerSession: ...
 
 
+class FirmwareAccepted(Protocol):
+    """Tells the manager that what this boot came from was accepted."""
+
+    def __call__(self) -> int:
+        """The device's security counter from now on. RpcError if it could not be raised now; the next boot does it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ElementPlace:
     """Which secure element, and the folder for the list of its slots."""
@@ -46,7 +53,8 @@ class Environment:
     ``shared`` is memory that all processes of the partition see (as many zero bytes as its ``SHARED_BYTES`` says),
     ``lock`` excludes the others and is free again when its holder dies. Folders are None where the manifest asks for
     none, and so is the element, or where there is none. ``inspectors`` are the ids of the partitions that may ask about
-    keys of others. ``lifecycle`` and ``signer_id`` are 0 and empty where no image was verified.
+    keys of others. ``lifecycle`` and ``signer_id`` are 0 and empty where no image was verified. ``booted_bank`` and
+    ``security_counter`` are as in :class:`edgeroot.secure.runtime.boot.BootInformation`.
     """
 
     name: str
@@ -64,3 +72,6 @@ class Environment:
     inspectors: frozenset[int] = frozenset()
     lifecycle: int = 0
     signer_id: bytes = b""
+    booted_bank: int | None = None
+    security_counter: int = 0
+    firmware_accepted: FirmwareAccepted | None = None

@@ -1,20 +1,24 @@
-"""What a partition's interpreter runs first, as ``-c`` and by its text: from here on it imports verified bytes only.
+"""What a verified image's interpreter runs first, as ``-c`` and by its text: from here on it imports verified bytes.
 
-Arguments: the descriptor of the archive, that of the boot information, and ``NAME=PATH`` for each native module, whose
-file is a private copy of verified bytes. Nothing is imported here that is not built into the interpreter; a future
+Arguments: the descriptor of the archive, ``NAME=PATH`` for each native module, whose file is a private copy of verified
+bytes, ``--``, and those of the main module. Nothing is imported here that is not built into the interpreter; a future
 statement would be, from the disk.
 
-Archive: ``ERCODE1`` and NUL, then entries: kind (1 byte), size of the name (u16, little-endian), size of the data
-(u32), name, data. Kinds: ``N`` the partition's name (first, once, without data), ``B`` this text (second, once), ``M``
-a module and ``P`` a package as the content of a .pyc file, ``X`` a native module.
+Archive: ``ERCODE2`` and NUL, then entries: kind (1 byte), size of the name (u16, little-endian), size of the data
+(u32), name, data. Kinds: ``N`` what the image is for (first, once, without data), ``B`` this text (second, once), ``E``
+the main module (third, once; its data is ``lazy`` if native modules are loaded when they are asked for), ``M`` a module
+and ``P`` a package as the content of a .pyc file, ``D`` a file beside the modules (``PACKAGE/PATH``), ``X`` a native
+module.
 """
 
 import sys
 from _frozen_importlib import BuiltinImporter, FrozenImporter, ModuleSpec
 from _frozen_importlib_external import ExtensionFileLoader, SourcelessFileLoader
+from posix import set_inheritable
 
-MAGIC = b"ERCODE1\0"
-MAIN = "edgeroot.secure.runtime.main"
+MAGIC = b"ERCODE2\0"
+_ROOT = "<image>/"
+_DESCRIPTORS = "/proc/self/fd/"
 _SIZES = (2, 4)
 
 
@@ -40,44 +44,59 @@ def read_entries(data: bytes) -> list[tuple[str, str, bytes]]:
 class _Code(SourcelessFileLoader):
     """Loads one module from the content of its .pyc file, which the interpreter checks to be for itself."""
 
-    def __init__(self, name: str, data: bytes) -> None:
-        super().__init__(name, f"<image>/{name}")
-        self._data = data
+    def __init__(self, name: str, path: str, entries: dict[str, tuple[str, bytes]]) -> None:
+        super().__init__(name, path)
+        self._entries = entries
 
     def get_data(self, path: str) -> bytes:
-        return self._data
+        """Its code, or a file beside it. OSError."""
+        wanted = self.name if path == self.path else path.removeprefix(_ROOT)
+        kind, data = self._entries.get(wanted, ("", b""))
+        if not kind:
+            raise OSError(f"{path} is not in the image")
+        return data
 
 
 class VerifiedImporter:
     """Finds what is in the archive and nothing else."""
 
     def __init__(self, entries: list[tuple[str, str, bytes]], native: dict[str, str]) -> None:
-        self._entries = {name: (kind, data) for kind, name, data in entries}
+        self._entries = {name: (kind, data) for kind, name, data in entries if kind not in ("N", "B", "E")}
         self._native = native
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        kind, data = self._entries.get(name, ("", b""))
+        kind, _ = self._entries.get(name, ("", b""))
         if name in self._native:
             place = self._native[name]
             return ModuleSpec(name, ExtensionFileLoader(name, place), origin=place)
         if kind not in ("M", "P"):
             return None
-        return ModuleSpec(name, _Code(name, data), origin=f"<image>/{name}", is_package=kind == "P")
+        is_package = kind == "P"
+        place = f"{_ROOT}{name}/__init__" if is_package else f"{_ROOT}{name}"
+        spec = ModuleSpec(name, _Code(name, place, self._entries), origin=place, is_package=is_package)
+        spec.has_location = True
+        return spec
 
 
 def start(arguments: list[str]) -> int:
-    """Shut out the file system, then run the partition; the exit code."""
+    """Shut out the file system, then run the main module; the exit code."""
     with open(int(arguments[0]), "rb", buffering=0) as file:
         data = file.readall()
-    native = dict(one.split("=", 1) for one in arguments[2:])
+    border = arguments.index("--")
+    native = dict(one.split("=", 1) for one in arguments[1:border])
+    entries = read_entries(data)
+    main, lazy = next((name, data == b"lazy") for kind, name, data in entries if kind == "E")
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
-    sys.meta_path[:] = [BuiltinImporter, FrozenImporter, VerifiedImporter(read_entries(data), native)]
-    for name in native:
-        __import__(name)  # while their files can be opened
-    __import__(MAIN)
-    return int(sys.modules[MAIN].main([arguments[1]]))
+    sys.meta_path[:] = [BuiltinImporter, FrozenImporter, VerifiedImporter(entries, native)]
+    for name, place in native.items():
+        if not lazy:
+            __import__(name)  # while their files can be opened
+        elif place.startswith(_DESCRIPTORS):
+            set_inheritable(int(place.removeprefix(_DESCRIPTORS)), False)
+    __import__(main)
+    return int(sys.modules[main].main(arguments[border + 1 :]))
 
 
 if __name__ == "__main__":

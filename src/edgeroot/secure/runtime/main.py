@@ -94,6 +94,9 @@ class _Partition:
                 inspectors=frozenset(boot.inspectors),
                 lifecycle=boot.lifecycle,
                 signer_id=boot.signer_id,
+                booted_bank=boot.booted_bank,
+                security_counter=boot.security_counter,
+                firmware_accepted=manager.firmware_accepted,
             )
         )
 

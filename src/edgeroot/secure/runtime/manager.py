@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from edgeroot.abi.emulation import CHANNEL_CLOSED, CHANNEL_CONNECT, CHANNEL_OPEN, FRAME
+from edgeroot.abi.emulation import CHANNEL_CLOSED, CHANNEL_CONNECT, CHANNEL_OPEN, FIRMWARE_ACCEPTED, FRAME
 from edgeroot.abi.ffa import FfaError, FunctionId, signed
 from edgeroot.abi.memory import MemoryRelinquish, RetrieveRequest, Transaction
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
@@ -113,6 +113,14 @@ class ManagerConnection:
         """FFA_MEM_RELINQUISH; a handle that is gone with its owner is no error."""
         request = MemoryRelinquish(handle=handle, endpoints=(self._id,)).encode()
         close_all(self._call((FunctionId.MEM_RELINQUISH, 0, 0, 0, 0, 0, 0, 0), request).descriptors)
+
+    def firmware_accepted(self) -> int:
+        """The device's security counter after all that boots was accepted; RpcError if it could not be raised."""
+        answer = self._call((FIRMWARE_ACCEPTED, 0, 0, 0, 0, 0, 0, 0))
+        close_all(answer.descriptors)
+        if answer.frame[0] != FunctionId.SUCCESS_32:
+            raise RpcError(RpcStatus.INTERNAL, "the partition manager did not raise the security counter")
+        return answer.frame[2]
 
     def _call(self, words: tuple[int, ...], payload: bytes = b"", descriptors: list[int] | None = None) -> Received:
         self._tag += 1

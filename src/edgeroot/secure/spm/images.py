@@ -1,29 +1,41 @@
-"""The first stage for the partitions: reads each image once, verifies those bytes, and keeps them unchangeable.
+"""The second stage of the boot: the verified manager verifies its partitions, and keeps them unchangeable.
 
-What is verified lies in sealed memory files from then on. Starting a partition anew takes nothing from the disk.
+Each image is read once, and those bytes are verified. They lie in sealed memory files from then on: a partition that is
+started anew takes nothing from the disk.
 """
 
 from __future__ import annotations
 
-import fcntl
+import logging
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
+from edgeroot.abi.firmware import IMAGE_INDEXES, MANAGER
 from edgeroot.abi.mcuboot import ImageError
-from edgeroot.evidence import Lifecycle, write_measurements
+from edgeroot.evidence import DigestAlgorithm, Lifecycle, Measurement, extend_measurements
 from edgeroot.secure.boot.archive import Archive, decode_archive
+from edgeroot.secure.boot.choice import MAX_TRIAL_BOOTS
 from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
+from edgeroot.secure.boot.handover import Handover, Measured
 from edgeroot.secure.boot.verify import VerifiedImage, check_dependencies, verify_image
+from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
+from edgeroot.secure.platform.flash import FileFlash
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
+from edgeroot.secure.platform.sealed import SealedOnce, seal
 from edgeroot.secure.spm.manifest import Manifest
+from edgeroot.secure.spm.sandbox import sandbox_program
+from edgeroot.secure.spm.state import State
+from edgeroot.secure.stage.main import ENTRY
+from edgeroot.secure.stage.measure import measure_libraries
+from edgeroot.secure.stage.places import FLASH
+from edgeroot.secure.stage.sources import BankSource, FolderSource, Source
 
-SUFFIX: Final = ".img"
-_INDEX_MASK: Final = 0xFF
-_SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+_log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,32 +54,86 @@ class LoadedImage:
 class VerifiedPartitions:
     """What may run, by the partitions' names, the log of what was measured in the order of starting, and by whom it was
     signed in which state of the device.
+
+    ``counter`` is the lowest security counter of all that runs: what the device's may be raised to once this boot is
+    good. ``bank`` is where it came from, None for a folder.
     """
 
     images: Mapping[str, LoadedImage]
     event_log: bytes
     lifecycle: Lifecycle
     signer_id: bytes
+    counter: int
+    least_counter: int
+    bank: int | None = None
+    is_trial: bool = False
+    trial_boots: int = 0
 
 
-def boot(memory_path: Path, folder: Path | None, manifests: Iterable[Manifest]) -> VerifiedPartitions | None:
-    """Verify the partitions' images in ``folder``; None where unverified code may run and ``folder`` is None.
+def read_handover(descriptor: int) -> Handover:
+    """What the first stage says."""
+    with open(descriptor, "rb") as file:
+        return Handover.decode(file.read())
 
-    ImageError names the image that is not to run; FusesError or OneTimeMemoryError say why the device does not boot.
+
+def boot(handover: Handover, state: State, manifests: Iterable[Manifest]) -> VerifiedPartitions:
+    """Verify the partitions' images. ImageError names the image that is not to run.
+
+    If what boots was accepted, the device's security counter is what it should be afterwards: an acceptance may have
+    been interrupted before.
     """
-    fuses = read_fuses(memory_path)
-    state = Lifecycle.ASSEMBLY_AND_TEST if fuses is None else fuses.lifecycle()
-    if state > Lifecycle.SECURED:
-        raise FusesError(f"the device is {state.words}: its secure world does not start any more")
-    if folder is None:
-        if state is Lifecycle.SECURED:
-            raise FusesError("the device is secured and runs signed images only: name their folder with --images")
-        return None
-    root_key_hash = None if fuses is None else fuses.root_key_hash()
-    if fuses is None or root_key_hash is None:
-        raise FusesError("the device has no root key to verify images with: `edgeroot device provision`")
-    images, event_log = _verify(folder, tuple(manifests), root_key_hash, fuses.security_counter())
-    return VerifiedPartitions(images=images, event_log=event_log, lifecycle=state, signer_id=root_key_hash)
+    images, measured, counter = _verify(_source(handover, state), tuple(manifests), handover)
+    components = (*handover.measured, measure_libraries(sandbox_program()), *measured)
+    verified = VerifiedPartitions(
+        images=images,
+        event_log=extend_measurements(b"", map(_measurement, components)),
+        lifecycle=handover.lifecycle,
+        signer_id=handover.root_key_hash,
+        counter=min(counter, handover.manager.security_counter),
+        least_counter=handover.security_counter,
+        bank=handover.bank,
+        is_trial=handover.is_trial,
+        trial_boots=handover.attempts,
+    )
+    if handover.bank is not None and not handover.is_trial:
+        BootedFirmware(state, verified).accept()
+    return verified
+
+
+def begin_anew(handover: Handover) -> NoReturn:
+    """Boot again without the bank whose partitions are not to run."""
+    assert handover.bank is not None
+    arguments = [*handover.arguments, "--failed-bank", str(handover.bank)]
+    os.execv(sys.executable, [sys.executable, "-I", "-m", ENTRY, *arguments])
+
+
+class BootedFirmware:
+    """What this boot came from, as the manager sees it."""
+
+    def __init__(self, state: State, verified: VerifiedPartitions) -> None:
+        self._state = state
+        self._verified = verified
+        self._is_trial = verified.is_trial
+
+    def accept(self) -> int:
+        """What is older than what runs runs no more. FusesError if the memory has no word left for it."""
+        fuses = read_fuses(self._state.one_time_memory)
+        if fuses is None:
+            raise FusesError("the one-time-programmable memory is gone")
+        if fuses.security_counter() < self._verified.counter:
+            fuses.raise_counter(self._verified.counter)
+        self._is_trial = False
+        return fuses.security_counter()
+
+    def status(self) -> dict[str, object]:
+        """``bank`` is None where a folder of images boots."""
+        return {
+            "bank": self._verified.bank,
+            "on_trial": self._is_trial,
+            "trial_boots": self._verified.trial_boots if self._is_trial else 0,
+            "trial_boots_at_most": MAX_TRIAL_BOOTS,
+            "lifecycle": self._verified.lifecycle.words,
+        }
 
 
 def read_fuses(path: Path) -> Fuses | None:
@@ -75,60 +141,46 @@ def read_fuses(path: Path) -> Fuses | None:
     return Fuses(FileOneTimeMemory(path, words=WORDS, create=False)) if path.exists() else None
 
 
-def image_index(manifest: Manifest) -> int:
-    """How dependencies name a partition: the low byte of its FF-A id."""
-    return manifest.id & _INDEX_MASK
+def _source(handover: Handover, state: State) -> Source:
+    if handover.bank is None:
+        return FolderSource(Path(handover.folder))
+    flash = FileFlash(state.path / FLASH / FLASH_FILE, size_bytes=LAYOUT.size_bytes, read_only=True)
+    return BankSource(flash, handover.bank)
 
 
 def _verify(
-    folder: Path, manifests: tuple[Manifest, ...], root_key_hash: bytes, least_security_counter: int
-) -> tuple[dict[str, LoadedImage], bytes]:
-    """The partitions, and the event log."""
+    source: Source, manifests: tuple[Manifest, ...], handover: Handover
+) -> tuple[dict[str, LoadedImage], list[Measured], int]:
+    """The partitions, what was measured, and their lowest security counter."""
 
     def verify(manifest: Manifest) -> tuple[VerifiedImage, Archive]:
-        path = folder / f"{manifest.name}{SUFFIX}"
         try:
             verified = verify_image(
-                path.read_bytes(), root_key_hash=root_key_hash, least_security_counter=least_security_counter
+                source.read(manifest.name),
+                root_key_hash=handover.root_key_hash,
+                least_security_counter=handover.security_counter,
             )
             return verified, decode_archive(bytes(verified.image.body), partition=manifest.name)
         except ImageError as error:
-            raise ImageError(f"the image {path} does not run: {error}. Put a good image there") from error
-        except OSError as error:
-            raise ImageError(f"the image {path} cannot be read: {error.strerror}. Put a good image there") from error
+            place = source.place(manifest.name)
+            raise ImageError(f"the image {place} does not run: {error}. Put a good image there") from error
 
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(verify, manifests))
-    check_dependencies(
-        {
-            image_index(manifest): (manifest.name, verified.image)
-            for manifest, (verified, _) in zip(manifests, found, strict=True)
-        }
-    )
-    measured = {}
-    images = {}
-    kept: dict[str, tuple[bytes, int]] = {}
+    described = {IMAGE_INDEXES[MANAGER]: (MANAGER, handover.manager)}
+    for manifest, (verified, _) in zip(manifests, found, strict=True):
+        described[IMAGE_INDEXES[manifest.name]] = (manifest.name, verified.image.described())
+    check_dependencies(described)
+    images, measured, shared = {}, [], SealedOnce()
     for manifest, (verified, archive) in zip(manifests, found, strict=True):
-        measured[manifest.name] = verified.digest
-        native = {name: _keep(name, data, kept) for name, data in archive.native.items()}
-        code = Archive(partition=archive.partition, code=archive.code, packages=archive.packages)
-        loaded = LoadedImage(bootstrap=archive.bootstrap, code=_seal(code.encode()), native=native)
-        images[manifest.name] = loaded
-    return images, write_measurements(measured)
+        measured.append(Measured(name=manifest.name, digest=verified.digest, version=verified.image.version.short))
+        images[manifest.name] = LoadedImage(
+            bootstrap=archive.bootstrap,
+            code=seal(archive.code_only().encode()),
+            native={name: shared.seal(name, data) for name, data in archive.native.items()},
+        )
+    return images, measured, min(verified.image.security_counter for verified, _ in found)
 
 
-def _keep(name: str, data: bytes, kept: dict[str, tuple[bytes, int]]) -> int:
-    """A sealed memory file with this native module, one for all images that have the same."""
-    if name in kept and kept[name][0] == data:
-        return kept[name][1]
-    kept[name] = (data, _seal(data))
-    return kept[name][1]
-
-
-def _seal(data: bytes) -> int:
-    """A memory file with this content, which stays."""
-    descriptor = os.memfd_create("edgeroot-image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(data)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-    return descriptor
+def _measurement(one: Measured) -> Measurement:
+    return Measurement(one.name, DigestAlgorithm.SHA256, one.digest, version=one.version, is_verified=one.is_verified)

@@ -94,6 +94,7 @@ class Launcher:
                 user_id=folders.user_id,
                 writable={inside: outside for inside, outside in places.items() if outside is not None},
                 devices=() if element is None else (element.node,),
+                verified=self._verified is not None,
                 copies={f"{_NATIVE}/{name}.so": descriptor for name, descriptor in native.items()},
             )
             memory = os.memfd_create("edgeroot-boot", os.MFD_CLOEXEC)
@@ -125,7 +126,7 @@ class Launcher:
             return (sys.executable, "-I", "-m", _MAIN, str(memory))
         places = (f"{name}={path}" for name, path in native.items())
         bootstrap = self._verified.images[manifest.name].bootstrap
-        return (sys.executable, "-I", "-S", "-c", bootstrap, *map(str, code), str(memory), *places)
+        return (sys.executable, "-I", "-S", "-c", bootstrap, *map(str, code), *places, "--", str(memory))
 
     def _boot_information(
         self, manifest: Manifest, controls: tuple[int, ...], spec: SandboxSpec, element: ElementSettings | None
@@ -154,6 +155,8 @@ class Launcher:
             inspectors=self._inspectors,
             lifecycle=0 if self._verified is None else self._verified.lifecycle,
             signer_id=b"" if self._verified is None else self._verified.signer_id,
+            booted_bank=None if self._verified is None else self._verified.bank,
+            security_counter=0 if self._verified is None else self._verified.least_counter,
         )
 
 

@@ -17,17 +17,27 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, time
-from typing import Final
+from typing import Final, Protocol
 
-from edgeroot.abi.emulation import CHANNEL_CLOSED, CHANNEL_CONNECT, FRAME
+from edgeroot.abi.emulation import CHANNEL_CLOSED, CHANNEL_CONNECT, FIRMWARE_ACCEPTED, FRAME
 from edgeroot.abi.ffa import FfaError, FunctionId
+from edgeroot.secure.boot.errors import BootError
+from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
 from edgeroot.secure.runtime.frames import close_all, receive_frame
 from edgeroot.secure.spm.channels import Channels
 from edgeroot.secure.spm.keeper import AnchorKeeper
 from edgeroot.secure.spm.launch import Launcher, Process
 from edgeroot.secure.spm.log import LineReader, Log
 from edgeroot.secure.spm.manifest import Manifest
-from edgeroot.secure.spm.monitor import Answer, Connection, Monitor, OpenChannel, channel_answer, refusal
+from edgeroot.secure.spm.monitor import (
+    Answer,
+    Connection,
+    Monitor,
+    OpenChannel,
+    channel_answer,
+    counter_answer,
+    refusal,
+)
 from edgeroot.secure.spm.state import StateError
 from edgeroot.secure.spm.users import UserTable, UserTableError
 
@@ -89,6 +99,16 @@ class _Waiting:
     until_s: float
 
 
+class Firmware(Protocol):
+    """Where verified partitions come from."""
+
+    def accept(self) -> int:
+        """What runs is good: the device's security counter, raised. BootError or OneTimeMemoryError if it cannot be."""
+
+    def status(self) -> dict[str, object]:
+        """For people and programs that ask for the secure world's status."""
+
+
 class Manager:
     """Runs a secure world until it is told to stop."""
 
@@ -104,9 +124,14 @@ class Manager:
         when_ready: Callable[[], None],
         owner: socket.socket | None = None,
         keeper: AnchorKeeper | None = None,
+        firmware: Firmware | None = None,
         start_s: float = _START_S,
     ) -> None:
-        """``owner`` is a connection whose end ends the secure world; ``start_s`` is how long a partition may start."""
+        """``owner`` is a connection whose end ends the secure world; ``start_s`` is how long a partition may start.
+
+        ``firmware`` is where the partitions come from, if they were verified.
+        """
+        self._firmware = firmware
         self._start_s = start_s
         self._listener = listener
         self._launcher = launcher
@@ -324,6 +349,10 @@ class Manager:
             else:
                 self._note_ready(client, client.partition)
             return
+        if registers[0] == FIRMWARE_ACCEPTED:
+            close_all(descriptors)
+            self._answer(client, self._accept_firmware(client), registers[8])
+            return
         answer = self._monitor.call(client.connection, registers[:8], payload, descriptors)
         if isinstance(answer, OpenChannel):
             self._open(client, registers[8], answer)
@@ -343,6 +372,17 @@ class Manager:
         if self._when_ready is not None and all(one.is_ready for one in self._partitions):
             self._when_ready()
             self._when_ready = None
+
+    def _accept_firmware(self, client: _Client) -> Answer:
+        """The partition with the flash says so; what the manager has verified itself is what it goes by."""
+        is_agent = client.partition is not None and client.partition.manifest.flash
+        if self._firmware is None or not is_agent:
+            return refusal(FfaError.DENIED)
+        try:
+            return counter_answer(self._firmware.accept())
+        except (BootError, OneTimeMemoryError) as error:
+            self._say(f"the security counter stays as it is until the next boot: {error}")
+            return refusal(FfaError.ABORTED)
 
     # Channels
 
@@ -413,6 +453,7 @@ class Manager:
             "partitions": partitions,
             "users": users,
             "not_in_force": list(self._measures),
+            "firmware": None if self._firmware is None else self._firmware.status(),
         }
         return json.dumps(status).encode()
 

@@ -11,12 +11,14 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.resources import files
+from pkgutil import get_data
 from typing import Any, Final
 from uuid import UUID
 
 NORMAL_WORLD: Final = "normal-world"
 """In ``callers``: every user of the normal world whom the table of users lists."""
+
+BUILT_IN: Final = ("storage.toml", "crypto.toml", "attestation.toml", "firmware-update.toml")
 
 _FIRST_SECURE_ID: Final = 0x8001  # 0x8000 is the partition manager itself (FF-A ids, DEN0077A clause 2.8)
 _LAST_SECURE_ID: Final = 0xFFFE
@@ -119,9 +121,8 @@ def _require_unique(what: str, values: Sequence[object]) -> None:
 
 def built_in_manifests() -> tuple[Manifest, ...]:
     """The partitions that come with this package, in boot order."""
-    folder = files("edgeroot.secure.spm") / "manifests"
-    found = [entry for entry in folder.iterdir() if entry.name.endswith(".toml")]
-    return check_together(parse_manifest(entry.read_text(encoding="utf-8"), entry.name) for entry in found)
+    found = {name: get_data("edgeroot.secure.spm", f"manifests/{name}") for name in BUILT_IN}
+    return check_together(parse_manifest((text or b"").decode(), name) for name, text in found.items())
 
 
 def _value(document: dict[str, Any], key: str, source: str) -> object:

@@ -212,6 +212,11 @@ def refusal(code: FfaError) -> Answer:
     return Answer(_padded(FunctionId.ERROR, 0, code & _U32))
 
 
+def counter_answer(security_counter: int) -> Answer:
+    """FFA_SUCCESS with the device's security counter."""
+    return Answer(_success(security_counter))
+
+
 def channel_answer(descriptor: int) -> Answer:
     """FFA_SUCCESS with one end of a channel."""
     return Answer(_success(), descriptor=descriptor)

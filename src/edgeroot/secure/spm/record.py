@@ -1,4 +1,4 @@
-"""``python -I -m edgeroot.secure.spm.record MODULE``: what a partition imports, as JSON.
+"""``python -I -m edgeroot.secure.spm.record [--tpm] MODULE...``: what a process imports that runs these, as JSON.
 
 Imports what the partition's process does, and what the functions in there import when they are called. Whatever is
 missed is missing in the image, and then that import fails in the partition: it never reaches for the disk.
@@ -13,27 +13,30 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Final
 
-from edgeroot.secure.runtime.importer import MAIN
-
 # Whose functions' imports are followed. The interpreter's own follow the module that asks, or are in the list below.
 _FOLLOWED: Final = ("edgeroot.", "cryptography.")
 # Codecs are found by name. What partitions reach in other set-ups only: vendors' libraries.
 _ALWAYS: Final = ("encodings.ascii", "encodings.latin_1", "encodings.idna", "traceback")
-_NEVER: Final = frozenset({"cryptoauthlib", "tpm2_pytss", "PyKCS11"})
+_NEVER: Final = frozenset({"cryptoauthlib", "PyKCS11"})
+_TPM: Final = "tpm2_pytss"
 # What runs when an interpreter starts that has a site, which a partition's has not.
 _OF_THE_SITE: Final = frozenset({"sitecustomize", "usercustomize", "_distutils_hack"})
 
 
-def record(module: str) -> dict[str, tuple[str, str]]:
-    """Name to kind (as of :mod:`edgeroot.secure.runtime.importer`) and file, empty for a package without one."""
-    for name in (MAIN, module, *_ALWAYS):
+def record(*modules: str, tpm: bool = False) -> dict[str, tuple[str, str]]:
+    """``tpm``: with the TPM's library, if it is installed.
+
+    Name to kind (as of :mod:`edgeroot.secure.runtime.importer`) and file, empty for a package without one.
+    """
+    for name in (*modules, *_ALWAYS):
         import_module(name)
     seen: set[str] = set()
     while new := {name for name in sys.modules if name.startswith(_FOLLOWED)} - seen:
         seen |= new
         for name in sorted(new):
             for wanted in _deferred(name):
-                _try(wanted)
+                if tpm or wanted.partition(".")[0] != _TPM:
+                    _try(wanted)
     found = {}
     for name in sorted(sys.modules):
         place = _place(name)
@@ -86,7 +89,8 @@ def _try(name: str) -> None:
 
 def main() -> int:
     """Print what was found; the exit code."""
-    found = record(sys.argv[1])
+    options, modules = sys.argv[1:], [one for one in sys.argv[1:] if not one.startswith("--")]
+    found = record(*modules, tpm="--tpm" in options)
     import json
 
     print(json.dumps(found))

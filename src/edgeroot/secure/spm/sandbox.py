@@ -33,7 +33,8 @@ class SandboxSpec:
     """One partition's surroundings. ``user_id`` None: the manager's own user. ``writable``: inside to outside.
 
     ``devices`` are nodes of character devices, and to open them the partition gets their groups. ``copies`` are files
-    that it can read, inside to a descriptor at whose position their content begins.
+    that it can read, inside to a descriptor at whose position their content begins. ``verified``: its code is handed to
+    it, so it sees none but the interpreter's own.
     """
 
     name: str
@@ -41,6 +42,7 @@ class SandboxSpec:
     writable: Mapping[str, Path] = field(default_factory=dict)
     devices: Sequence[Path] = ()
     copies: Mapping[str, int] = field(default_factory=dict)
+    verified: bool = False
 
     def seen_inside(self) -> dict[str, str]:
         """The folders as the partition has to name them: without bubblewrap they are where they are."""
@@ -74,7 +76,7 @@ def command(spec: SandboxSpec, arguments: Sequence[str], *, bwrap: str) -> list[
     line = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--hostname", spec.name]
     for name, value in _ENVIRONMENT.items():
         line += ["--setenv", name, value]
-    for path in readable(arguments[0]):
+    for path in readable(arguments[0], verified=spec.verified):
         line += ["--ro-bind-try", path, path]
     for inside, outside in spec.writable.items():
         line += ["--bind", str(outside), inside]
@@ -143,6 +145,12 @@ def probe() -> list[Finding]:
     ]
 
 
+def sandbox_program() -> tuple[str, ...]:
+    """The program that shuts partitions in, if there is one."""
+    bwrap = _bubblewrap()
+    return () if bwrap is None else (bwrap,)
+
+
 @functools.cache
 def _bubblewrap() -> str | None:
     """bubblewrap, if it is there and works for an ordinary user."""
@@ -163,17 +171,12 @@ def _bubblewrap() -> str | None:
 
 
 @functools.cache
-def readable(interpreter: str) -> tuple[str, ...]:
-    """What it takes to run this interpreter with this package: the fewest trees that hold it."""
-    package = Path(__file__).resolve().parents[2]
-    wanted = [
-        *map(Path, _SYSTEM),
-        Path(interpreter),
-        Path(interpreter).resolve(),
-        *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-        Path(sys.base_prefix, "lib"),
-        package,
-    ]
+def readable(interpreter: str, *, verified: bool = False) -> tuple[str, ...]:
+    """What it takes to run this interpreter, and unless ``verified`` this package: the fewest trees that hold it."""
+    wanted = [*map(Path, _SYSTEM), Path(interpreter), Path(interpreter).resolve(), Path(sys.base_prefix, "lib")]
+    if not verified:
+        wanted += (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+        wanted.append(Path(__file__).resolve().parents[2])
     venv = Path(sys.prefix)
     if (venv / "pyvenv.cfg").exists():
         wanted.append(venv / "pyvenv.cfg")

@@ -8,7 +8,8 @@
     STATE/users.json            which user has which FF-A id
     STATE/partitions/NAME/      a partition's own folder, and the only one that it sees
     STATE/counters/NAME/        monotonic counters of a partition
-    STATE/flash/                the firmware update partition's flash
+    STATE/flash/                the firmware update partition's flash, with both banks of firmware
+    STATE/trial-boots           how often an update was booted that nobody has accepted yet
     RUNTIME/spm.sock            the manager's socket
     RUNTIME/log                 what manager and partitions have said
 """
@@ -24,6 +25,7 @@ from typing import Final
 from edgeroot.secure.platform.files import replace_file
 from edgeroot.secure.spm.manifest import Manifest
 from edgeroot.secure.spm.users import UserTable, decode_users
+from edgeroot.secure.stage.places import FLASH, ONE_TIME_MEMORY
 
 # The end of systemd's range for users without an account; `edgeroot up` takes from its beginning.
 _PARTITION_USERS: Final = range(65000, 65520)
@@ -54,17 +56,13 @@ class State:
         self.log: Final = runtime / "log"
         self.device_secret: Final = state / "device-secret"
         self.anchor: Final = state / "anchor"
-        self.one_time_memory: Final = state / "one-time-memory"
+        self.one_time_memory: Final = state / ONE_TIME_MEMORY
         self._users: Final = state / "users.json"
 
     def prepare(self) -> None:
         """Make what is missing. StateError if it cannot be made or belongs to somebody else."""
+        self.prepare_folders()
         try:
-            self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
-            self.path.chmod(0o711)  # partitions of other users reach their own folder below it, and see no other name
-            for name in ("partitions", "counters"):
-                (self.path / name).mkdir(mode=0o711, exist_ok=True)
-                (self.path / name).chmod(0o711)
             self.runtime.mkdir(mode=0o755, parents=True, exist_ok=True)
             self.runtime.chmod(0o755)  # whatever the umask says: callers of other users come through here
             for folder in (self.path, self.runtime):
@@ -73,11 +71,22 @@ class State:
         except OSError as error:
             raise StateError(f"cannot use {error.filename}: {error.strerror}") from error
 
+    def prepare_folders(self) -> None:
+        """Make what is missing of the state alone. StateError."""
+        try:
+            self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
+            self.path.chmod(0o711)  # partitions of other users reach their own folder below it, and see no other name
+            for name in ("partitions", "counters"):
+                (self.path / name).mkdir(mode=0o711, exist_ok=True)
+                (self.path / name).chmod(0o711)
+        except OSError as error:
+            raise StateError(f"cannot use {error.filename}: {error.strerror}") from error
+
     def folders_of(self, manifest: Manifest) -> Folders:
         """Make a partition's folders; as root they belong to a user of its own, who stays the same for ever."""
         own = self.path / "partitions" / manifest.name
         counters = self.path / "counters" / manifest.name if manifest.counters else None
-        flash = self.path / "flash" if manifest.flash else None
+        flash = self.path / FLASH if manifest.flash else None
         try:
             own.mkdir(mode=0o700, exist_ok=True)
             user_id = self._user_of(own) if os.geteuid() == 0 else None

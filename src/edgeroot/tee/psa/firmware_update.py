@@ -31,6 +31,7 @@ SUCCESS_REBOOT: Final = 1
 _NEEDS_TRIAL: Final = 1
 _FRAME_BYTES: Final = 12  # function, handle and length before the data of a write
 _STATUS_OF: Final[dict[int, PsaStatus]] = {
+    FwuStatus.UNKNOWN: PsaStatus.INVALID_ARGUMENT,
     FwuStatus.BUSY: PsaStatus.BAD_STATE,
     FwuStatus.OUT_OF_BOUNDS: PsaStatus.INSUFFICIENT_STORAGE,
     FwuStatus.AUTH_FAIL: PsaStatus.INVALID_SIGNATURE,
@@ -68,6 +69,14 @@ class FwuComponentInfo:
     version: int
     max_size: int
     location: UUID
+
+
+class AgentError(PsaError):
+    """The agent has refused a function; ``agent_status`` is its own word for it."""
+
+    def __init__(self, agent_status: int, detail: str) -> None:
+        super().__init__(_STATUS_OF.get(agent_status, PsaStatus.GENERIC_ERROR), detail)
+        self.agent_status = agent_status
 
 
 @dataclass(slots=True)
@@ -132,17 +141,34 @@ class FirmwareUpdate:
             known.position += len(piece)
 
     def psa_fwu_finish(self, component: int) -> None:
-        """The image is complete."""
+        """The image is complete.
+
+        The component fails, and it is an error, if the agent knows that the device would not boot it: INVALID_SIGNATURE
+        (it was changed, or another has signed it), NOT_PERMITTED (its security counter is below the device's),
+        INVALID_ARGUMENT (it is cut off, or for another component, device or interpreter).
+        """
         known = self._in_state(component, _S.WRITING)
-        self._change_agent(FwuFunction.COMMIT, fwu.CommitRequest(known.handle, _NEEDS_TRIAL, 0))
+        try:
+            self._change_agent(FwuFunction.COMMIT, fwu.CommitRequest(known.handle, _NEEDS_TRIAL, 0))
+        except PsaError as error:
+            known.state, known.error = _S.FAILED, error.status
+            raise
         known.state = _S.CANDIDATE
 
     def psa_fwu_install(self) -> int:
-        """All candidates at once: SUCCESS_REBOOT, and they are STAGED. BAD_STATE while an image is being written."""
+        """All candidates at once: SUCCESS_REBOOT, and they are STAGED. BAD_STATE while an image is being written.
+
+        DEPENDENCY_NEEDED, and they stay CANDIDATE, if one needs another version of an image that is not among them.
+        """
         states = {known.state for known in self._known.values()}
         if _S.CANDIDATE not in states or _S.WRITING in states:
             raise PsaError(PsaStatus.BAD_STATE, "there is no candidate, or one that is not complete")
-        self._change_agent(FwuFunction.END_STAGING, fwu.EmptyRequest())
+        try:
+            self._change_agent(FwuFunction.END_STAGING, fwu.EmptyRequest())
+        except AgentError as error:
+            if error.agent_status == FwuStatus.NOT_AVAILABLE:  # with candidates it is what they need
+                raise PsaError(PsaStatus.DEPENDENCY_NEEDED, "an image needs another one that is not there") from error
+            raise
         self._known.clear()
         return SUCCESS_REBOOT
 
@@ -224,7 +250,7 @@ class FirmwareUpdate:
         body = fwu.encode_request(function, layouts.request.encode(request))
         status, response = self._calls.exchange(FIRMWARE_UPDATE, fwu.SERVICE_OPCODE, body)
         if status:
-            raise PsaError(_STATUS_OF.get(status, PsaStatus.GENERIC_ERROR), f"the update agent refuses {function.name}")
+            raise AgentError(status, f"the update agent refuses {function.name}")
         try:
             answer = layouts.response.decode(fwu.decode_response(response)[1])
         except RpcError as error:

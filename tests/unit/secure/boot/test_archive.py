@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,11 +15,14 @@ import pytest
 
 from edgeroot.abi.mcuboot import ImageError
 from edgeroot.secure.boot.archive import Archive, compile_module, decode_archive
-from edgeroot.secure.boot.commands.build import build_archive
+from edgeroot.secure.boot.commands import build
+from edgeroot.secure.boot.commands.build import build_archives
 from edgeroot.secure.runtime import importer
 from edgeroot.secure.runtime.importer import MAGIC, read_entries
+from edgeroot.secure.spm.manifest import BUILT_IN
 
 # The interpreter has loaded these itself before it runs anything, and the archive cannot.
+MAIN = "edgeroot.secure.runtime.main"
 _BEFORE = {"encodings", "encodings.aliases", "encodings.utf_8", "__main__"}
 _REPORT = """\
 import sys
@@ -41,17 +46,29 @@ def an_archive(**native: bytes) -> Archive:
         "edgeroot": b"",
         "edgeroot.secure": b"",
         "edgeroot.secure.runtime": b"",
-        importer.MAIN: _REPORT.encode(),
+        MAIN: _REPORT.encode(),
         "inner": b"",
         "inner.leaf": b"VALUE = 'verified'\n",
     }
     return Archive(
         partition="storage",
+        main=MAIN,
         code={name: compile_module(source, name) for name, source in sources.items()},
         packages=frozenset({"edgeroot", "edgeroot.secure", "edgeroot.secure.runtime", "inner"}),
         native=native,
         bootstrap="import sys",
     )
+
+
+@functools.cache
+def built_archive(name: str) -> Archive:
+    """As it is built from what is installed here."""
+    return decode_archive(dict(built())[name], partition=name)
+
+
+@functools.cache
+def built() -> tuple[tuple[str, bytes], ...]:
+    return tuple(build_archives())
 
 
 def run(archive: Archive, folder: Path, *native: str) -> subprocess.CompletedProcess[str]:
@@ -62,9 +79,10 @@ def run(archive: Archive, folder: Path, *native: str) -> subprocess.CompletedPro
     descriptor = os.memfd_create("archive")
     os.write(descriptor, archive.encode())
     os.lseek(descriptor, 0, os.SEEK_SET)
+    bootstrap = Path(importer.__file__).read_text()
     try:
         return subprocess.run(
-            [sys.executable, "-I", "-S", "-c", Path(importer.__file__).read_text(), str(descriptor), "0", *native],
+            [sys.executable, "-I", "-S", "-c", bootstrap, str(descriptor), *native, "--", "0"],
             cwd=folder,
             env={"PYTHONPATH": str(folder)},
             pass_fds=(descriptor,),
@@ -135,7 +153,7 @@ def test_content_for_another_python_is_refused() -> None:
     code = {"m": b"\0\0\r\n" + bytes(12)}
 
     with pytest.raises(ImageError, match="m is for another version of Python"):
-        decode_archive(Archive(partition="storage", code=code, packages=frozenset()).encode(), partition="storage")
+        decode_archive(replace(an_archive(), code=code, packages=frozenset()).encode(), partition="storage")
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\3\4", MAGIC, MAGIC + b"M", MAGIC + b"Q\0\0\0\0\0\0"])
@@ -155,17 +173,51 @@ def test_no_cut_is_taken_for_a_whole_archive() -> None:
             continue
 
 
+def test_a_file_beside_a_module_is_in_the_image_as_well(tmp_path: Path) -> None:
+    report = """
+from pkgutil import get_data
+def main(arguments):
+    print(get_data("inner", "files/one.toml"), arguments)
+    try:
+        get_data("inner", "files/other.toml")
+    except OSError as error:
+        print(error)
+    return 0
+"""
+    archive = an_archive()
+    with_pkgutil = {name: code for name, code in built_archive("manager").code.items() if name not in archive.code}
+    code = {**with_pkgutil, **archive.code, MAIN: compile_module(report.encode(), MAIN)}
+    packages = archive.packages | built_archive("manager").packages
+    resources = {"inner/files/one.toml": b"content"}
+    done = run(replace(archive, code=code, packages=packages, resources=resources), tmp_path)
+
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["b'content' ['0']", "<image>/inner/files/other.toml is not in the image"]
+
+
+def test_the_managers_image_has_its_manifests_the_tpms_library_and_no_partition() -> None:
+    archive = built_archive("manager")
+
+    assert (archive.main, archive.lazy) == ("edgeroot.secure.spm.run", True)
+    assert sorted(archive.resources) == sorted(f"edgeroot.secure.spm/manifests/{name}" for name in BUILT_IN)
+    assert {"tpm2_pytss", "pyseccomp"} <= archive.code.keys()
+    assert "edgeroot.secure.partitions.crypto.partition" not in archive.code
+
+
 def test_a_built_archive_holds_our_code_the_librarys_and_native_modules_and_no_optional_vendors_one() -> None:
     module = "edgeroot.secure.partitions.crypto.partition"
-    archive = decode_archive(build_archive("crypto", module), partition="crypto")
+    archive = built_archive("crypto")
 
-    assert {module, importer.MAIN, "dataclasses", "cryptography.hazmat.primitives.hashes"} <= archive.code.keys()
+    assert (archive.main, archive.lazy) == (MAIN, False)
+    assert {module, MAIN, "dataclasses", "cryptography.hazmat.primitives.hashes"} <= archive.code.keys()
     assert {"cryptography.hazmat.bindings._rust", "_cffi_backend"} <= archive.native.keys()
     assert not {"cryptoauthlib", "sitecustomize", "tpm2_pytss"} & archive.code.keys()
     source = Path(sysconfig.get_path("stdlib"), "dataclasses.py").read_bytes()
     assert archive.code["dataclasses"] == compile_module(source, "dataclasses")
 
 
-def test_a_partition_that_does_not_load_is_no_image() -> None:
-    with pytest.raises(ImageError, match="the partition x does not load here: ModuleNotFoundError"):
-        build_archive("x", "no.such.module")
+def test_what_does_not_load_is_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "_MANAGER", "no.such.module")
+
+    with pytest.raises(ImageError, match="manager does not load here: ModuleNotFoundError"):
+        next(build_archives())

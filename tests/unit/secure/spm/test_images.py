@@ -11,17 +11,20 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from edgeroot.abi.mcuboot import Dependency, ImageError, Version, decode_image
+from edgeroot.abi.firmware import IMAGE_INDEXES, MANAGER
+from edgeroot.abi.mcuboot import Dependency, Description, ImageError, Version, decode_image
 from edgeroot.evidence import Lifecycle, read_measurements
 from edgeroot.secure.boot.archive import Archive, compile_module
 from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
+from edgeroot.secure.boot.handover import Handover, Measured
 from edgeroot.secure.boot.signing import sign_image
 from edgeroot.secure.boot.verify import encode_root_key
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
 from edgeroot.secure.spm import sandbox
-from edgeroot.secure.spm.images import VerifiedPartitions, boot, image_index, read_fuses
+from edgeroot.secure.spm.images import BootedFirmware, VerifiedPartitions, boot, read_fuses
 from edgeroot.secure.spm.manifest import Manifest, built_in_manifests
 from edgeroot.secure.spm.sandbox import SandboxSpec, spawn
+from edgeroot.secure.spm.state import State
 from tests.support.requirements import unavailable
 
 KEY = ed25519.Ed25519PrivateKey.generate()
@@ -34,7 +37,12 @@ def an_image(manifest: Manifest, *, dependencies: tuple[Dependency, ...] = (), v
     code = {"m": compile_module(manifest.name.encode().replace(b"-", b"_") + b" = 1", "m")}
     native = {"shared": NATIVE, "own": manifest.name.encode()}
     archive = Archive(
-        partition=manifest.name, code=code, packages=frozenset(), native=native, bootstrap=f"# {manifest.name}"
+        partition=manifest.name,
+        main="m",
+        code=code,
+        packages=frozenset(),
+        native=native,
+        bootstrap=f"# {manifest.name}",
     )
     return sign_image(archive.encode(), KEY, version=Version(version), security_counter=3, dependencies=dependencies)
 
@@ -47,29 +55,47 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Path:
-    path = tmp_path / "one-time-memory"
-    Fuses(FileOneTimeMemory(path, words=WORDS, create=True)).provision(ROOT_KEY_HASH, security_counter=3)
-    return path
+def state(tmp_path: Path) -> State:
+    state = State(tmp_path, tmp_path / "run")
+    memory = FileOneTimeMemory(state.one_time_memory, words=WORDS, create=True)
+    Fuses(memory).provision(ROOT_KEY_HASH, security_counter=2)
+    return state
+
+
+def a_handover(
+    images: Path, *, counter: int = 2, manager: int = 3, dependencies: tuple[Dependency, ...] = ()
+) -> Handover:
+    return Handover(
+        lifecycle=Lifecycle.SECURED,
+        root_key_hash=ROOT_KEY_HASH,
+        security_counter=counter,
+        manager=Description(version=Version(1), security_counter=manager, dependencies=dependencies),
+        measured=(
+            Measured(name="kernel", digest=bytes(32), is_verified=False),
+            Measured(name=MANAGER, digest=b"m" * 32),
+        ),
+        folder=str(images),
+    )
 
 
 @pytest.fixture
-def verified(images: Path, memory: Path) -> Iterator[VerifiedPartitions]:
-    found = boot(memory, images, MANIFESTS)
-    assert found is not None
+def verified(images: Path, state: State) -> Iterator[VerifiedPartitions]:
+    found = boot(a_handover(images), state, MANIFESTS)
     yield found
     for descriptor in {one for image in found.images.values() for one in (image.code, *image.native.values())}:
         os.close(descriptor)
 
 
 def test_what_is_verified_is_measured_in_the_order_of_starting(verified: VerifiedPartitions, images: Path) -> None:
-    measured = {one.name: one.digest for one in read_measurements(verified.event_log)}
+    log = read_measurements(verified.event_log)
 
-    assert list(measured) == [manifest.name for manifest in MANIFESTS]
-    for name, digest in measured.items():
-        data = (images / f"{name}.img").read_bytes()
-        assert digest == sha256(data[: decode_image(data).hashed_bytes]).digest()
-    assert (verified.lifecycle, verified.signer_id) == (Lifecycle.PSA_ROT_PROVISIONING, ROOT_KEY_HASH)
+    assert [one.name for one in log] == ["kernel", MANAGER, "libraries", *(manifest.name for manifest in MANIFESTS)]
+    assert [one.name for one in log if not one.is_verified] == ["kernel", "libraries"]
+    for one in log[3:]:
+        data = (images / f"{one.name}.img").read_bytes()
+        assert one.digest == sha256(data[: decode_image(data).hashed_bytes]).digest()
+        assert one.version == "1.0.0"
+    assert (verified.lifecycle, verified.signer_id) == (Lifecycle.SECURED, ROOT_KEY_HASH)
 
 
 def test_nobody_can_change_what_was_verified(verified: VerifiedPartitions) -> None:
@@ -93,31 +119,44 @@ def test_a_native_module_that_all_have_is_kept_once_and_others_are_not_mixed_up(
         assert image.bootstrap == f"# {name}"
 
 
-def test_a_dependency_between_partitions_is_checked(images: Path, memory: Path) -> None:
+def test_a_dependency_between_images_is_checked(images: Path, state: State) -> None:
     first, second, *_ = MANIFESTS
-    needs = Dependency(image_index(first), Version(2))
+    needs = Dependency(IMAGE_INDEXES[first.name], Version(2))
     (images / f"{second.name}.img").write_bytes(an_image(second, dependencies=(needs,)))
 
     with pytest.raises(ImageError, match=rf"{second.name} needs {first.name} 2\.0\.0\+0 or later"):
-        boot(memory, images, MANIFESTS)
+        boot(a_handover(images), state, MANIFESTS)
+    with pytest.raises(ImageError, match=rf"manager needs {first.name} 2\.0\.0\+0 or later"):
+        boot(a_handover(images, dependencies=(needs,)), state, MANIFESTS)
     (images / f"{first.name}.img").write_bytes(an_image(first, version=2))
-    assert boot(memory, images, MANIFESTS) is not None
+    assert boot(a_handover(images, dependencies=(needs,)), state, MANIFESTS).counter == 3
 
 
-def test_nothing_is_demanded_of_a_device_that_is_not_secured(images: Path, memory: Path, tmp_path: Path) -> None:
-    assert boot(tmp_path / "none", None, MANIFESTS) is None
-    assert boot(memory, None, MANIFESTS) is None
-    with pytest.raises(FusesError, match="no root key"):
-        boot(tmp_path / "none", images, MANIFESTS)
+def test_the_images_indexes_are_those_of_the_partitions_ids() -> None:
+    assert {one.name: one.id & 0xFF for one in MANIFESTS} | {MANAGER: 0} == dict(IMAGE_INDEXES)
 
 
-def test_a_secured_device_demands_images(memory: Path) -> None:
-    fuses = read_fuses(memory)
-    assert fuses is not None
-    fuses.advance(Lifecycle.SECURED)
+def test_an_old_image_is_refused(images: Path, state: State) -> None:
+    with pytest.raises(ImageError, match="its security counter 3 is below the device's, 4"):
+        boot(a_handover(images, counter=4), state, MANIFESTS)
 
-    with pytest.raises(FusesError, match="signed images only"):
-        boot(memory, None, MANIFESTS)
+
+def test_what_was_accepted_raises_the_counter_to_the_lowest_of_its_images_and_no_further(
+    images: Path, state: State
+) -> None:
+    def counter() -> int:
+        fuses = read_fuses(state.one_time_memory)
+        assert fuses is not None
+        return fuses.security_counter()
+
+    verified = boot(a_handover(images, manager=9), state, MANIFESTS)
+    assert counter() == 2  # a folder of images is nobody's acceptance
+    firmware = BootedFirmware(state, verified)
+    assert (firmware.accept(), counter()) == (3, 3)
+    assert (firmware.accept(), counter()) == (3, 3)
+    state.one_time_memory.unlink()
+    with pytest.raises(FusesError, match="memory is gone"):
+        firmware.accept()
 
 
 @pytest.mark.parametrize("has_bubblewrap", [True, False])

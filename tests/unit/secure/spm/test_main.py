@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgeroot.secure.platform.files import FileLock
-from edgeroot.secure.spm.__main__ import _notify
+from edgeroot.secure.spm.run import _notify
 
 
 def start(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -55,7 +55,7 @@ def device() -> None:
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 def build_images(key_path: Path, version_text: str, security_counter: int, folder: Path) -> None:
-    """Make a signed image of each partition from what is installed here: DIR/PARTITION.img.
+    """Make a signed image of the partition manager and of each partition from what is installed here: DIR/NAME.img.
 
     They run with this version of Python on this kind of machine. The key is RSA of 2048 or 3072 bits, ECDSA on P-256 or
     Ed25519, without a pass phrase; imgtool of MCUboot makes and checks the same format.
@@ -84,7 +84,7 @@ def build_images(key_path: Path, version_text: str, security_counter: int, folde
 @command("build-contents", examples=["edgeroot device build-contents contents"])
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 def build_contents(folder: Path) -> None:
-    """Make the content of each partition's image, DIR/PARTITION.bin, for whoever signs it elsewhere with imgtool."""
+    """Make the content of each image, DIR/NAME.bin, for whoever signs it elsewhere with imgtool."""
     made = _write_each(folder, ".bin", lambda content: content)
     emit({"contents": made}, "\n".join(made.values()))
 
@@ -105,7 +105,15 @@ def build_contents(folder: Path) -> None:
     help="Images below it never run.",
 )
 @click.option("--development", is_flag=True, help="The key is one for development: the device can never be secured.")
-def provision(state_path: Path, key_path: Path, security_counter: int, *, development: bool) -> None:
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Also write these images to the device's flash, from where it boots and is updated.",
+)
+def provision(
+    state_path: Path, key_path: Path, security_counter: int, *, development: bool, images: Path | None
+) -> None:
     """Give a device the root key that its images are signed with. It keeps that key for ever.
 
     If this is interrupted, do it again with the same key.
@@ -116,23 +124,30 @@ def provision(state_path: Path, key_path: Path, security_counter: int, *, develo
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     from edgeroot.abi.mcuboot import ImageError
+    from edgeroot.secure.boot.commands.factory import read_firmware, write_firmware
     from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
     from edgeroot.secure.boot.verify import encode_root_key
+    from edgeroot.secure.platform.flash import FlashError
     from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
-    from edgeroot.secure.spm.state import State
+    from edgeroot.secure.spm.state import State, StateError
 
     try:
         encoded = encode_root_key(load_pem_public_key(key_path.read_bytes()))
         state_path.mkdir(mode=0o711, parents=True, exist_ok=True)
-        path = State(state_path, state_path).one_time_memory
-        fuses = Fuses(FileOneTimeMemory(path, words=WORDS, create=True))
         root_key_hash = sha256(encoded).digest()
+        firmware = None
+        if images is not None:  # nothing is burnt for a device that its images would not run on
+            firmware = read_firmware(images, root_key_hash=root_key_hash, security_counter=security_counter)
+        state = State(state_path, state_path)
+        fuses = Fuses(FileOneTimeMemory(state.one_time_memory, words=WORDS, create=True))
         fuses.provision(root_key_hash, security_counter=security_counter, development=development)
+        if firmware is not None:
+            write_firmware(state, firmware)
     except OSError as error:
         raise CommandError(f"cannot use {error.filename}: {error.strerror}") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise CommandError(f"{key_path} holds no public key in PEM") from error
-    except (ImageError, FusesError, OneTimeMemoryError) as error:
+    except (ImageError, FusesError, FlashError, StateError, OneTimeMemoryError) as error:
         raise CommandError(str(error)) from error
     _say(state_path)
 
@@ -168,19 +183,18 @@ def lifecycle(wanted: str, state_path: Path) -> None:
 
 
 def _write_each(folder: Path, suffix: str, finished: Callable[[bytes], bytes]) -> dict[str, str]:
-    """Write what ``finished`` makes of each partition's content; the files by the partitions' names."""
+    """Write what ``finished`` makes of each image's content; the files by the images' names."""
     from edgeroot.abi.mcuboot import ImageError
-    from edgeroot.secure.boot.commands.build import build_archive
+    from edgeroot.secure.boot.commands.build import build_archives
     from edgeroot.secure.platform.files import replace_file
-    from edgeroot.secure.spm.manifest import built_in_manifests
 
     made = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for manifest in built_in_manifests():
-            path = folder / f"{manifest.name}{suffix}"
-            replace_file(path, finished(build_archive(manifest.name, manifest.module)), mode=0o644)
-            made[manifest.name] = str(path)
+        for name, content in build_archives():
+            path = folder / f"{name}{suffix}"
+            replace_file(path, finished(content), mode=0o644)
+            made[name] = str(path)
     except OSError as error:
         raise CommandError(f"cannot use {error.filename}: {error.strerror}") from error
     except ImageError as error:

@@ -5,35 +5,66 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from edgeroot.abi.firmware import MANAGER
 from edgeroot.abi.mcuboot import ImageError
 from edgeroot.secure.boot.archive import Archive, compile_module
 from edgeroot.secure.runtime import importer
+from edgeroot.secure.spm.manifest import BUILT_IN, built_in_manifests
 
 _RECORD: Final = "edgeroot.secure.spm.record"
+_MANAGER: Final = "edgeroot.secure.spm.run"
+_PARTITION: Final = "edgeroot.secure.runtime.main"
+_BY_NAME: Final = "pyseccomp"  # which is imported where no reader of the source sees it
+_RESOURCES: Final = ("edgeroot.secure.spm", "manifests")
 
 
-def build_archive(partition: str, module: str) -> bytes:
-    """The content of the partition's image. ImageError if what it imports cannot be found out or read."""
+def build_archives() -> Iterator[tuple[str, bytes]]:
+    """Name and content of each image, the partition manager's first. ImageError if one cannot be made."""
+    yield MANAGER, _build(MANAGER, _MANAGER, "--tpm", _BY_NAME, lazy=True, resources=_manifests())
+    for manifest in built_in_manifests():
+        yield manifest.name, _build(manifest.name, _PARTITION, manifest.module)
+
+
+def _build(name: str, main: str, *modules: str, lazy: bool = False, resources: dict[str, bytes] | None = None) -> bytes:
+    """The content of one image. ImageError if what it imports cannot be found out or read."""
     done = subprocess.run(
-        [sys.executable, "-I", "-m", _RECORD, module], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        [sys.executable, "-I", "-m", _RECORD, main, *modules],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
     )
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise ImageError(f"the partition {partition} does not load here: {reason}")
+        raise ImageError(f"{name} does not load here: {reason}")
     recorded: dict[str, tuple[str, str]] = json.loads(done.stdout)
     code, native = {}, {}
     try:
-        for name, (kind, place) in recorded.items():
+        for module, (kind, place) in recorded.items():
             content = Path(place).read_bytes() if place else b""
             if kind == "X":
-                native[name] = content
+                native[module] = content
             else:
-                code[name] = compile_module(content, name)
+                code[module] = compile_module(content, module)
     except OSError as error:
         raise ImageError(f"{error.filename} cannot be read: {error.strerror}") from error
-    packages = frozenset(name for name, (kind, _) in recorded.items() if kind == "P")
-    bootstrap = Path(importer.__file__).read_text(encoding="utf-8")
-    return Archive(partition=partition, code=code, packages=packages, native=native, bootstrap=bootstrap).encode()
+    packages = frozenset(module for module, (kind, _) in recorded.items() if kind == "P")
+    return Archive(
+        partition=name,
+        main=main,
+        code=code,
+        packages=packages,
+        native=native,
+        resources=resources or {},
+        bootstrap=Path(importer.__file__).read_text(encoding="utf-8"),
+        lazy=lazy,
+    ).encode()
+
+
+def _manifests() -> dict[str, bytes]:
+    package, folder = _RESOURCES
+    place = Path(importer.__file__).parents[1] / "spm" / folder
+    return {f"{package}/{folder}/{name}": (place / name).read_bytes() for name in BUILT_IN}

@@ -17,13 +17,17 @@ active is the one that staging would overwrite.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+from edgeroot.abi.firmware import pack_version
 from edgeroot.abi.fwu import FWU_METADATA, IMAGE_DIRECTORY, FwuState, FwuStatus
 from edgeroot.abi.fwu_objects import ClientPermissions, FwuMetadata, ImageDirectory, ImageInfo
+from edgeroot.abi.mcuboot import HEADER_BYTES, ImageError, header_version, image_bytes
 from edgeroot.secure.partitions.firmware_update import banks
+from edgeroot.secure.partitions.firmware_update.judge import Judge, UnfitError
 from edgeroot.secure.partitions.firmware_update.layout import FirmwareImage, FlashLayout
 from edgeroot.secure.partitions.firmware_update.metadata_store import BOOT_ID_BYTES, BootRecord, MetadataStore
 from edgeroot.secure.partitions.firmware_update.ports import Flash
@@ -64,7 +68,22 @@ class _Staging:
 class UpdateAgent:
     """Two banks of one flash. Every method but ``state`` raises FwuError."""
 
-    def __init__(self, flash: Flash, layout: FlashLayout, boot: BootInfo) -> None:
+    def __init__(
+        self,
+        flash: Flash,
+        layout: FlashLayout,
+        boot: BootInfo,
+        *,
+        judge: Judge | None = None,
+        when_accepted: Callable[[], None] | None = None,
+    ) -> None:
+        """``judge`` decides what may be installed; without one that is left to the boot stages.
+
+        ``when_accepted`` is called once every image on trial was accepted.
+        """
+        self._judge = judge
+        self._when_accepted = when_accepted
+        self._versions: dict[UUID, int] = {}
         self._flash = flash
         self._layout = layout
         self._boot = boot
@@ -128,6 +147,7 @@ class UpdateAgent:
         if not staging.committed:
             raise FwuError(FwuStatus.NOT_AVAILABLE, "no image was installed")
         accepted = dict(staging.committed)
+        self._judge_together(frozenset(accepted))
         self._state = FwuState.INITIALIZING
         for image, entry in zip(self._layout.images, self._metadata.images, strict=True):
             if image.image_type not in accepted:
@@ -145,6 +165,8 @@ class UpdateAgent:
             raise FwuError(FwuStatus.UNKNOWN, "there is no image of this type")
         metadata = banks.accept(self._metadata, self._boot.bank, image_type)
         self._change(metadata, banks.state_of(metadata, self._boot.bank))
+        if self._state is FwuState.REGULAR and self._when_accepted is not None:
+            self._when_accepted()
 
     def select_previous(self) -> None:
         self._need(FwuState.TRIAL_PENDING, FwuState.TRIAL)
@@ -194,15 +216,61 @@ class UpdateAgent:
         return data, len(stream.data)
 
     def commit(self, source_id: int, handle: int, *, accepted: bool) -> None:
-        """Close a stream. An image is complete with that; ``accepted``: it needs no trial."""
+        """Close a stream. An image is complete with that; ``accepted``: it needs no trial.
+
+        One that the judge refuses stays uncommitted: it has to be written again, or the update to be cancelled.
+        """
         stream = self._find(source_id, handle)
         self._streams.close(source_id, handle)
         if isinstance(stream, InstallStream):
             staging = self._need_staging()
+            self._judge_one(stream)
             staging.uncommitted.discard(stream.image.image_type)
             staging.committed[stream.image.image_type] = accepted
 
     # Inside
+
+    def _judge_one(self, stream: InstallStream) -> None:
+        if self._judge is None:
+            return
+        data = self._flash.read(self._update_offset(stream.image), stream.position)
+        try:
+            self._judge.judge(stream.image.image_type, data)
+        except UnfitError as error:
+            raise FwuError(error.status, str(error)) from error
+
+    def _judge_together(self, installed: frozenset[UUID]) -> None:
+        """The images as they will be: those that were installed, and of the others those that run."""
+        if self._judge is None:
+            return
+        images = {}
+        for image in self._layout.images:
+            bank = banks.other(self._boot.bank) if image.image_type in installed else self._boot.bank
+            images[image.image_type] = self._image(image, bank)
+        try:
+            self._judge.judge_together(images)
+        except UnfitError as error:
+            raise FwuError(error.status, str(error)) from error
+
+    def _image(self, image: FirmwareImage, bank: int) -> bytes:
+        """What lies in an area, without the erased flash behind it; nothing if it is no image."""
+        offset = self._layout.offset_of(image, bank)
+
+        def read(at: int, size_bytes: int) -> bytes:
+            return self._flash.read(offset + at, max(0, min(size_bytes, image.max_size_bytes - at)))
+
+        try:
+            return read(0, image_bytes(read))
+        except ImageError:
+            return b""
+
+    def _version(self, image: FirmwareImage) -> int:
+        """Of the image that runs, which stays the same as long as it does."""
+        if image.image_type not in self._versions:
+            header = self._flash.read(self._layout.offset_of(image, self._boot.bank), HEADER_BYTES)
+            version = header_version(header)
+            self._versions[image.image_type] = 0 if version is None else pack_version(version)
+        return self._versions[image.image_type]
 
     def _need(self, *states: FwuState) -> None:
         if self._state not in states:
@@ -244,7 +312,7 @@ class UpdateAgent:
                 self._flash.write(target + start, data)
 
     def _directory(self) -> ImageDirectory:
-        """Images carry no version that the agent could read: all have version 0."""
+        """What is no image of MCUboot's has version 0."""
         return ImageDirectory(
             correct_boot=int(self._record.was_active),
             images=tuple(
@@ -253,7 +321,7 @@ class UpdateAgent:
                     client_permissions=ClientPermissions.WRITE,
                     max_size_bytes=image.max_size_bytes,
                     lowest_accepted_version=0,
-                    version=0,
+                    version=self._version(image),
                     accepted=entry.banks[self._boot.bank].accepted,
                 )
                 for image, entry in zip(self._layout.images, self._metadata.images, strict=True)

@@ -14,9 +14,11 @@ from edgeroot.secure.partitions.firmware_update.metadata_store import MetadataSt
 from edgeroot.secure.partitions.firmware_update.ports import Flash
 
 
-def boot_info(flash: Flash, layout: FlashLayout, boot_seed: bytes) -> BootInfo:
-    """``boot_seed`` is random and another one in each boot."""
+def boot_info(flash: Flash, layout: FlashLayout, boot_seed: bytes, *, booted_bank: int | None = None) -> BootInfo:
+    """``boot_seed`` is random and another one in each boot; ``booted_bank`` is known where a boot stage has chosen."""
     boot_id = sha256(boot_seed).digest()
+    if booted_bank is not None:
+        return BootInfo(boot_id, booted_bank)
     stored = MetadataStore(flash).load()
     if stored is None or not banks.fits(stored.metadata, layout):
         return BootInfo(boot_id, 0)

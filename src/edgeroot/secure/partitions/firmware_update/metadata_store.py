@@ -70,11 +70,15 @@ class MetadataStore:
     def _blocks(self) -> list[bytes]:
         return [self._flash.read(offset, BLOCK_BYTES) for offset in _COPIES]
 
-    def save(self, metadata: FwuMetadata, boot: BootRecord) -> None:
-        """Replace both copies. Whenever this is interrupted, :meth:`load` finds the old ones or the new ones."""
-        block = metadata.encode().ljust(_RECORD_AT, _ERASED)
-        block += _RECORD.pack(boot.boot_id, boot.bank, boot.was_active)
-        block += _CRC.pack(crc32(block))
+    def save(self, metadata: FwuMetadata, boot: BootRecord | None) -> None:
+        """Replace both copies. Whenever this is interrupted, :meth:`load` finds the old ones or the new ones.
+
+        ``boot`` is None where no agent has run yet.
+        """
+        block = metadata.encode().ljust(_RECORD_AT if boot else BLOCK_BYTES, _ERASED)
+        if boot is not None:
+            block += _RECORD.pack(boot.boot_id, boot.bank, boot.was_active)
+            block += _CRC.pack(crc32(block))
         for offset in _COPIES:
             self._replace(offset, block)
 

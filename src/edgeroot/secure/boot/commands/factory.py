@@ -1,0 +1,62 @@
+"""Writing a new device's firmware into its first bank."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from edgeroot.abi.firmware import IMAGE_TYPES
+from edgeroot.abi.mcuboot import ImageError
+from edgeroot.secure.boot.archive import decode_archive
+from edgeroot.secure.boot.verify import verify_image
+from edgeroot.secure.partitions.firmware_update.banks import fresh
+from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
+from edgeroot.secure.partitions.firmware_update.metadata_store import MetadataStore
+from edgeroot.secure.platform.flash import BLOCK_BYTES, FileFlash
+from edgeroot.secure.spm.manifest import built_in_manifests
+from edgeroot.secure.spm.state import State
+from edgeroot.secure.stage.sources import FolderSource
+
+_BANK: Final = 0
+
+
+def read_firmware(folder: Path, *, root_key_hash: bytes, security_counter: int) -> dict[str, bytes]:
+    """The images by their names, verified as the device will. ImageError names the one that would not run."""
+    source = FolderSource(folder)
+    images = {}
+    for name in IMAGE_TYPES:
+        try:
+            images[name] = source.read(name)
+            verified = verify_image(images[name], root_key_hash=root_key_hash, least_security_counter=security_counter)
+            decode_archive(bytes(verified.image.body), partition=name)
+        except ImageError as error:
+            raise ImageError(f"{source.place(name)} would not run on this device: {error}") from error
+    return images
+
+
+def write_firmware(state: State, images: dict[str, bytes]) -> None:
+    """Fill the first bank. Interrupted, the device has no firmware and gets it by the same again.
+
+    OSError, FlashError, StateError.
+    """
+    state.prepare_folders()
+    owner = next(manifest for manifest in built_in_manifests() if manifest.flash)
+    folders = state.folders_of(owner)
+    assert folders.flash is not None
+    path = folders.flash / FLASH_FILE
+    flash = FileFlash(path, size_bytes=LAYOUT.size_bytes)
+    flash.erase(0, 2 * BLOCK_BYTES)  # the metadata, without which nothing in the banks counts
+    flash.sync()
+    for name, data in images.items():
+        area = LAYOUT.find(IMAGE_TYPES[name])
+        assert area is not None
+        if len(data) > area.max_size_bytes:
+            raise ImageError(f"{name} has {len(data)} bytes, and its area in the flash {area.max_size_bytes}")
+        flash.erase(LAYOUT.offset_of(area, _BANK), area.max_size_bytes)
+        flash.write(LAYOUT.offset_of(area, _BANK), data)
+    flash.sync()
+    MetadataStore(flash).save(fresh(LAYOUT, _BANK), None)
+    flash.close()
+    if folders.user_id is not None:
+        os.chown(path, folders.user_id, folders.user_id)

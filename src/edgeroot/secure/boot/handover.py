@@ -1,0 +1,75 @@
+"""What the first stage hands to the partition manager: what it has found out, and what it has measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from edgeroot.abi.mcuboot import Dependency, Description, Version
+from edgeroot.psa import Lifecycle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One component: the SHA-256 of it. ``is_verified``: it was signed, and that was verified."""
+
+    name: str
+    digest: bytes
+    version: str = ""
+    is_verified: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """``bank`` is that of the flash which boots (None: a folder of images, ``folder``), ``is_trial`` whether the update
+    in it waits to be accepted, ``attempts`` how often it was booted so.
+
+    ``manager`` is what the manager's image says of itself. ``arguments`` are those of the first stage, for
+    whoever has to begin anew; ``failed`` are banks that did not boot.
+    """
+
+    lifecycle: Lifecycle
+    root_key_hash: bytes
+    security_counter: int
+    manager: Description
+    measured: tuple[Measured, ...]
+    folder: str = ""
+    bank: int | None = None
+    is_trial: bool = False
+    attempts: int = 0
+    failed: tuple[int, ...] = ()
+    arguments: tuple[str, ...] = field(default=())
+
+    def encode(self) -> bytes:
+        """JSON, for :meth:`decode`."""
+        values = asdict(self)
+        values["root_key_hash"] = self.root_key_hash.hex()
+        for one in values["measured"]:
+            one["digest"] = one["digest"].hex()
+        return json.dumps(values).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Handover:
+        values = json.loads(data)
+        measured = tuple(Measured(**one | {"digest": bytes.fromhex(one["digest"])}) for one in values["measured"])
+        return cls(
+            **values
+            | {
+                "lifecycle": Lifecycle(values["lifecycle"]),
+                "root_key_hash": bytes.fromhex(values["root_key_hash"]),
+                "measured": measured,
+                "manager": _description(values["manager"]),
+                "failed": tuple(values["failed"]),
+                "arguments": tuple(values["arguments"]),
+            }
+        )
+
+
+def _description(values: dict[str, Any]) -> Description:
+    dependencies = (Dependency(one["image_index"], Version(**one["version"])) for one in values["dependencies"])
+    return Description(
+        version=Version(**values["version"]),
+        security_counter=values["security_counter"],
+        dependencies=tuple(dependencies),
+    )

@@ -1,0 +1,66 @@
+"""What may be installed, before it is: the same checks that the boot stages make.
+
+A refusal here spares the device a boot that could not succeed; what is not refused here is looked at again at every
+boot, by those who do not depend on this partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+from uuid import UUID
+
+from edgeroot.abi.firmware import IMAGE_INDEXES, IMAGE_TYPES
+from edgeroot.abi.fwu import FwuStatus
+from edgeroot.abi.mcuboot import Description, ImageError, OldImageError, UntrustedImageError, decode_image
+from edgeroot.secure.boot.archive import decode_archive
+from edgeroot.secure.boot.verify import check_dependencies, verify_image
+
+_NAMES: Final = {image_type: name for name, image_type in IMAGE_TYPES.items()}
+
+
+class UnfitError(Exception):
+    """An image is not to be installed, or not with the others."""
+
+    def __init__(self, status: FwuStatus, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class Judge(Protocol):
+    """Decides on images by their types."""
+
+    def judge(self, image_type: UUID, data: bytes) -> None:
+        """UnfitError for an image that this device would not boot."""
+
+    def judge_together(self, images: Mapping[UUID, bytes]) -> None:
+        """UnfitError NOT_AVAILABLE if one of them needs another version of another one."""
+
+
+class RootKeyJudge:
+    """Images of this device's maker. ``least_counter`` is the device's security counter."""
+
+    def __init__(self, root_key_hash: bytes, *, least_counter: int) -> None:
+        self._root_key_hash = root_key_hash
+        self.least_counter = least_counter
+
+    def judge(self, image_type: UUID, data: bytes) -> None:
+        try:
+            verified = verify_image(data, root_key_hash=self._root_key_hash, least_security_counter=self.least_counter)
+            decode_archive(bytes(verified.image.body), partition=_NAMES[image_type])
+        except UntrustedImageError as error:
+            raise UnfitError(FwuStatus.AUTH_FAIL, str(error)) from error
+        except OldImageError as error:
+            raise UnfitError(FwuStatus.NO_PERMISSION, str(error)) from error
+        except ImageError as error:
+            raise UnfitError(FwuStatus.UNKNOWN, str(error)) from error
+
+    def judge_together(self, images: Mapping[UUID, bytes]) -> None:
+        described: dict[int, tuple[str, Description]] = {}
+        try:
+            for image_type, data in images.items():
+                name = _NAMES[image_type]
+                described[IMAGE_INDEXES[name]] = (name, decode_image(data).described())
+            check_dependencies(described)
+        except ImageError as error:
+            raise UnfitError(FwuStatus.NOT_AVAILABLE, str(error)) from error

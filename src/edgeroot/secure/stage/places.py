@@ -1,0 +1,9 @@
+"""Names in the secure world's state folder that the first stage has to know."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ONE_TIME_MEMORY: Final = "one-time-memory"
+TRIAL_BOOTS: Final = "trial-boots"
+FLASH: Final = "flash"
