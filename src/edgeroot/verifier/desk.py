@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgeroot.verifier import media_types
 from edgeroot.verifier.appraisal import appraise
+from edgeroot.verifier.cmw import UNWRAP
 from edgeroot.verifier.corim import read_corim, read_signed_corim
 from edgeroot.verifier.ear import PSA_SUBMODULE, TPM_SUBMODULE, claims_of_own, ear_claims
 from edgeroot.verifier.errors import VerifierError
@@ -110,17 +111,17 @@ class Desk:
     def submit(self, session_id: str, media_type: str, evidence: bytes) -> tuple[Session, Appraisal]:
         """Judge the evidence for a session, which takes one piece only. NoSessionError, MediaTypeError, ConflictError.
 
-        Bad evidence is no error: it gets a bad result.
+        Bad evidence is no error: it gets a bad result. A bad wrapper around it is one (BadRequestError), and the
+        session waits on.
         """
-        if not media_types.is_one_of(media_type, media_types.ALL_EVIDENCE):
-            raise MediaTypeError(media_type, media_types.ALL_EVIDENCE)
-        is_quote = media_types.is_one_of(media_type, media_types.QUOTE)
+        kind, inside = _opened(media_type, evidence)
+        is_quote = media_types.is_one_of(kind, media_types.QUOTE)
         judge, submodule = (appraise_quote, TPM_SUBMODULE) if is_quote else (appraise, PSA_SUBMODULE)
         with self.storage.transaction():
             session = self.session(session_id)
             if session.status is not SessionStatus.WAITING:
                 raise ConflictError("the session has had its evidence: begin a new one")
-            appraisal = judge(evidence, nonce=session.nonce, endorsements=self.storage, policy=self.policy)
+            appraisal = judge(inside, nonce=session.nonce, endorsements=self.storage, policy=self.policy)
             at_s = self.now_s()
             claims = ear_claims(
                 appraisal, issued_at_s=at_s, nonce=session.nonce, policy_id=self.policy_id, submodule=submodule
@@ -179,6 +180,19 @@ class Desk:
 
     def _log(self, event: str, **details: object) -> None:
         self.storage.log({"at_s": self.now_s(), "event": event, **details})
+
+
+def _opened(media_type: str, evidence: bytes) -> tuple[str, bytes]:
+    """Media type and content without the wrapper, if there is one; one within another is refused."""
+    unwrap = next((one for name, one in UNWRAP.items() if media_types.is_one_of(media_type, (name,))), None)
+    if unwrap is not None:
+        try:
+            media_type, evidence = unwrap(evidence)
+        except VerifierError as error:
+            raise BadRequestError(str(error)) from error
+    if not media_types.is_one_of(media_type, media_types.EVIDENCE + media_types.QUOTE):
+        raise MediaTypeError(media_type, media_types.ALL_EVIDENCE)
+    return media_type, evidence
 
 
 def revoke(storage: Storage, kind: Revoked, name: str, reason: str, *, now_s: int) -> None:

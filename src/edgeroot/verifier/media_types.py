@@ -18,7 +18,9 @@ EVIDENCE: Final = (
 )
 QUOTE: Final = ("application/vnd.edgeroot.tpm-evidence+cbor",)
 """Ours: :func:`edgeroot.evidence.write_tpm_evidence` makes it."""
-ALL_EVIDENCE: Final = EVIDENCE + QUOTE
+WRAPPED: Final = ("application/cmw+json", "application/cmw+cbor")
+"""Any of the others, in a conceptual message wrapper (draft-ietf-rats-msg-wrap)."""
+ALL_EVIDENCE: Final = EVIDENCE + QUOTE + WRAPPED
 EAR_JWT: Final = 'application/eat+jwt; eat_profile="tag:github.com,2023:veraison/ear"'
 EAR_CWT: Final = 'application/eat+cwt; eat_profile="tag:github.com,2023:veraison/ear"'
 """A result by itself (RFC 9782; draft-ietf-rats-ear, "Media Types")."""

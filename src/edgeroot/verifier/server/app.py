@@ -46,7 +46,7 @@ from edgeroot.verifier.server.pages import page_routes
 from edgeroot.verifier.server.routes import Route, Routes
 from edgeroot.verifier.server.views import time_of
 
-EVIDENCE_MAX_BYTES: Final = 64 * 1024
+EVIDENCE_MAX_BYTES: Final = 256 * 1024  # event logs of a boot are long
 CORIM_MAX_BYTES: Final = 1 << 20
 _log: Final = logging.getLogger(__name__)
 _STATUSES: Final[dict[type[work.DeskError], int]] = {
