@@ -152,6 +152,8 @@ def decode_claims(payload: bytes) -> tuple[Profile, PsaClaims]:
     entries = decode(payload, "the token")
     if not isinstance(entries, Mapping):
         raise EvidenceError("the token's payload is not a map")
+    if any(not isinstance(label, int | str) or isinstance(label, bool) for label in entries):
+        raise EvidenceError("the token has a claim whose label is neither integer nor text")
     profile, labels = _profile(entries)
     claims = PsaClaims(
         nonce=_mandatory(entries, labels.nonce, bytes),
