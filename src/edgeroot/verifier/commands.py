@@ -401,12 +401,13 @@ def _hex(text: str, option: str = "--challenge") -> bytes:
 
 
 def _public_key(path: Path) -> ec.EllipticCurvePublicKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     try:
         key = load_pem_public_key(read_input(str(path)))
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise CommandError(f"{path} is no public key in PEM") from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise CommandError(f"{path} is no key on an elliptic curve, as attestation keys are")
@@ -414,12 +415,13 @@ def _public_key(path: Path) -> ec.EllipticCurvePublicKey:
 
 
 def _private_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         key = load_pem_private_key(read_input(str(path)), None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise CommandError(f"{path} is no private key in PEM without a password") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise CommandError(f"{path} is no key on P-256")

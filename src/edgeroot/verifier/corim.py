@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import cbor2
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
@@ -276,7 +277,7 @@ def _class_of(environment: object) -> bytes:
 def _key(pem: object) -> ec.EllipticCurvePublicKey:
     try:
         key = load_pem_public_key(str(pem).encode())
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise VerifierError("a verification key is no public key in PEM") from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise VerifierError("a verification key is not one on an elliptic curve")

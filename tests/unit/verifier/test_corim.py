@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from base64 import b64encode
+
 import cbor2
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,6 +105,15 @@ def test_files_are_taken_together_unless_they_contradict_each_other() -> None:
 def test_what_would_be_understood_in_part(triples: object) -> None:
     with pytest.raises(VerifierError):
         read_corim(corim(triples))
+
+
+def test_a_key_on_a_curve_that_nobody_knows() -> None:
+    der = KEY.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    other = der.replace(bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d030177"))
+    assert other != der
+    pem = f"-----BEGIN PUBLIC KEY-----\n{b64encode(other).decode()}\n-----END PUBLIC KEY-----\n"
+    with pytest.raises(VerifierError, match="no public key"):
+        read_corim(corim({3: [[environment() | {1: cbor2.CBORTag(550, INSTANCE)}, [cbor2.CBORTag(554, pem)]]]}))
 
 
 def test_other_files() -> None:
