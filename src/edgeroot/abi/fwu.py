@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import IntEnum
 from operator import attrgetter
 from struct import Struct
 from types import MappingProxyType
@@ -57,16 +57,6 @@ class FwuStatus(IntEnum):
     DENIED = -6
     RESUME = -7
     NOT_AVAILABLE = -8
-
-
-class FwuState(Enum):
-    """States of an update agent."""
-
-    INITIALIZING = "initializing"
-    REGULAR = "regular"
-    STAGING = "staging"
-    TRIAL_PENDING = "trial pending"
-    TRIAL = "trial"
 
 
 class OpenType(IntEnum):

@@ -7,7 +7,7 @@ bank by; two copies are kept, and the CRC-32 at the head of each covers everythi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
+from enum import Enum, IntEnum, IntFlag
 from struct import Struct
 from typing import Final
 from uuid import UUID
@@ -25,6 +25,16 @@ _BODY_2: Final = _HEAD.size + _HEAD_2.size
 _CRC_BYTES: Final = 4
 _BANKS_1: Final = 2
 _BANKS_MAX: Final = 4
+
+
+class FwuState(Enum):
+    """States of an update agent."""
+
+    INITIALIZING = "initializing"
+    REGULAR = "regular"
+    STAGING = "staging"
+    TRIAL_PENDING = "trial pending"
+    TRIAL = "trial"
 
 
 class FwuObjectError(ValueError):

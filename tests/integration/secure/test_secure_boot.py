@@ -148,7 +148,7 @@ def test_a_partition_has_neither_site_nor_path(world: World) -> None:
     [
         ("crypto", "edgeroot.secure.runtime.main"),
         ("crypto", "dataclasses"),
-        ("crypto", "cryptography.hazmat.bindings._rust"),
+        ("manager", "cryptography.hazmat.bindings._rust"),
         ("manager", "edgeroot.secure.spm.images"),
         ("manager", "_cffi_backend"),
     ],

@@ -17,6 +17,7 @@ from edgeroot.secure.runtime.importer import MAGIC, read_entries
 
 _ENTRY: Final = Struct("<cHI")
 _PYC_HEADER: Final = MAGIC_NUMBER + bytes(12)
+_DIGEST_BYTES: Final = 32
 _LAZY: Final = b"lazy"
 _MARSHAL_WITHOUT_REFERENCES: Final = 2
 
@@ -26,7 +27,8 @@ class Archive:
     """``code`` is .pyc content of modules, ``packages`` the names among them that are packages.
 
     ``bootstrap`` is the text that the interpreter runs first, which runs ``main`` and imports the rest. ``resources``
-    are files beside modules (``PACKAGE/PATH``). ``lazy``: native modules are loaded when they are asked for.
+    are files beside modules (``PACKAGE/PATH``). ``lazy``: native modules are loaded when they are asked for. ``pinned``
+    are the SHA-256 of native modules that the image shares with the partition manager's, which holds them.
     """
 
     partition: str
@@ -34,13 +36,14 @@ class Archive:
     code: Mapping[str, bytes]
     packages: frozenset[str]
     native: Mapping[str, bytes] = field(default_factory=dict)
+    pinned: Mapping[str, bytes] = field(default_factory=dict)
     resources: Mapping[str, bytes] = field(default_factory=dict)
     bootstrap: str = field(default="", repr=False)
     lazy: bool = False
 
     def code_only(self) -> Archive:
         """What the importer needs: no native module and no text, which are handed over in other ways."""
-        return replace(self, native={}, bootstrap="")
+        return replace(self, native={}, pinned={}, bootstrap="")
 
     def encode(self) -> bytes:
         entries = [
@@ -51,12 +54,13 @@ class Archive:
         entries += ((b"D", name, data) for name, data in sorted(self.resources.items()))
         entries += ((b"P" if name in self.packages else b"M", name, data) for name, data in sorted(self.code.items()))
         entries += ((b"X", name, data) for name, data in sorted(self.native.items()))
+        entries += ((b"H", name, data) for name, data in sorted(self.pinned.items()))
         return MAGIC + b"".join(
             _ENTRY.pack(kind, len(name.encode()), len(data)) + name.encode() + data for kind, name, data in entries
         )
 
 
-def decode_archive(data: bytes, *, partition: str) -> Archive:
+def decode_archive(data: bytes | memoryview, *, partition: str) -> Archive:
     """ImageError if it is none, is for something else, or is for another interpreter than this one."""
     try:
         entries = read_entries(data)
@@ -71,8 +75,10 @@ def decode_archive(data: bytes, *, partition: str) -> Archive:
     if bootstrap is None or not main or how not in (b"", _LAZY):
         raise ImageError("its content does not say what its interpreter runs first")
     for kind, name, content in entries[3:]:
-        if kind not in ("M", "P", "D", "X"):
+        if kind not in ("M", "P", "D", "X", "H"):
             raise ImageError(f"its content has an entry of kind {kind!r}")
+        if kind == "H" and len(content) != _DIGEST_BYTES:
+            raise ImageError(f"its native module {name} is pinned by no SHA-256")
         if kind in ("M", "P") and not content.startswith(MAGIC_NUMBER):
             raise ImageError(f"its module {name} is for another version of Python: build the images with this one")
     return Archive(
@@ -81,10 +87,20 @@ def decode_archive(data: bytes, *, partition: str) -> Archive:
         code={name: content for kind, name, content in entries if kind in ("M", "P")},
         packages=frozenset(name for kind, name, _ in entries if kind == "P"),
         native={name: content for kind, name, content in entries if kind == "X"},
+        pinned={name: content for kind, name, content in entries if kind == "H"},
         resources={name: content for kind, name, content in entries if kind == "D"},
         bootstrap=bootstrap,
         lazy=how == _LAZY,
     )
+
+
+def check_pins(name: str, archive: Archive, digests: Mapping[str, bytes]) -> None:
+    """``digests`` are those of the native modules in the manager's image; ImageError if one does not match."""
+    for module, digest in archive.pinned.items():
+        if digests.get(module) != digest:
+            raise ImageError(
+                f"{name} needs the native module {module}, and the manager's image has another one or none"
+            )
 
 
 def compile_module(source: bytes, name: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,8 +26,9 @@ class Handover:
     """``bank`` is that of the flash which boots (None: a folder of images, ``folder``), ``is_trial`` whether the update
     in it waits to be accepted, ``attempts`` how often it was booted so.
 
-    ``manager`` is what the manager's image says of itself. ``arguments`` are those of the first stage, for
-    whoever has to begin anew; ``failed`` are banks that did not boot.
+    ``manager`` is what the manager's image says of itself, ``native`` are descriptors of sealed memory files with its
+    native modules, by their names. ``arguments`` are those of the first stage, for whoever has to begin anew, and
+    ``failed`` banks that did not boot.
     """
 
     lifecycle: Lifecycle
@@ -34,6 +36,7 @@ class Handover:
     security_counter: int
     manager: Description
     measured: tuple[Measured, ...]
+    native: Mapping[str, int] = field(default_factory=dict)
     folder: str = ""
     bank: int | None = None
     is_trial: bool = False

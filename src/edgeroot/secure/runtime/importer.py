@@ -8,7 +8,7 @@ Archive: ``ERCODE2`` and NUL, then entries: kind (1 byte), size of the name (u16
 (u32), name, data. Kinds: ``N`` what the image is for (first, once, without data), ``B`` this text (second, once), ``E``
 the main module (third, once; its data is ``lazy`` if native modules are loaded when they are asked for), ``M`` a module
 and ``P`` a package as the content of a .pyc file, ``D`` a file beside the modules (``PACKAGE/PATH``), ``X`` a native
-module.
+module, ``H`` the SHA-256 of a native module that the partition manager's image holds.
 """
 
 import sys
@@ -22,15 +22,15 @@ _DESCRIPTORS = "/proc/self/fd/"
 _SIZES = (2, 4)
 
 
-def read_entries(data: bytes) -> list[tuple[str, str, bytes]]:
+def read_entries(data: bytes | memoryview) -> list[tuple[str, str, bytes]]:
     """Kind, name and data of each entry. ValueError for what is no archive."""
-    if data[: len(MAGIC)] != MAGIC:
-        raise ValueError("it is no archive of code")
     view = memoryview(data)
+    if view[: len(MAGIC)] != MAGIC:
+        raise ValueError("it is no archive of code")
     entries = []
     at = len(MAGIC)
     while at < len(data):
-        kind = chr(data[at])
+        kind = chr(view[at])
         name_at = at + 1 + sum(_SIZES)
         name_bytes = int.from_bytes(view[at + 1 : at + 3], "little")
         data_bytes = int.from_bytes(view[at + 3 : name_at], "little")

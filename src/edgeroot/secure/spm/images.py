@@ -7,18 +7,20 @@ started anew takes nothing from the disk.
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, NoReturn
 
 from edgeroot.abi.firmware import IMAGE_INDEXES, MANAGER
 from edgeroot.abi.mcuboot import ImageError
 from edgeroot.evidence import DigestAlgorithm, Lifecycle, Measurement, extend_measurements
-from edgeroot.secure.boot.archive import Archive, decode_archive
+from edgeroot.secure.boot.archive import Archive, check_pins, decode_archive
 from edgeroot.secure.boot.choice import MAX_TRIAL_BOOTS
 from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
 from edgeroot.secure.boot.handover import Handover, Measured
@@ -160,7 +162,7 @@ def _verify(
                 root_key_hash=handover.root_key_hash,
                 least_security_counter=handover.security_counter,
             )
-            return verified, decode_archive(bytes(verified.image.body), partition=manifest.name)
+            return verified, decode_archive(verified.image.body, partition=manifest.name)
         except ImageError as error:
             place = source.place(manifest.name)
             raise ImageError(f"the image {place} does not run: {error}. Put a good image there") from error
@@ -171,15 +173,25 @@ def _verify(
     for manifest, (verified, _) in zip(manifests, found, strict=True):
         described[IMAGE_INDEXES[manifest.name]] = (manifest.name, verified.image.described())
     check_dependencies(described)
+    wanted = {name for _, archive in found for name in archive.pinned}
+    digests = {name: _digest(handover.native[name]) for name in wanted & handover.native.keys()}
     images, measured, shared = {}, [], SealedOnce()
     for manifest, (verified, archive) in zip(manifests, found, strict=True):
+        check_pins(manifest.name, archive, digests)
         measured.append(Measured(name=manifest.name, digest=verified.digest, version=verified.image.version.short))
         images[manifest.name] = LoadedImage(
             bootstrap=archive.bootstrap,
             code=seal(archive.code_only().encode()),
-            native={name: shared.seal(name, data) for name, data in archive.native.items()},
+            native={name: shared.seal(name, data) for name, data in archive.native.items()}
+            | {name: handover.native[name] for name in archive.pinned},
         )
     return images, measured, min(verified.image.security_counter for verified, _ in found)
+
+
+def _digest(descriptor: int) -> bytes:
+    """Of a sealed memory file."""
+    with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as data:
+        return sha256(data).digest()
 
 
 def _measurement(one: Measured) -> Measurement:

@@ -7,13 +7,12 @@ image's first text.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import Final, NoReturn
 
 from edgeroot.abi.firmware import MANAGER
@@ -65,12 +64,28 @@ def main(arguments: Sequence[str]) -> int | None:
     return None
 
 
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--state", type=Path, default=Path())
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--failed-bank", type=int, action="append", default=[])
-    return parser.parse_known_args(arguments)[0]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Options:
+    """Of all options of the manager, those that its first stage has to know."""
+
+    state: Path
+    images: Path | None
+    failed_banks: frozenset[int]
+
+
+def _options(arguments: Sequence[str]) -> _Options:
+    """By hand, as argparse takes longer to load than the rest of this takes to run."""
+    values: dict[str, list[str]] = {}
+    for at, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name.startswith("--"):
+            values.setdefault(name, []).append(value if equals else "".join(arguments[at + 1 : at + 2]))
+    images = values.get("--images")
+    return _Options(
+        state=Path(values.get("--state", [""])[-1]),
+        images=None if images is None else Path(images[-1]),
+        failed_banks=frozenset(int(one) for one in values.get("--failed-bank", []) if one.isdecimal()),
+    )
 
 
 def _boot(arguments: Sequence[str]) -> None:
@@ -80,7 +95,7 @@ def _boot(arguments: Sequence[str]) -> None:
     state = Lifecycle.ASSEMBLY_AND_TEST if fuses is None else fuses.lifecycle()
     if state > Lifecycle.SECURED:
         raise FusesError(f"the device is {state.words}: its secure world does not start any more")
-    failed = set(options.failed_bank)
+    failed = set(options.failed_banks)
     while True:
         place = _place(options, frozenset(failed))
         if place is None:
@@ -123,7 +138,7 @@ def _boot(arguments: Sequence[str]) -> None:
         _become(archive, handover, arguments)
 
 
-def _place(options: argparse.Namespace, failed: frozenset[int]) -> _Place | None:
+def _place(options: _Options, failed: frozenset[int]) -> _Place | None:
     """None if there is nothing to boot. FlashError."""
     if options.images is not None:
         return _Place(source=FolderSource(options.images))
@@ -144,21 +159,26 @@ def _verified(
     source: FolderSource | BankSource, root_key_hash: bytes, security_counter: int
 ) -> tuple[VerifiedImage, Archive, tuple[Measured, ...]]:
     """The manager's image, and everything that is measured so far. ImageError."""
-    with ThreadPoolExecutor(1) as pool:
-        below = pool.submit(measure_first_stage, f"{ENTRY}.__main__")
+    below: list[Measured] = []
+    measuring = Thread(target=lambda: below.extend(measure_first_stage(f"{ENTRY}.__main__")))
+    measuring.start()
+    try:
         image = verify_image(source.read(MANAGER), root_key_hash=root_key_hash, least_security_counter=security_counter)
-        archive = decode_archive(bytes(image.image.body), partition=MANAGER)
-        manager = Measured(name=MANAGER, digest=image.digest, version=image.image.version.short)
-        return image, archive, (*below.result(), manager)
+        archive = decode_archive(image.image.body, partition=MANAGER)
+    finally:
+        measuring.join()
+    if not below:
+        raise BootError("what the first stage stands on cannot be measured (see above)")
+    return image, archive, (*below, Measured(name=MANAGER, digest=image.digest, version=image.image.version.short))
 
 
 def _become(archive: Archive, handover: Handover, arguments: Sequence[str]) -> NoReturn:
     """Execute the interpreter anew, on what was verified."""
     native = {name: seal(data) for name, data in archive.native.items()}
-    given = (seal(archive.code_only().encode()), seal(handover.encode()))
+    given = (seal(archive.code_only().encode()), seal(replace(handover, native=native).encode()))
     for descriptor in (*given, *native.values()):
         os.set_inheritable(descriptor, True)
     places = (f"{name}=/proc/self/fd/{descriptor}" for name, descriptor in native.items())
     line = [sys.executable, "-I", "-S", "-c", archive.bootstrap, str(given[0]), *places, "--"]
-    line += ["--handover", str(given[1]), *arguments]
+    line += [*arguments, "--handover", str(given[1])]  # the last one counts, whatever was given before
     os.execv(sys.executable, line)

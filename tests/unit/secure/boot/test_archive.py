@@ -8,13 +8,14 @@ import subprocess
 import sys
 import sysconfig
 from dataclasses import replace
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from edgeroot.abi.mcuboot import ImageError
-from edgeroot.secure.boot.archive import Archive, compile_module, decode_archive
+from edgeroot.secure.boot.archive import Archive, check_pins, compile_module, decode_archive
 from edgeroot.secure.boot.commands import build
 from edgeroot.secure.boot.commands.build import build_archives
 from edgeroot.secure.runtime import importer
@@ -144,6 +145,18 @@ def test_the_same_code_gives_the_same_bytes_wherever_it_lies_and_whatever_is_cha
     assert built("1") == built("2") == built("3")
 
 
+def test_a_pin_holds_for_the_same_bytes_alone() -> None:
+    archive = replace(an_archive(), pinned={"_json": b"h" * 32})
+
+    assert decode_archive(archive.encode(), partition="storage") == archive
+    check_pins("storage", archive, {"_json": b"h" * 32, "other": b"x" * 32})
+    for digests in ({}, {"_json": b"x" * 32}, {"other": b"h" * 32}):
+        with pytest.raises(ImageError, match="storage needs the native module _json"):
+            check_pins("storage", archive, digests)
+    with pytest.raises(ImageError, match="pinned by no SHA-256"):
+        decode_archive(replace(archive, pinned={"_json": b"h"}).encode(), partition="storage")
+
+
 def test_another_partitions_content_is_refused() -> None:
     with pytest.raises(ImageError, match="it is the image of the partition storage"):
         decode_archive(an_archive().encode(), partition="crypto")
@@ -210,7 +223,11 @@ def test_a_built_archive_holds_our_code_the_librarys_and_native_modules_and_no_o
 
     assert (archive.main, archive.lazy) == (MAIN, False)
     assert {module, MAIN, "dataclasses", "cryptography.hazmat.primitives.hashes"} <= archive.code.keys()
-    assert {"cryptography.hazmat.bindings._rust", "_cffi_backend"} <= archive.native.keys()
+    # The library that all of them need lies in the manager's image, and is pinned by this one.
+    held = built_archive("manager").native
+    assert {"cryptography.hazmat.bindings._rust", "_cffi_backend"} <= archive.pinned.keys() & held.keys()
+    assert {name: sha256(held[name]).digest() for name in archive.pinned} == archive.pinned
+    assert archive.native.keys() == {"google._upb._message"}
     assert not {"cryptoauthlib", "sitecustomize", "tpm2_pytss"} & archive.code.keys()
     source = Path(sysconfig.get_path("stdlib"), "dataclasses.py").read_bytes()
     assert archive.code["dataclasses"] == compile_module(source, "dataclasses")

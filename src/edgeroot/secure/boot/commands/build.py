@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -23,14 +25,27 @@ _RESOURCES: Final = ("edgeroot.secure.spm", "manifests")
 
 
 def build_archives() -> Iterator[tuple[str, bytes]]:
-    """Name and content of each image, the partition manager's first. ImageError if one cannot be made."""
-    yield MANAGER, _build(MANAGER, _MANAGER, "--tpm", _BY_NAME, lazy=True, resources=_manifests())
+    """Name and content of each image, the partition manager's first. ImageError if one cannot be made.
+
+    Native modules that several have lie in the manager's, and the others pin them.
+    """
+    manager = replace(_build(MANAGER, _MANAGER, "--tpm", _BY_NAME), lazy=True, resources=_manifests())
+    yield MANAGER, manager.encode()
     for manifest in built_in_manifests():
-        yield manifest.name, _build(manifest.name, _PARTITION, manifest.module)
+        archive = _build(manifest.name, _PARTITION, manifest.module)
+        shared = {name for name, data in archive.native.items() if manager.native.get(name) == data}
+        yield (
+            manifest.name,
+            replace(
+                archive,
+                native={name: data for name, data in archive.native.items() if name not in shared},
+                pinned={name: sha256(archive.native[name]).digest() for name in shared},
+            ).encode(),
+        )
 
 
-def _build(name: str, main: str, *modules: str, lazy: bool = False, resources: dict[str, bytes] | None = None) -> bytes:
-    """The content of one image. ImageError if what it imports cannot be found out or read."""
+def _build(name: str, main: str, *modules: str) -> Archive:
+    """The content of one image with all native modules. ImageError if what it imports cannot be found out or read."""
     done = subprocess.run(
         [sys.executable, "-I", "-m", _RECORD, main, *modules],
         stdin=subprocess.DEVNULL,
@@ -58,10 +73,8 @@ def _build(name: str, main: str, *modules: str, lazy: bool = False, resources: d
         code=code,
         packages=packages,
         native=native,
-        resources=resources or {},
         bootstrap=Path(importer.__file__).read_text(encoding="utf-8"),
-        lazy=lazy,
-    ).encode()
+    )
 
 
 def _manifests() -> dict[str, bytes]:
