@@ -49,6 +49,8 @@ class VersionState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentState:
+    """A component of an implementation, in whose order devices report them."""
+
     name: str
     versions: tuple[VersionState, ...]
 
@@ -82,11 +84,13 @@ class _Tally:
     progress: dict[Progress, int] = field(default_factory=lambda: dict.fromkeys(Progress, 0))
     running: dict[_Key, _Count] = field(default_factory=dict)
     said: dict[_Key, str] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
 
     def add(self, firmware: Firmware, progress: Progress) -> None:
         _count(self.total, firmware)
         self.progress[progress] += firmware.devices
-        for one in firmware.components:
+        for place, one in enumerate(firmware.components):
+            self.places.setdefault(one.name, place)
             if one.match is not Match.MISSING:
                 _count(self.running.setdefault(_key(one), _Count()), firmware)
                 self.said.setdefault(_key(one), one.version)
@@ -199,8 +203,10 @@ def _components(
                 failed=count.failed,
             )
         )
+    last = len(tally.places)
     return tuple(
-        ComponentState(name=name, versions=tuple(sorted(versions, key=_rank))) for name, versions in states.items()
+        ComponentState(name=name, versions=tuple(sorted(states[name], key=_rank)))
+        for name in sorted(states, key=lambda name: (tally.places.get(name, last), name))
     )
 
 

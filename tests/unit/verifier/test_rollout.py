@@ -99,17 +99,17 @@ def test_what_is_missing_or_extra() -> None:
     state = state_of({OLD, APP}, (1, 1, (runs("BL", 1), runs("X", 8, Match.EXTRA), runs("App", 0, Match.MISSING))))
     assert state.progress[Progress.UNKNOWN] == 1
     assert [(one.name, one.versions[0].devices, one.versions[0].known) for one in state.components] == [
-        ("App", 0, True),
         ("BL", 1, True),
         ("X", 1, False),
+        ("App", 0, True),
     ]
 
 
 def test_reference_values_without_a_name() -> None:
     state = state_of({known(None, "1.0.0", 1), known(None, "1.0.0", 2)}, (1, 0, (runs("BL", 1, version="1.0.0"),)))
     assert [(one.name, one.versions[0].known, one.versions[0].devices) for one in state.components] == [
-        ("", True, 0),
         ("BL", True, 1),
+        ("", True, 0),
     ]
     assert state.progress[Progress.CURRENT] == 1
 

@@ -20,7 +20,7 @@ from edgeroot.verifier.server.routes import Route, Routes
 DEVICE_ROUTE: Final = "/fleet/v1/device/{instance_id}"
 LIST_MAX: Final = 200
 LIST_DEFAULT: Final = 50
-HISTORY_MAX: Final = 50
+HISTORY_MAX: Final = 30
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 

@@ -18,6 +18,7 @@ class Stage(StrEnum):
     """Where in the boot chain a component belongs, by its name: tokens say the order, not who starts whom."""
 
     BOOT = "boot"
+    """The first stage, and what that itself stands on."""
     MANAGER = "manager"
     PARTITION = "partition"
     REGISTER = "register"
@@ -26,8 +27,8 @@ class Stage(StrEnum):
 
 # Names as in RFC 9783, clause 4.4.1 (BL, PRoT), of Trusted Firmware-A's event log (BL_2, SECURE_RT_EL2), and ours.
 _STAGES: Final = (
-    (Stage.REGISTER, re.compile(r"pcr \d+")),
-    (Stage.BOOT, re.compile(r"(bl|boot|mcuboot|rom|secure_rt_el3)([-_ 0-9].*)?")),
+    (Stage.REGISTER, re.compile(r"(.* )?pcr \d+")),
+    (Stage.BOOT, re.compile(r"(bl|boot|mcuboot|rom|secure_rt_el3)([-_ 0-9].*)?|kernel|loader|interpreter|libraries")),
     (Stage.MANAGER, re.compile(r"prot|spm[cd]?|tfm_s|secure_rt_el[12]|(.*[-_ ])?manager")),
 )
 
