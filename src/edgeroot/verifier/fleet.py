@@ -88,9 +88,9 @@ class Place:
     @classmethod
     def parse(cls, text: str) -> Place:
         """VerifierError for what :meth:`text` did not write."""
-        at_s, _, name = text.partition("-")
+        at_s, dash, name = text.partition("-")
         try:
-            if not at_s.isascii() or not at_s.isdecimal() or len(at_s) > 15 or len(name) > 2 * MAX_ID_BYTES:
+            if not dash or not at_s.isascii() or not at_s.isdecimal() or len(at_s) > 15 or len(name) > 2 * MAX_ID_BYTES:
                 raise ValueError(text)
             return cls(int(at_s), bytes.fromhex(name))
         except ValueError as error:

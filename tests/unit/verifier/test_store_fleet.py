@@ -145,7 +145,7 @@ def test_pages_of_a_list(storage: SqliteStorage) -> None:
         seen += [int.from_bytes(one.instance_id[1:]) for one in page]
     assert seen == everything
     assert listed(storage, Selection(before=Place(2_000, name(1)), limit=2)) == everything[2:4]
-    for text in ("", "-1-ab", "x-ab", "1-xx", "9" * 16 + "-ab", "1-" + "a" * 130):
+    for text in ("", "1", "-1-ab", "x-ab", "1-xx", "9" * 16 + "-ab", "1-" + "a" * 130):
         with pytest.raises(VerifierError, match="place"):
             Place.parse(text)
 
