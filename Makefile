@@ -7,6 +7,8 @@ PYTHON ?= $(shell for one in /usr/bin/python3 python3; do $$one $(new_enough) 2>
 headers = $(if $(filter /usr/bin/%,$(PYTHON)),python3-dev)
 # The TPM's resource manager in user space, and what another program does with the TPM meanwhile.
 manager := dbus-daemon tpm2-abrmd libtss2-tcti-tabrmd0 tpm2-tools
+# Which looks at the verifier's page.
+browser := chromium chromium-driver
 ROUNDS ?= 200
 PYTEST_ARGS ?=
 
@@ -48,7 +50,7 @@ peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks 
 	@$(bin)/python -m peers
 
 test: peers ## every test, with few rounds of those that repeat
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm systemd $(manager)
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm systemd $(manager) $(browser)
 	$(bin)/python -m pytest $(PYTEST_ARGS)
 
 soak: peers ## the tests that repeat, with ROUNDS=200 rounds
