@@ -112,13 +112,15 @@ class Endorsements:
         """Nothing: files remember no boots."""
 
     def add(self, other: Endorsements) -> None:
-        """VerifierError if the other one has a different key for a device that is known."""
+        """VerifierError if the other one has a different key for a device that is known, or has PCRs for components."""
         for instance_id, key in other.keys.items():
             known = self.keys.setdefault(instance_id, key)
             if known.key != key.key or known.implementation_id != key.implementation_id:
                 raise VerifierError(f"device {instance_id.hex()} is endorsed twice, and not the same way")
         for implementation_id, references in other.references.items():
-            self.references.setdefault(implementation_id, set()).update(references)
+            values = self.references.setdefault(implementation_id, set())
+            values.update(references)
+            _check_kind(values)
 
 
 def write_corim(name: str, endorsements: Endorsements) -> bytes:
@@ -208,7 +210,9 @@ def _read_triples(triples: Mapping[object, object], endorsements: Endorsements) 
         if _INSTANCE in _map(environment, "an environment"):
             raise VerifierError("a reference triple is for one instance only, which is not understood here")
         found = {_reference(one) for one in _array(measurements, "measurements")}
-        endorsements.references.setdefault(_class_of(environment), set()).update(found)
+        known = endorsements.references.setdefault(_class_of(environment), set())
+        known.update(found)
+        _check_kind(known)
     for triple in _array(triples.get(_KEYS, []), "the key triples"):
         environment, keys = _pair(triple)
         instance_id = _instance(_map(environment, "an environment").get(_INSTANCE))
@@ -238,6 +242,12 @@ def _reference(measurement: object) -> ReferenceValue:
         raise VerifierError(f"a signer id has 32, 48 or 64 bytes, not {len(signer_id)}")
     name = _text(values.get(_NAME), "a component's name")
     return ReferenceValue(measurement=measured, signer_id=signer_id, name=name, version=said)
+
+
+def _check_kind(references: set[ReferenceValue]) -> None:
+    """A device with a TPM reports no components, and a PSA device no PCRs: what has both could never be affirmed."""
+    if len({bool(one.signer_id) for one in references}) > 1:
+        raise VerifierError("a class has both components and PCRs as reference values")
 
 
 def _unsigned(
