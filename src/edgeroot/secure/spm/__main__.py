@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
             return refused
     from edgeroot.secure.spm.run import main as run
 
-    return run(arguments)
+    return run(arguments, is_verified=False)
 
 
 if __name__ == "__main__":

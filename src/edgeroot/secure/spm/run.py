@@ -20,14 +20,16 @@ from edgeroot.abi.emulation import memory_slots
 from edgeroot.abi.mcuboot import ImageError
 from edgeroot.confinement import process
 from edgeroot.element.settings import ElementSettings
+from edgeroot.psa import Lifecycle
 from edgeroot.sealing.errors import SealingError
 from edgeroot.sealing.tpm import TpmPlace, parse_pcrs
 from edgeroot.sealing.tpm_counter import TpmCounter
 from edgeroot.secure.boot.errors import BootError
+from edgeroot.secure.boot.fuses import WORDS, Fuses
 from edgeroot.secure.platform.anchor import Anchor, AnchorError
 from edgeroot.secure.platform.device_secret import DeviceSecretError, FileDeviceSecret
 from edgeroot.secure.platform.files import FileLock, LockedError
-from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
+from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
 from edgeroot.secure.spm import sandbox
 from edgeroot.secure.spm.keeper import AnchorKeeper
 from edgeroot.secure.spm.launch import Launcher
@@ -36,6 +38,7 @@ from edgeroot.secure.spm.manager import Manager
 from edgeroot.secure.spm.manifest import ManifestError, built_in_manifests
 from edgeroot.secure.spm.state import State, StateError
 from edgeroot.secure.spm.users import UserTableError
+from edgeroot.secure.stage.places import ONE_TIME_MEMORY
 
 _log: Final = logging.getLogger(__name__)
 _BOOT_SEED_BYTES: Final = 32
@@ -45,11 +48,13 @@ class CannotStartError(Exception):
     """The secure world does not start; the message says why and what to do."""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run; the exit code."""
+def main(arguments: Sequence[str], *, is_verified: bool = True) -> int:
+    """Run; the exit code. ``is_verified``: this is the manager of an image, and not what is installed."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s secure-world: %(message)s", stream=sys.stderr)
     try:
+        if not is_verified:
+            _check_unverified(options)
         return _run(options)
     except (
         CannotStartError,
@@ -69,7 +74,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m edgeroot.secure.spm", description=__doc__)
+    # No abbreviations: the first stage reads the same arguments, and knows none.
+    parser = argparse.ArgumentParser("python -m edgeroot.secure.spm", description=__doc__, allow_abbrev=False)
     parser.add_argument("--state", type=Path, required=True, help="the folder of keys, secrets and counters")
     parser.add_argument("--runtime", type=Path, required=True, help="the folder of the socket and the log")
     parser.add_argument(
@@ -96,6 +102,17 @@ def _parser() -> argparse.ArgumentParser:
         "--owner-fd", type=int, help="a socket: say there when all partitions run, and end when its other end is closed"
     )
     return parser
+
+
+def _check_unverified(options: argparse.Namespace) -> None:
+    """Whatever the first stage took these arguments for, what is installed does not run on a secured device."""
+    if options.handover is not None:
+        raise CannotStartError("--handover is what the first stage says to a verified manager, and this is none")
+    memory = options.state / ONE_TIME_MEMORY
+    if not memory.exists():
+        return
+    if Fuses(FileOneTimeMemory(memory, words=WORDS, create=False)).lifecycle() >= Lifecycle.SECURED:
+        raise CannotStartError("the device is secured and runs signed images only, and this manager is none")
 
 
 def _run(options: argparse.Namespace) -> int:
