@@ -8,7 +8,7 @@ headers = $(if $(filter /usr/bin/%,$(PYTHON)),python3-dev)
 # The TPM's resource manager in user space, and what another program does with the TPM meanwhile.
 manager := dbus-daemon tpm2-abrmd libtss2-tcti-tabrmd0 tpm2-tools
 # Which looks at the verifier's page.
-browser := chromium chromium-driver
+browser := chromium chromium-driver fonts-dejavu-core
 ROUNDS ?= 200
 PYTEST_ARGS ?=
 
