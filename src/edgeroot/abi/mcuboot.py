@@ -38,6 +38,11 @@ class OldImageError(ImageError):
     """It ran once, and is not to run again."""
 
 
+ENCRYPTED_AES128: Final = 0x04
+ENCRYPTED_AES256: Final = 0x08
+_KEY_BYTES: Final = {0: 0, ENCRYPTED_AES128: 16, ENCRYPTED_AES256: 32}
+
+
 class TlvKind(IntEnum):
     """The kinds that are known here."""
 
@@ -47,6 +52,8 @@ class TlvKind(IntEnum):
     ECDSA = 0x22
     RSA3072_PSS = 0x23
     ED25519 = 0x24
+    ENCRYPTION_EC256 = 0x32
+    ENCRYPTION_X25519 = 0x33
     DEPENDENCY = 0x40
     SECURITY_COUNTER = 0x50
 
@@ -92,10 +99,16 @@ class Description:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """A decoded image that nobody has verified. ``hashed_bytes`` of it are hashed and signed."""
+    """A decoded image that nobody has verified. ``hashed_bytes`` of it are hashed and signed.
+
+    ``body`` begins at ``body_at``. It is encrypted with a key of ``encryption_key_bytes``, unless that is 0; hashed is
+    what it was before.
+    """
 
     version: Version
     body: memoryview
+    body_at: int
+    encryption_key_bytes: int
     hashed_bytes: int
     security_counter: int
     dependencies: tuple[Dependency, ...]
@@ -113,9 +126,9 @@ def decode_image(data: bytes) -> Image:
     magic, load_address, header_bytes, protected_bytes, body_bytes, flags, *version, padding = HEADER.unpack_from(data)
     if magic != HEADER_MAGIC:
         raise ImageError("it does not begin with the magic number of MCUboot's format")
-    if flags or load_address or padding:
+    if flags not in _KEY_BYTES or load_address or padding:
         raise ImageError(
-            f"flags {flags:#x}, load address {load_address:#x}, padding {padding:#x}: only plain images run here"
+            f"flags {flags:#x}, load address {load_address:#x}, padding {padding:#x}: no image of this kind runs here"
         )
     if header_bytes < HEADER_BYTES:
         raise ImageError(f"its header claims to have {header_bytes} bytes")
@@ -131,6 +144,8 @@ def decode_image(data: bytes) -> Image:
     return Image(
         version=Version(*version),
         body=memoryview(data)[header_bytes:body_end],
+        body_at=header_bytes,
+        encryption_key_bytes=_KEY_BYTES[flags],
         hashed_bytes=hashed_bytes,
         security_counter=COUNTER.unpack(counters[0])[0],
         dependencies=tuple(_dependency(value) for kind, value in protected if kind is TlvKind.DEPENDENCY),

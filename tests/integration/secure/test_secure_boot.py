@@ -254,6 +254,30 @@ def test_images_that_imgtool_has_signed_run(maker: Path, tmp_path: Path) -> None
         assert {one["state"] for one in world.status()["partitions"]} == {"ready"}
 
 
+def test_encrypted_images_run_on_the_device_that_they_are_for_alone(maker: Path, images: Path, tmp_path: Path) -> None:
+    device_key = ec.generate_private_key(ec.SECP256R1())
+    private = device_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "device.pem").write_bytes(private)
+    for name in IMAGES:
+        body = bytes(decode_image((images / f"{name}.img").read_bytes()).body)
+        image = sign_image(body, KEY, version=Version(1), security_counter=COUNTER, encrypt_to=device_key.public_key())
+        (images / f"{name}.img").write_bytes(image)
+    arguments = ("provision", "--root-key", str(maker / "public.pem"), "--images", str(images), "--state")
+    refused = device(*arguments, str(tmp_path / "other"))
+    assert "encrypted, and the device has no key to read it" in refused.stdout + refused.stderr
+    with running_world() as world:
+        world.stop()
+        done = device(*arguments, str(world.state), "--image-key", str(tmp_path / "device.pem"))
+        assert done.returncode == 0, done.stderr
+        assert device("lifecycle", "secured", "--state", str(world.state)).returncode == 0
+        world.start()  # from the flash
+        assert world.status()["firmware"]["bank"] == 0
+        assert (world.state / "image-key").stat().st_mode & 0o777 == 0o600
+        world.stop()
+        assert device("lifecycle", "decommissioned", "--state", str(world.state)).returncode == 0
+        assert not (world.state / "image-key").exists()
+
+
 def test_the_command_says_what_is_wrong(maker: Path, state: Path, tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP384R1()).public_key()
     (tmp_path / "p384.pem").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))

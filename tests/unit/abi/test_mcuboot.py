@@ -180,7 +180,7 @@ def test_an_image_below_the_security_counter_is_refused_and_one_at_it_runs() -> 
     ("offset", "value", "complaint"),
     [
         (0, pack("<I", 0x96F3B83C), "magic number"),
-        (16, pack("<I", 4), "only plain images"),
+        (16, pack("<I", 2), "no image of this kind"),
         (8, pack("<H", 31), "header claims"),
         (12, pack("<I", 1 << 30), "cut off"),
         (32 + 64, pack("<H", 0x6907), "TLVs of magic 0x6908"),
@@ -196,9 +196,9 @@ def test_each_defect_has_its_sentence(offset: int, value: bytes, complaint: str)
 
 
 def test_dependencies_are_met_by_that_version_and_later_ones() -> None:
-    needs = decode_image(ours("ed25519", dependencies=(Dependency(2, Version(1, 2, 3, 4)),)))
-    other = decode_image(ours("ed25519"))
-    older = decode_image(sign_image(b"", KEYS["ed25519"], version=Version(1, 2, 3, 3), security_counter=1))
+    needs = decode_image(ours("ed25519", dependencies=(Dependency(2, Version(1, 2, 3, 4)),))).described()
+    other = decode_image(ours("ed25519")).described()
+    older = decode_image(sign_image(b"", KEYS["ed25519"], version=Version(1, 2, 3, 3), security_counter=1)).described()
 
     check_dependencies({1: ("first", needs), 2: ("second", other)})
     with pytest.raises(ImageError, match=r"first needs second 1\.2\.3\+4 or later, and it is 1\.2\.3\+3"):

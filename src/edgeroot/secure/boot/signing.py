@@ -24,6 +24,7 @@ from edgeroot.abi.mcuboot import (
     TlvKind,
     Version,
 )
+from edgeroot.secure.boot.encryption import ImagePublicKey, encrypt_body
 from edgeroot.secure.boot.verify import SALT_BYTES, encode_root_key, signature_kind
 
 SigningKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -36,19 +37,24 @@ def sign_image(
     version: Version,
     security_counter: int,
     dependencies: Iterable[Dependency] = (),
+    encrypt_to: ImagePublicKey | None = None,
 ) -> bytes:
-    """An image of this body. ImageError for a key that images are not signed with."""
+    """An image of this body, encrypted to a key of its devices if there is one. ImageError for keys of other kinds."""
     public_key = encode_root_key(key.public_key())
     tlvs = [(TlvKind.SECURITY_COUNTER, COUNTER.pack(security_counter))]
     tlvs += ((TlvKind.DEPENDENCY, _dependency(one)) for one in dependencies)
     protected = _area(PROTECTED_INFO_MAGIC, tlvs)
     numbers = (version.major, version.minor, version.revision, version.build)
-    header = HEADER.pack(HEADER_MAGIC, 0, HEADER_BYTES, len(protected), len(body), 0, *numbers, 0)
-    signed = header + body + protected
-    digest = sha256(signed).digest()
+    flags, encryption, content = 0, [], body
+    if encrypt_to is not None:
+        flags, tlv, content = encrypt_body(body, encrypt_to)
+        encryption.append(tlv)
+    header = HEADER.pack(HEADER_MAGIC, 0, HEADER_BYTES, len(protected), len(body), flags, *numbers, 0)
+    digest = sha256(header + body + protected).digest()
     kind = signature_kind(key.public_key())
     signature = _sign(key, digest)
-    return signed + _area(INFO_MAGIC, [(TlvKind.SHA256, digest), (TlvKind.PUBLIC_KEY, public_key), (kind, signature)])
+    tlvs = [(TlvKind.SHA256, digest), (TlvKind.PUBLIC_KEY, public_key), (kind, signature), *encryption]
+    return header + content + protected + _area(INFO_MAGIC, tlvs)
 
 
 def _area(magic: int, tlvs: Iterable[tuple[TlvKind, bytes]]) -> bytes:

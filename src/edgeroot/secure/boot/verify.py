@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final, TypeAlias
 
@@ -29,6 +29,7 @@ from edgeroot.abi.mcuboot import (
     UntrustedImageError,
     decode_image,
 )
+from edgeroot.secure.boot.encryption import TLVS, ImageKey, decrypt_body
 
 SALT_BYTES: Final = 32
 _SIGNATURES: Final = frozenset({TlvKind.RSA2048_PSS, TlvKind.RSA3072_PSS, TlvKind.ECDSA, TlvKind.ED25519})
@@ -44,27 +45,73 @@ class VerifiedImage:
     signer_id: bytes
 
 
-def verify_image(data: bytes, *, root_key_hash: bytes, least_security_counter: int) -> VerifiedImage:
-    """ImageError if it is malformed, not signed with the root key, or older than the security counter allows."""
+def verify_image(
+    data: bytes, *, root_key_hash: bytes, least_security_counter: int, image_key: ImageKey | None = None
+) -> VerifiedImage:
+    """ImageError if it is malformed, not signed with the root key, or older than the security counter allows.
+
+    An encrypted one is decrypted with ``image_key``: the image that is returned has its body in the clear.
+    """
     image = decode_image(data)
-    tlvs = dict(image.unprotected)
-    signatures = _SIGNATURES & tlvs.keys()
-    if len(image.unprotected) != 3 or len(signatures) != 1 or not {TlvKind.SHA256, TlvKind.PUBLIC_KEY} <= tlvs.keys():
-        raise ImageError("it has not exactly one SHA-256, one public key and one signature")
-    digest = sha256(memoryview(data)[: image.hashed_bytes]).digest()
+    tlvs = _tlvs(image)
+    if image.encryption_key_bytes:
+        image = replace(image, body=memoryview(decrypt_body(image, image_key)))
+    digest = _digest(data, image)
     if not hmac.compare_digest(digest, tlvs[TlvKind.SHA256]):
         raise UntrustedImageError("its hash is another one: it was changed, or damaged on the way")
+    _verify_signer(tlvs, digest, root_key_hash)
+    _verify_counter(image, least_security_counter)
+    return VerifiedImage(image=image, digest=digest, signer_id=root_key_hash)
+
+
+def verify_unread(data: bytes, *, root_key_hash: bytes, least_security_counter: int) -> None:
+    """What can be verified of an encrypted image by those who cannot read it. ImageError.
+
+    The signature is that of the hash which the image claims, and nobody here knows whether it is the image's.
+    """
+    image = decode_image(data)
+    tlvs = _tlvs(image)
+    _verify_signer(tlvs, tlvs[TlvKind.SHA256], root_key_hash)
+    _verify_counter(image, least_security_counter)
+
+
+def _tlvs(image: Image) -> dict[TlvKind, bytes]:
+    tlvs = dict(image.unprotected)
+    wanted = {TlvKind.SHA256, TlvKind.PUBLIC_KEY}
+    if len(_SIGNATURES & tlvs.keys()) != 1 or not wanted <= tlvs.keys():
+        raise ImageError("it has not exactly one SHA-256, one public key and one signature")
+    if len(TLVS & tlvs.keys()) != bool(image.encryption_key_bytes) or len(image.unprotected) != len(wanted) + 1 + bool(
+        image.encryption_key_bytes
+    ):
+        raise ImageError("it has not exactly one SHA-256, one public key, one signature and, if encrypted, one key")
+    return tlvs
+
+
+def _digest(data: bytes, image: Image) -> bytes:
+    """The SHA-256 of what was signed."""
+    view = memoryview(data)
+    if not image.encryption_key_bytes:
+        return sha256(view[: image.hashed_bytes]).digest()
+    digest = sha256(view[: image.body_at])
+    digest.update(image.body)
+    digest.update(view[image.body_at + len(image.body) : image.hashed_bytes])
+    return digest.digest()
+
+
+def _verify_signer(tlvs: Mapping[TlvKind, bytes], digest: bytes, root_key_hash: bytes) -> None:
     public_key = tlvs[TlvKind.PUBLIC_KEY]
     if not hmac.compare_digest(sha256(public_key).digest(), root_key_hash):
         raise UntrustedImageError("it is signed with a key that is not this device's root key")
-    (kind,) = signatures
+    (kind,) = _SIGNATURES & tlvs.keys()
     _verify(public_key, kind, tlvs[kind], digest)
+
+
+def _verify_counter(image: Image, least_security_counter: int) -> None:
     if image.security_counter < least_security_counter:
         raise OldImageError(
             f"its security counter {image.security_counter} is below the device's, {least_security_counter}: it is an "
             "old image, which is not to run again"
         )
-    return VerifiedImage(image=image, digest=digest, signer_id=root_key_hash)
 
 
 def check_dependencies(images: Mapping[int, tuple[str, Description]]) -> None:

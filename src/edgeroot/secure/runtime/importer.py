@@ -8,7 +8,8 @@ Archive: ``ERCODE2`` and NUL, then entries: kind (1 byte), size of the name (u16
 (u32), name, data. Kinds: ``N`` what the image is for (first, once, without data), ``B`` this text (second, once), ``E``
 the main module (third, once; its data is ``lazy`` if native modules are loaded when they are asked for), ``M`` a module
 and ``P`` a package as the content of a .pyc file, ``D`` a file beside the modules (``PACKAGE/PATH``), ``X`` a native
-module, ``H`` the SHA-256 of a native module that the partition manager's image holds.
+module, ``H`` the SHA-256 of a native module that the partition manager's image holds. Behind them there may be up to 15
+bytes of zero, which imgtool adds where it encrypts.
 """
 
 import sys
@@ -20,6 +21,7 @@ MAGIC = b"ERCODE2\0"
 _ROOT = "<image>/"
 _DESCRIPTORS = "/proc/self/fd/"
 _SIZES = (2, 4)
+_PADDING_MAX = 15
 
 
 def read_entries(data: bytes | memoryview) -> list[tuple[str, str, bytes]]:
@@ -29,7 +31,7 @@ def read_entries(data: bytes | memoryview) -> list[tuple[str, str, bytes]]:
         raise ValueError("it is no archive of code")
     entries = []
     at = len(MAGIC)
-    while at < len(data):
+    while at < len(view) and (view[at] or len(view) - at > _PADDING_MAX or any(view[at:])):
         kind = chr(view[at])
         name_at = at + 1 + sum(_SIZES)
         name_bytes = int.from_bytes(view[at + 1 : at + 3], "little")

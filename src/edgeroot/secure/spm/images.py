@@ -22,6 +22,7 @@ from edgeroot.abi.mcuboot import ImageError
 from edgeroot.evidence import DigestAlgorithm, Lifecycle, Measurement, extend_measurements
 from edgeroot.secure.boot.archive import Archive, check_pins, decode_archive
 from edgeroot.secure.boot.choice import MAX_TRIAL_BOOTS
+from edgeroot.secure.boot.encryption import ImageKey
 from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
 from edgeroot.secure.boot.handover import Handover, Measured
 from edgeroot.secure.boot.verify import VerifiedImage, check_dependencies, verify_image
@@ -32,6 +33,7 @@ from edgeroot.secure.platform.sealed import SealedOnce, seal
 from edgeroot.secure.spm.manifest import Manifest
 from edgeroot.secure.spm.sandbox import sandbox_program
 from edgeroot.secure.spm.state import State
+from edgeroot.secure.stage.image_key import read_image_key
 from edgeroot.secure.stage.main import ENTRY
 from edgeroot.secure.stage.measure import measure_libraries
 from edgeroot.secure.stage.places import FLASH
@@ -84,7 +86,9 @@ def boot(handover: Handover, state: State, manifests: Iterable[Manifest]) -> Ver
     If what boots was accepted, the device's security counter is what it should be afterwards: an acceptance may have
     been interrupted before.
     """
-    images, measured, counter = _verify(_source(handover, state), tuple(manifests), handover)
+    images, measured, counter = _verify(
+        _source(handover, state), tuple(manifests), handover, read_image_key(state.image_key)
+    )
     components = (*handover.measured, measure_libraries(sandbox_program()), *measured)
     verified = VerifiedPartitions(
         images=images,
@@ -151,7 +155,7 @@ def _source(handover: Handover, state: State) -> Source:
 
 
 def _verify(
-    source: Source, manifests: tuple[Manifest, ...], handover: Handover
+    source: Source, manifests: tuple[Manifest, ...], handover: Handover, image_key: ImageKey | None
 ) -> tuple[dict[str, LoadedImage], list[Measured], int]:
     """The partitions, what was measured, and their lowest security counter."""
 
@@ -161,6 +165,7 @@ def _verify(
                 source.read(manifest.name),
                 root_key_hash=handover.root_key_hash,
                 least_security_counter=handover.security_counter,
+                image_key=image_key,
             )
             return verified, decode_archive(verified.image.body, partition=manifest.name)
         except ImageError as error:

@@ -4,6 +4,7 @@
 
     STATE/device-secret         32 secret bytes, the manager's own
     STATE/one-time-memory       the device's root key hash, life cycle and security counter, once it is provisioned
+    STATE/image-key             the private key that the device's images are encrypted to, if they are
     STATE/anchor                what the TPM's counter stood at, where there is one
     STATE/users.json            which user has which FF-A id
     STATE/partitions/NAME/      a partition's own folder, and the only one that it sees
@@ -25,7 +26,7 @@ from typing import Final
 from edgeroot.secure.platform.files import replace_file
 from edgeroot.secure.spm.manifest import Manifest
 from edgeroot.secure.spm.users import UserTable, decode_users
-from edgeroot.secure.stage.places import FLASH, ONE_TIME_MEMORY
+from edgeroot.secure.stage.places import FLASH, IMAGE_KEY, ONE_TIME_MEMORY
 
 # The end of systemd's range for users without an account; `edgeroot up` takes from its beginning.
 _PARTITION_USERS: Final = range(65000, 65520)
@@ -57,6 +58,7 @@ class State:
         self.device_secret: Final = state / "device-secret"
         self.anchor: Final = state / "anchor"
         self.one_time_memory: Final = state / ONE_TIME_MEMORY
+        self.image_key: Final = state / IMAGE_KEY
         self._users: Final = state / "users.json"
 
     def prepare(self) -> None:

@@ -20,6 +20,7 @@ from edgeroot.abi.mcuboot import ImageError
 from edgeroot.psa import Lifecycle
 from edgeroot.secure.boot.archive import Archive, decode_archive
 from edgeroot.secure.boot.choice import Attempts, choose
+from edgeroot.secure.boot.encryption import ImageKey
 from edgeroot.secure.boot.errors import BootError
 from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
 from edgeroot.secure.boot.handover import Handover, Measured
@@ -31,8 +32,9 @@ from edgeroot.secure.platform.flash import FileFlash, FlashError
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
 from edgeroot.secure.platform.sealed import seal
 from edgeroot.secure.stage.attempts import read_attempts, write_attempts
+from edgeroot.secure.stage.image_key import read_image_key
 from edgeroot.secure.stage.measure import measure_first_stage
-from edgeroot.secure.stage.places import FLASH, ONE_TIME_MEMORY, TRIAL_BOOTS
+from edgeroot.secure.stage.places import FLASH, IMAGE_KEY, ONE_TIME_MEMORY, TRIAL_BOOTS
 from edgeroot.secure.stage.sources import BankSource, FolderSource
 
 ENTRY: Final = "edgeroot.secure.spm"
@@ -114,7 +116,8 @@ def _boot(arguments: Sequence[str]) -> None:
         if source.bank is not None:
             write_attempts(options.state / TRIAL_BOOTS, place.attempts)  # before anything of it runs
         try:
-            image, archive, measured = _verified(source, root_key_hash, fuses.security_counter())
+            image_key = read_image_key(options.state / IMAGE_KEY)
+            image, archive, measured = _verified(source, root_key_hash, fuses.security_counter(), image_key)
         except ImageError as error:
             reason = f"the image {source.place(MANAGER)} does not run: {error}"
             if source.bank is None:
@@ -156,14 +159,19 @@ def _place(options: _Options, failed: frozenset[int]) -> _Place | None:
 
 
 def _verified(
-    source: FolderSource | BankSource, root_key_hash: bytes, security_counter: int
+    source: FolderSource | BankSource, root_key_hash: bytes, security_counter: int, image_key: ImageKey | None
 ) -> tuple[VerifiedImage, Archive, tuple[Measured, ...]]:
     """The manager's image, and everything that is measured so far. ImageError."""
     below: list[Measured] = []
     measuring = Thread(target=lambda: below.extend(measure_first_stage(f"{ENTRY}.__main__")))
     measuring.start()
     try:
-        image = verify_image(source.read(MANAGER), root_key_hash=root_key_hash, least_security_counter=security_counter)
+        image = verify_image(
+            source.read(MANAGER),
+            root_key_hash=root_key_hash,
+            least_security_counter=security_counter,
+            image_key=image_key,
+        )
         archive = decode_archive(image.image.body, partition=MANAGER)
     finally:
         measuring.join()

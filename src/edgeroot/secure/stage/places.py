@@ -7,3 +7,4 @@ from typing import Final
 ONE_TIME_MEMORY: Final = "one-time-memory"
 TRIAL_BOOTS: Final = "trial-boots"
 FLASH: Final = "flash"
+IMAGE_KEY: Final = "image-key"

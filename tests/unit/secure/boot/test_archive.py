@@ -175,6 +175,15 @@ def test_what_is_no_content_is_refused(data: bytes) -> None:
         decode_archive(data, partition="storage")
 
 
+def test_a_few_zeros_behind_it_are_imgtools_and_anything_else_is_refused() -> None:
+    data = an_archive().encode()
+    for count in range(16):
+        assert decode_archive(data + bytes(count), partition="storage") == an_archive()
+    for behind in (bytes(16), b"\0\1", b"\1\0"):
+        with pytest.raises(ImageError):
+            decode_archive(data + behind, partition="storage")
+
+
 def test_no_cut_is_taken_for_a_whole_archive() -> None:
     data = an_archive().encode()
     whole = read_entries(data)

@@ -15,6 +15,7 @@ from edgeroot.cli.output import emit
 
 if TYPE_CHECKING:
     from edgeroot.abi.mcuboot import Version
+    from edgeroot.secure.boot.encryption import ImagePublicKey
 
 SECTION = "Run the service"
 _LATER: Final = ("secured", "non-psa-rot-debug", "recoverable-psa-rot-debug", "decommissioned")
@@ -53,8 +54,16 @@ def device() -> None:
     type=click.IntRange(0, 0xFFFFFFFF),
     help="Devices whose counter is higher refuse them.",
 )
+@click.option(
+    "--encrypt-to",
+    "image_key_path",
+    type=click.Path(path_type=Path),
+    help="Encrypt them to this public key (PEM, P-256 or X25519) of their devices.",
+)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-def build_images(key_path: Path, version_text: str, security_counter: int, folder: Path) -> None:
+def build_images(
+    key_path: Path, version_text: str, security_counter: int, image_key_path: Path | None, folder: Path
+) -> None:
     """Make a signed image of the partition manager and of each partition from what is installed here: DIR/NAME.img.
 
     They run with this version of Python on this kind of machine. The key is RSA of 2048 or 3072 bits, ECDSA on P-256 or
@@ -74,8 +83,10 @@ def build_images(key_path: Path, version_text: str, security_counter: int, folde
     if not isinstance(key, SigningKey):
         raise CommandError(f"{key_path} is no RSA, ECDSA or Ed25519 key")
 
+    encrypt_to = None if image_key_path is None else _image_public_key(image_key_path)
+
     def signed(content: bytes) -> bytes:
-        return sign_image(content, key, version=version, security_counter=security_counter)
+        return sign_image(content, key, version=version, security_counter=security_counter, encrypt_to=encrypt_to)
 
     made = _write_each(folder, ".img", signed)
     emit({"images": made}, "\n".join(made.values()))
@@ -111,8 +122,20 @@ def build_contents(folder: Path) -> None:
     metavar="DIR",
     help="Also write these images to the device's flash, from where it boots and is updated.",
 )
+@click.option(
+    "--image-key",
+    "image_key_path",
+    type=click.Path(path_type=Path),
+    help="The private key (PEM, P-256 or X25519) that the device's images are encrypted to.",
+)
 def provision(
-    state_path: Path, key_path: Path, security_counter: int, *, development: bool, images: Path | None
+    state_path: Path,
+    key_path: Path,
+    security_counter: int,
+    *,
+    development: bool,
+    images: Path | None,
+    image_key_path: Path | None,
 ) -> None:
     """Give a device the root key that its images are signed with. It keeps that key for ever.
 
@@ -127,20 +150,29 @@ def provision(
     from edgeroot.secure.boot.commands.factory import read_firmware, write_firmware
     from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
     from edgeroot.secure.boot.verify import encode_root_key
+    from edgeroot.secure.platform.files import replace_file
     from edgeroot.secure.platform.flash import FlashError
     from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
     from edgeroot.secure.spm.state import State, StateError
+    from edgeroot.secure.stage.image_key import read_image_key
 
     try:
         encoded = encode_root_key(load_pem_public_key(key_path.read_bytes()))
         state_path.mkdir(mode=0o711, parents=True, exist_ok=True)
         root_key_hash = sha256(encoded).digest()
-        firmware = None
-        if images is not None:  # nothing is burnt for a device that its images would not run on
-            firmware = read_firmware(images, root_key_hash=root_key_hash, security_counter=security_counter)
         state = State(state_path, state_path)
+        firmware = None
+        image_key = read_image_key(state.image_key if image_key_path is None else image_key_path)
+        if image_key is None and image_key_path is not None:
+            raise CommandError(f"cannot use {image_key_path}: there is no such file")
+        if images is not None:  # nothing is burnt for a device that its images would not run on
+            firmware = read_firmware(
+                images, root_key_hash=root_key_hash, security_counter=security_counter, image_key=image_key
+            )
         fuses = Fuses(FileOneTimeMemory(state.one_time_memory, words=WORDS, create=True))
         fuses.provision(root_key_hash, security_counter=security_counter, development=development)
+        if image_key_path is not None:
+            replace_file(state.image_key, image_key_path.read_bytes(), mode=0o600)
         if firmware is not None:
             write_firmware(state, firmware)
     except OSError as error:
@@ -174,9 +206,11 @@ def lifecycle(wanted: str, state_path: Path) -> None:
     from edgeroot.secure.spm.state import State
 
     try:
-        path = State(state_path, state_path).one_time_memory
-        fuses = Fuses(FileOneTimeMemory(path, words=WORDS, create=False))
+        place = State(state_path, state_path)
+        fuses = Fuses(FileOneTimeMemory(place.one_time_memory, words=WORDS, create=False))
         fuses.advance(next(state for state in Lifecycle if state.words == wanted))
+        if fuses.lifecycle() is Lifecycle.DECOMMISSIONED:
+            place.image_key.unlink(missing_ok=True)
     except (FusesError, OneTimeMemoryError) as error:
         raise CommandError(f"{error}. See `edgeroot device status`") from error
     _say(state_path)
@@ -200,6 +234,28 @@ def _write_each(folder: Path, suffix: str, finished: Callable[[bytes], bytes]) -
     except ImageError as error:
         raise CommandError(str(error)) from error
     return made
+
+
+def _image_public_key(path: Path) -> ImagePublicKey:
+    """CommandError if it cannot be used."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec, x25519
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    from edgeroot.abi.mcuboot import ImageError
+    from edgeroot.secure.boot.encryption import tlv_kind
+
+    try:
+        key = load_pem_public_key(path.read_bytes())
+        tlv_kind(key)
+    except OSError as error:
+        raise CommandError(f"cannot use {path}: {error.strerror}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CommandError(f"{path} holds no public key in PEM") from error
+    except ImageError as error:
+        raise CommandError(f"{path}: {error}") from error
+    assert isinstance(key, ec.EllipticCurvePublicKey | x25519.X25519PublicKey)
+    return key
 
 
 def _say(state_path: Path) -> None:

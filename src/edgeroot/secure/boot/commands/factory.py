@@ -8,9 +8,12 @@ from typing import Final
 
 from edgeroot.abi.firmware import IMAGE_TYPES
 from edgeroot.abi.mcuboot import ImageError
+from edgeroot.secure.boot.archive import decode_archive
+from edgeroot.secure.boot.encryption import ImageKey
+from edgeroot.secure.boot.together import check_together
+from edgeroot.secure.boot.verify import verify_image
 from edgeroot.secure.partitions.firmware_update.banks import fresh
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
-from edgeroot.secure.partitions.firmware_update.judge import RootKeyJudge, UnfitError
 from edgeroot.secure.partitions.firmware_update.metadata_store import MetadataStore
 from edgeroot.secure.platform.flash import BLOCK_BYTES, FileFlash
 from edgeroot.secure.spm.manifest import built_in_manifests
@@ -20,20 +23,28 @@ from edgeroot.secure.stage.sources import FolderSource
 _BANK: Final = 0
 
 
-def read_firmware(folder: Path, *, root_key_hash: bytes, security_counter: int) -> dict[str, bytes]:
+def read_firmware(
+    folder: Path, *, root_key_hash: bytes, security_counter: int, image_key: ImageKey | None
+) -> dict[str, bytes]:
     """The images by their names, verified as the device will. ImageError names the one that would not run."""
     source = FolderSource(folder)
-    judge = RootKeyJudge(root_key_hash, least_counter=security_counter)
-    images = {}
-    for name, image_type in IMAGE_TYPES.items():
+    images, described, archives = {}, {}, {}
+    for name in IMAGE_TYPES:
         try:
             images[name] = source.read(name)
-            judge.judge(image_type, images[name])
-        except (ImageError, UnfitError) as error:
+            verified = verify_image(
+                images[name],
+                root_key_hash=root_key_hash,
+                least_security_counter=security_counter,
+                image_key=image_key,
+            )
+            archives[name] = decode_archive(verified.image.body, partition=name)
+            described[name] = verified.image.described()
+        except ImageError as error:
             raise ImageError(f"{source.place(name)} would not run on this device: {error}") from error
     try:
-        judge.judge_together({IMAGE_TYPES[name]: data for name, data in images.items()})
-    except UnfitError as error:
+        check_together(described, archives)
+    except ImageError as error:
         raise ImageError(f"the images in {folder} do not fit together: {error}") from error
     return images
 

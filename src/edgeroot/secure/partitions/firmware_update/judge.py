@@ -1,7 +1,8 @@
 """What may be installed, before it is: the same checks that the boot stages make.
 
 A refusal here spares the device a boot that could not succeed; what is not refused here is looked at again at every
-boot, by those who do not depend on this partition.
+boot, by those who do not depend on this partition. Of an encrypted image, which it cannot read, this partition sees who
+has signed it and how old it is.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 from uuid import UUID
 
-from edgeroot.abi.firmware import IMAGE_INDEXES, IMAGE_TYPES
+from edgeroot.abi.firmware import IMAGE_TYPES
 from edgeroot.abi.fwu import FwuStatus
-from edgeroot.abi.mcuboot import Description, ImageError, OldImageError, UntrustedImageError, decode_image
+from edgeroot.abi.mcuboot import ImageError, OldImageError, UntrustedImageError, decode_image
 from edgeroot.secure.boot.archive import decode_archive
-from edgeroot.secure.boot.verify import check_dependencies, verify_image
+from edgeroot.secure.boot.together import check_together
+from edgeroot.secure.boot.verify import verify_image, verify_unread
 
 _NAMES: Final = {image_type: name for name, image_type in IMAGE_TYPES.items()}
 
@@ -46,8 +48,12 @@ class RootKeyJudge:
 
     def judge(self, image_type: UUID, data: bytes) -> None:
         try:
-            verified = verify_image(data, root_key_hash=self._root_key_hash, least_security_counter=self.least_counter)
-            decode_archive(bytes(verified.image.body), partition=_NAMES[image_type])
+            image = decode_image(data)
+            if image.encryption_key_bytes:  # the partition has no key to read it
+                verify_unread(data, root_key_hash=self._root_key_hash, least_security_counter=self.least_counter)
+                return
+            verify_image(data, root_key_hash=self._root_key_hash, least_security_counter=self.least_counter)
+            decode_archive(image.body, partition=_NAMES[image_type])
         except UntrustedImageError as error:
             raise UnfitError(FwuStatus.AUTH_FAIL, str(error)) from error
         except OldImageError as error:
@@ -56,11 +62,14 @@ class RootKeyJudge:
             raise UnfitError(FwuStatus.UNKNOWN, str(error)) from error
 
     def judge_together(self, images: Mapping[UUID, bytes]) -> None:
-        described: dict[int, tuple[str, Description]] = {}
+        described, archives = {}, {}
         try:
             for image_type, data in images.items():
                 name = _NAMES[image_type]
-                described[IMAGE_INDEXES[name]] = (name, decode_image(data).described())
-            check_dependencies(described)
+                image = decode_image(data)
+                described[name] = image.described()
+                if not image.encryption_key_bytes:
+                    archives[name] = decode_archive(image.body, partition=name)
+            check_together(described, archives)
         except ImageError as error:
             raise UnfitError(FwuStatus.NOT_AVAILABLE, str(error)) from error
