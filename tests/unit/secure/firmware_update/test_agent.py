@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from edgeroot.abi.fwu import FWU_METADATA, IMAGE_DIRECTORY, FwuState, FwuStatus
-from edgeroot.abi.fwu_objects import BankState, FwuMetadata, ImageDirectory
+from edgeroot.abi.fwu import FWU_METADATA, IMAGE_DIRECTORY, FwuStatus
+from edgeroot.abi.fwu_objects import BankState, FwuMetadata, FwuState, ImageDirectory
 from edgeroot.secure.partitions.firmware_update.agent import BootInfo, FwuError, UpdateAgent
 from edgeroot.secure.partitions.firmware_update.boot import boot_info
 from edgeroot.secure.partitions.firmware_update.layout import BLOCK_BYTES, FirmwareImage, FlashLayout

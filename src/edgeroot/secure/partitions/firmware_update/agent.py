@@ -23,8 +23,8 @@ from typing import Final
 from uuid import UUID
 
 from edgeroot.abi.firmware import pack_version
-from edgeroot.abi.fwu import FWU_METADATA, IMAGE_DIRECTORY, FwuState, FwuStatus
-from edgeroot.abi.fwu_objects import ClientPermissions, FwuMetadata, ImageDirectory, ImageInfo
+from edgeroot.abi.fwu import FWU_METADATA, IMAGE_DIRECTORY, FwuStatus
+from edgeroot.abi.fwu_objects import ClientPermissions, FwuMetadata, FwuState, ImageDirectory, ImageInfo
 from edgeroot.abi.mcuboot import HEADER_BYTES, ImageError, header_version, image_bytes
 from edgeroot.secure.partitions.firmware_update import banks
 from edgeroot.secure.partitions.firmware_update.judge import Judge, UnfitError

@@ -11,8 +11,7 @@ from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
-from edgeroot.abi.fwu import FwuState
-from edgeroot.abi.fwu_objects import BankImage, BankState, FwuMetadata, ImageEntry
+from edgeroot.abi.fwu_objects import BankImage, BankState, FwuMetadata, FwuState, ImageEntry
 from edgeroot.secure.partitions.firmware_update.layout import BANKS, FlashLayout
 
 _VERSION: Final = 2
