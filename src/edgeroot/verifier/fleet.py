@@ -68,6 +68,8 @@ class Result:
 class Firmware:
     """A combination of components that devices of one implementation run, and how many do; none: not reported.
 
+    Of components whose kind nobody knows it has the name only.
+
     ``failed`` are those among them whose last result is contraindicated.
     """
 

@@ -180,6 +180,18 @@ def test_what_devices_run(storage: SqliteStorage) -> None:
     assert storage.fleet_references() == {IMPLEMENTATION: {BOOT, REST}}
 
 
+def test_what_is_each_devices_own_makes_no_more_combinations(storage: SqliteStorage) -> None:
+    endorse(storage, 1, 2)
+    for number in (1, 2):
+        own = ComponentVerdict(name="config", match=Match.EXTRA, measurement=bytes([number]) * 32, version="1")
+        judged(storage, number, 2_000, Status.WARNING, Findings(GOOD.checks, (*GOOD.components, own)))
+    (firmware,) = storage.fleet_firmware()
+    assert firmware.devices == 2
+    assert firmware.components == (*GOOD.components, ComponentVerdict(name="config", match=Match.EXTRA))
+    (last,) = storage.fleet_history(name(2), before=None, limit=1)
+    assert last.findings.components[-1].measurement == b"\2" * 32
+
+
 def test_a_result_that_is_undone_changes_nothing(storage: SqliteStorage) -> None:
     endorse(storage, 1)
     before = (storage.fleet_device(name(1)), list(storage.fleet_firmware()))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, Final
 
-from edgeroot.verifier.findings import ComponentVerdict, Findings, components_from_json, components_to_json
+from edgeroot.verifier.findings import ComponentVerdict, Findings, Match, components_from_json, components_to_json
 from edgeroot.verifier.fleet import Device, Firmware, Selection, Standing
 from edgeroot.verifier.trust import Status
 
@@ -76,7 +76,7 @@ class Latest:
 
     def _firmware_of(self, implementation_id: bytes, components: tuple[ComponentVerdict, ...]) -> int:
         """The number of this combination, which gets one if it is new."""
-        text = components_to_json(components)
+        text = components_to_json(tuple(map(_told_apart, components)))
         digest = sha256(len(implementation_id).to_bytes(4) + implementation_id + text.encode()).digest()
         row = self._execute("SELECT number FROM firmware WHERE digest = ?", (digest,)).fetchone()
         if row is not None:
@@ -122,6 +122,15 @@ class Latest:
                 devices=devices,
                 failed=failed,
             )
+
+
+def _told_apart(one: ComponentVerdict) -> ComponentVerdict:
+    """What of a component makes a combination another one.
+
+    Of kinds that nobody knows only the name: what is measured there may be each device's own, and there are to be few
+    combinations, however many devices.
+    """
+    return ComponentVerdict(name=one.name, match=one.match) if one.match is Match.EXTRA else one
 
 
 def _conditions(selection: Selection, seen_after_s: int) -> tuple[list[str], list[object]]:

@@ -400,9 +400,9 @@ function versions(one) {
       "data-version": version.version,
       cells: [
         part.name ? said(part.name) : "any component",
-        version.version ? said(version.version) : el("span", { class: "quiet" }, "not said"),
+        version.version ? said(version.version) : el("span", { class: "quiet" }, version.measurement ? "not said" : "any"),
         mark(version),
-        hex(version.measurement, 12),
+        version.measurement ? hex(version.measurement, 12) : el("span", { class: "quiet" }, "any"),
         running(one, part, version),
         failures(version),
       ],
