@@ -51,6 +51,7 @@ from edgeroot.evidence.tpm_evidence import UntrustedKeyError as UntrustedKeyErro
 from edgeroot.evidence.tpm_evidence import VerifiedKey as VerifiedKey
 from edgeroot.evidence.tpm_evidence import VerifiedQuote as VerifiedQuote
 from edgeroot.evidence.tpm_evidence import WrongEvidenceError as WrongEvidenceError
+from edgeroot.evidence.tpm_evidence import attestation_public_key as attestation_public_key
 from edgeroot.evidence.tpm_evidence import read_tpm_evidence as read_tpm_evidence
 from edgeroot.evidence.tpm_evidence import verify_certified_key as verify_certified_key
 from edgeroot.evidence.tpm_evidence import verify_quote as verify_quote

@@ -206,6 +206,11 @@ def verify_certified_key(
     return VerifiedKey(name=certified.name, public=public, clock=attest.clock, firmware_version=attest.firmware_version)
 
 
+def attestation_public_key(evidence: TpmEvidence) -> ec.EllipticCurvePublicKey:
+    """The key that evidence says it is signed with. MalformedError; UntrustedKeyError for one that is no such key."""
+    return _verifying_key(Public.from_bytes(evidence.attestation_key))
+
+
 def _verified(evidence: TpmEvidence, trusted_name: bytes, qualifying_data: bytes) -> Attest:
     key = Public.from_bytes(evidence.attestation_key)
     if key.name != trusted_name:

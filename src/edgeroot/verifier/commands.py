@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +22,7 @@ from edgeroot.psa import Secret
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    from edgeroot.evidence import SharedKey
+    from edgeroot.evidence import SharedKey, TpmEvidence
     from edgeroot.verifier.corim import Endorsements
     from edgeroot.verifier.findings import Check
     from edgeroot.verifier.policy import Policy
@@ -35,6 +36,7 @@ _challenge = click.option("--challenge", required=True, metavar="HEX", help="The
 _output = click.option("-o", "--output", metavar="FILE", help="Where it goes. Default: standard output.")
 _store = click.option("--store", type=_file, required=True, help="The file in which the verifier remembers.")
 _hours = click.FloatRange(min=0.1, max=10_000)
+_event_log = click.option("--event-log", type=_file, help="What the boot says to have measured, with a quote.")
 _force = click.option("--force", is_flag=True, help="Replace FILE.")
 
 
@@ -103,6 +105,56 @@ def endorse(
 
 
 @command(
+    "endorse-quote",
+    examples=["edgeroot verifier endorse-quote quote.cbor --challenge $CHALLENGE --kind gateway-2 -o gateways.corim"],
+)
+@click.argument("quote", type=_file)
+@_challenge
+@click.option("--kind", required=True, metavar="TEXT", help="Names the kind of device, the same for all of it.")
+@click.option("--pcr", "pcrs", type=click.IntRange(0, 23), multiple=True, help="Which PCRs count. Default: 0 to 7.")
+@_event_log
+@click.option("--policy", "policy_path", type=_file, help="Says who asked for the quote: tpm_application.")
+@_output
+@_force
+def endorse_quote(
+    quote: Path,
+    challenge: str,
+    kind: str,
+    pcrs: tuple[int, ...],
+    event_log: Path | None,
+    policy_path: Path | None,
+    output: str | None,
+    *,
+    force: bool,
+) -> None:
+    """Write down as good what a device with a TPM has booted now: PCRs, or with a log each event. Writes a CoRIM.
+
+    For a device that was just set up; that the key is a genuine TPM's shows `tpm2_activatecredential` (docs/tpm.md).
+    """
+    from edgeroot.verifier.corim import write_corim
+    from edgeroot.verifier.enrolment import endorse_quote as endorsed
+    from edgeroot.verifier.errors import VerifierError
+    from edgeroot.verifier.quote import qualifying_data
+
+    policy, _policy_id = _policy(policy_path)
+    evidence = _quote(quote, event_log)
+    try:
+        endorsements = endorsed(
+            evidence,
+            qualifying_data=qualifying_data(_hex(challenge), policy),
+            kind=kind.encode(),
+            indices=sorted(pcrs or range(8)),
+        )
+        corim = write_corim(kind, endorsements)
+    except VerifierError as error:
+        raise CommandError(f"{quote}: {error}") from error
+    write_output(output, corim, what="the CoRIM", force=force)
+    references = sum(map(len, endorsements.references.values()))
+    names = [name.hex() for name in endorsements.keys]
+    written(output, {"attestation_key_hex": names[0], "reference_values": references})
+
+
+@command(
     "appraise",
     examples=[
         "edgeroot verifier appraise token.cbor --challenge $CHALLENGE --corim fleet.corim",
@@ -112,6 +164,8 @@ def endorse(
 @click.argument("token", type=_file)
 @_challenge
 @click.option("--corim", "corims", type=_file, multiple=True, required=True, help="What is known. May be repeated.")
+@click.option("--quote", "is_quote", is_flag=True, help="TOKEN is a TPM's quote.")
+@_event_log
 @click.option("--symmetric-key", "shared_paths", type=_file, multiple=True, help="A shared key (JWK). May be repeated.")
 @click.option("--policy", "policy_path", type=_file, help="What is accepted. Default: the strictest.")
 @click.option("--sign", "signer_path", type=_file, help="Sign the result, an EAR, with this P-256 key (PEM).")
@@ -124,31 +178,40 @@ def appraise(
     token: Path,
     challenge: str,
     corims: tuple[Path, ...],
+    event_log: Path | None,
     shared_paths: tuple[Path, ...],
     policy_path: Path | None,
     signer_path: Path | None,
     result_format: str,
     output: str | None,
     *,
+    is_quote: bool,
     force: bool,
 ) -> None:
-    """Judge a device's attestation token, or a key statement of its. Exit code 1 unless all is well (affirming)."""
+    """Judge a device's attestation token, a key statement of its, or a quote of its TPM.
+
+    Exit code 1 unless all is well (affirming).
+    """
+    from edgeroot.evidence import write_tpm_evidence
     from edgeroot.verifier.appraisal import appraise as judge
-    from edgeroot.verifier.ear import ear_claims
+    from edgeroot.verifier.ear import PSA_SUBMODULE, TPM_SUBMODULE, ear_claims
+    from edgeroot.verifier.quote import appraise_quote
     from edgeroot.verifier.trust import Status
 
     if result_format == "cwt" and signer_path is None:
         raise CommandError("a CWT is signed: give --sign too")
+    if event_log is not None and not is_quote:
+        raise CommandError("an event log comes with a quote: give --quote too")
     policy, policy_id = _policy(policy_path)
-    nonce = _hex(challenge)
-    appraisal = judge(
-        read_input(str(token)),
-        nonce=nonce,
-        endorsements=_endorsements(corims),
-        policy=policy,
-        shared_keys=_shared_keys(shared_paths),
-    )
-    claims = ear_claims(appraisal, issued_at_s=int(time.time()), nonce=nonce, policy_id=policy_id)
+    nonce, known = _hex(challenge), _endorsements(corims)
+    if is_quote:
+        data = read_input(str(token)) if event_log is None else write_tpm_evidence(_quote(token, event_log))
+        appraisal = appraise_quote(data, nonce=nonce, endorsements=known, policy=policy)
+    else:
+        data, shared = read_input(str(token)), _shared_keys(shared_paths)
+        appraisal = judge(data, nonce=nonce, endorsements=known, policy=policy, shared_keys=shared)
+    submodule = TPM_SUBMODULE if is_quote else PSA_SUBMODULE
+    claims = ear_claims(appraisal, issued_at_s=int(time.time()), nonce=nonce, policy_id=policy_id, submodule=submodule)
     if signer_path is not None:
         write_output(output, _signed(claims, signer_path, result_format), what="the result", force=force)
         written(output, {"status": appraisal.status.name.lower()})
@@ -304,7 +367,7 @@ def check_audit(store: Path, noted: str | None) -> None:
     emit({"lines": count, "link": last.hex()}, f"{count} lines, whole. The last link: {last.hex()}")
 
 
-for _command in (endorse, appraise, check_policy, serve, submit, revoke_command, check_audit):
+for _command in (endorse, endorse_quote, appraise, check_policy, serve, submit, revoke_command, check_audit):
     verifier.add_command(_command)
 
 
@@ -357,6 +420,17 @@ def _endorsements(paths: tuple[Path, ...]) -> Endorsements:
         except VerifierError as error:
             raise CommandError(f"{path}: {error}") from error
     return together
+
+
+def _quote(path: Path, event_log: Path | None) -> TpmEvidence:
+    """With the log, if one is given."""
+    from edgeroot.evidence import EvidenceError, read_tpm_evidence
+
+    try:
+        evidence = read_tpm_evidence(read_input(str(path)))
+    except EvidenceError as error:
+        raise CommandError(f"{path}: {error}") from error
+    return evidence if event_log is None else replace(evidence, event_log=read_input(str(event_log)))
 
 
 def _shared_key(path: Path) -> SharedKey:

@@ -69,6 +69,11 @@ def event_pcr_of(reference: ReferenceValue) -> int | None:
     return _index_behind(_EVENT, reference)
 
 
+def pcr_name(index: int) -> str:
+    """The name of reference values for this PCR's value."""
+    return f"{_PCR}{index}"
+
+
 def event_name(index: int) -> str:
     """The name of reference values for events that extend this PCR."""
     return f"{_EVENT}{index}"

@@ -55,7 +55,7 @@ def appraise_quote(data: bytes, *, nonce: bytes, endorsements: Knowledge, policy
         return verdict
     verdict.note("instance", True, f"the attestation key {name.hex()} is endorsed")
     try:
-        quote = verify_quote(evidence, trusted_name=name, qualifying_data=_qualifying(nonce, policy), expected={})
+        quote = verify_quote(evidence, trusted_name=name, qualifying_data=qualifying_data(nonce, policy), expected={})
     except EvidenceError as error:
         verdict.note(_check_of(error), False, str(error))
         return verdict
@@ -72,7 +72,7 @@ def appraise_quote(data: bytes, *, nonce: bytes, endorsements: Knowledge, policy
     return verdict
 
 
-def _qualifying(nonce: bytes, policy: Policy) -> bytes:
+def qualifying_data(nonce: bytes, policy: Policy) -> bytes:
     """What the TPM was given: the nonce, or what the service makes of it and of who asked."""
     if policy.tpm_application is None:
         return nonce

@@ -14,11 +14,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from edgeroot.cli.frame import Root
-from edgeroot.evidence import Profile, read_cose, verify_sign1, write_mac_token
+from edgeroot.evidence import (
+    Profile,
+    attestation_public_key,
+    read_cose,
+    verify_sign1,
+    write_mac_token,
+    write_tpm_evidence,
+)
 from edgeroot.verifier.corim import read_corim, write_corim
+from tests.unit.evidence.test_tpm_evidence import MEASURED, NAME, PCR_4, QUALIFYING, QUOTE, ZEROS
 from tests.unit.verifier.test_appraisal import CLAIMS, IAK, KNOWN, NONCE, token
+from tests.unit.verifier.test_boot_log import EVENTS, event, log
 from tests.unit.verifier.test_components import KERNEL
 from tests.unit.verifier.test_mac_tokens import KEY
+from tests.unit.verifier.test_quote import pcr
 
 WHOSE = {"kid": CLAIMS.instance_id.hex(), "psa_implementation_id": CLAIMS.implementation_id.hex()}
 JWK = {"kty": "oct", "alg": "HS256", "k": urlsafe_b64encode(KEY.secret).rstrip(b"=").decode()}
@@ -88,6 +98,40 @@ def test_results_in_either_form(folder: Path) -> None:
     verify_sign1(message, SIGNER.public_key())
     assert cbor2.loads(message.payload)[266]["PSA_IOT"][1000] == 2
     assert "a CWT is signed" in appraise("token", "--result-format", "cwt", code=1)
+
+
+def test_a_quote_is_endorsed_and_judged(folder: Path) -> None:
+    (folder / "quote").write_bytes(write_tpm_evidence(QUOTE))
+    (folder / "log").write_bytes(log())
+    challenge = ("--challenge", QUALIFYING.hex())
+    endorse = ("endorse-quote", "quote", *challenge, "--kind", "gateway")
+    values = ("--pcr", "0", "--pcr", "7", "--pcr", "4")
+    said = json.loads(run(*endorse, *values, "-o", "values.corim", "--json"))
+    assert said["attestation_key_hex"] == NAME.hex()
+    assert read_corim((folder / "values.corim").read_bytes()).references == {
+        b"gateway": {pcr(0, ZEROS), pcr(7, ZEROS), pcr(4, PCR_4)}
+    }
+    assert "verdict: affirming" in run("appraise", "quote", *challenge, "--quote", "--corim", "values.corim")
+    run(*endorse, "--pcr", "4", "--event-log", "log", "-o", "events.corim")
+    known = read_corim((folder / "events.corim").read_bytes())
+    assert known.references == {b"gateway": {event(4, digest) for digest in MEASURED}}
+    assert known.keys[NAME].key == attestation_public_key(QUOTE)
+    judge = ("appraise", "quote", *challenge, "--quote", "--corim", "events.corim")
+    assert "event 2 of PCR 4 is known" in run(*judge, "--event-log", "log", code=1)  # nobody says a thing of PCR 7
+    assert "no event log came along" in run(*judge, code=1)
+    assert "FAIL nonce" in run(*judge[:2], "--challenge", NONCE.hex()[::-1], *judge[4:], code=1)
+
+
+def test_what_is_not_endorsed_of_quotes(folder: Path) -> None:
+    (folder / "quote").write_bytes(write_tpm_evidence(QUOTE))
+    (folder / "log").write_bytes(log(EVENTS[:1]))
+    endorse = ("endorse-quote", "quote", "--challenge", QUALIFYING.hex(), "--kind", "gateway")
+    assert "PCR 1 was not quoted" in run(*endorse, code=1)
+    assert "does not give PCR 4 its value" in run(*endorse, "--pcr", "4", "--event-log", "log", code=1)
+    (folder / "bound.toml").write_text('tpm_application = "1000"')
+    assert "another challenge" in run(*endorse, "--pcr", "4", "--policy", "bound.toml", code=1)
+    assert "token: the evidence is not a map" in run("endorse-quote", "token", *endorse[2:], code=1)
+    assert "give --quote too" in appraise("token", "--event-log", "log", code=1)
 
 
 def test_a_warning_is_told_as_one(folder: Path) -> None:
