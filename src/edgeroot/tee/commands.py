@@ -118,12 +118,28 @@ def status(socket_path: Path | None) -> None:
     lines = [f"emulated secure world, up {timedelta(seconds=round(found['manager']['uptime_s']))}"]
     lines += [
         f"{partition['name']}: {partition['state']}, restarted {partition['restarts']} times"
+        + (f" (the last time it {partition['last_end']})" if partition.get("last_end") else "")
         for partition in found["partitions"]
     ]
+    lines.append(_firmware(found.get("firmware")))
     users = ", ".join(f"{user['uid']} (FF-A id {user['id']})" for user in found["users"])
     lines.append(f"users: {users or 'none; list one with `edgeroot secure-world run --allow USER`'}")
     lines += [f"not in force: {measure}" for measure in found["not_in_force"]]
     emit(found, "\n".join(lines))
+
+
+def _firmware(found: dict[str, Any] | None) -> str:
+    """Where the firmware comes from, in a line."""
+    if found is None:
+        return "firmware: what is installed, and nothing of it was verified"
+    place = "a folder of images" if found["bank"] is None else f"bank {found['bank']}"
+    trial = ""
+    if found["on_trial"]:
+        trial = (
+            f", on trial (boot {found['trial_boots']} of {found['trial_boots_at_most']}): "
+            "`edgeroot update accept` or `edgeroot update reject`"
+        )
+    return f"firmware: verified, from {place}; the device is {found['lifecycle']}{trial}"
 
 
 @command("partitions", examples=["edgeroot secure-world partitions"])

@@ -31,15 +31,19 @@ CRYPTO = {
     "slow_contexts": 1,
     "channels": 3,
     "restarts": 5,
+    "last_end": None,
     "shared_regions": 6,
 }
 DOWN = {**CRYPTO, "name": "storage", "id": 0x8001, "state": "down", "pid": None, "user": None, "services": []}
+DOWN["last_end"] = "was killed by SIGSEGV"
+FIRMWARE = {"bank": 1, "on_trial": True, "trial_boots": 2, "trial_boots_at_most": 3, "lifecycle": "secured"}
 STATUS = {
     "emulated": True,
     "manager": {"pid": 4242, "uptime_s": 3725.4},
     "partitions": [DOWN, CRYPTO],
     "users": [{"uid": 998, "id": 1}, {"uid": 0, "id": 2}],
     "not_in_force": ["memory may be swapped out: have no swap"],
+    "firmware": None,
 }
 
 
@@ -92,11 +96,30 @@ class TestStatus:
     def test_for_people(self, edgeroot: CommandLine) -> None:
         assert edgeroot.out("secure-world", "status") == (
             "emulated secure world, up 1:02:05\n"
-            "storage: down, restarted 5 times\n"
+            "storage: down, restarted 5 times (the last time it was killed by SIGSEGV)\n"
             "crypto: ready, restarted 5 times\n"
+            "firmware: what is installed, and nothing of it was verified\n"
             "users: 998 (FF-A id 1), 0 (FF-A id 2)\n"
             "not in force: memory may be swapped out: have no swap\n"
         )
+
+    @pytest.mark.parametrize(
+        ("changed", "line"),
+        [
+            (
+                {},
+                "firmware: verified, from bank 1; the device is secured, on trial (boot 2 of 3): "
+                "`edgeroot update accept` or `edgeroot update reject`",
+            ),
+            ({"on_trial": False}, "firmware: verified, from bank 1; the device is secured"),
+            ({"on_trial": False, "bank": None}, "firmware: verified, from a folder of images; the device is secured"),
+        ],
+    )
+    def test_where_firmware_comes_from(
+        self, edgeroot: CommandLine, world: ScriptedWorld, changed: dict[str, object], line: str
+    ) -> None:
+        world.status = json.dumps({**STATUS, "firmware": {**FIRMWARE, **changed}}).encode()
+        assert edgeroot.out("secure-world", "status").splitlines()[3] == line
 
     @pytest.mark.usefixtures("world")
     def test_for_programs(self, edgeroot: CommandLine) -> None:
@@ -104,7 +127,7 @@ class TestStatus:
 
     def test_without_users_it_says_how_to_list_one(self, edgeroot: CommandLine, world: ScriptedWorld) -> None:
         world.status = json.dumps({**STATUS, "users": [], "not_in_force": []}).encode()
-        assert edgeroot.out("secure-world", "status").splitlines()[3:] == [
+        assert edgeroot.out("secure-world", "status").splitlines()[4:] == [
             "users: none; list one with `edgeroot secure-world run --allow USER`"
         ]
 
@@ -137,6 +160,24 @@ class TestPartitions:
             "storage 0x8001 down - - 2 5 ",
             f"crypto 0x8002 ready 4711 65001 2 5 {services}",
         ]
+
+    @pytest.mark.parametrize(
+        ("changed", "line"),
+        [
+            (
+                {},
+                "firmware: verified, from bank 1; the device is secured, on trial (boot 2 of 3): "
+                "`edgeroot update accept` or `edgeroot update reject`",
+            ),
+            ({"on_trial": False}, "firmware: verified, from bank 1; the device is secured"),
+            ({"on_trial": False, "bank": None}, "firmware: verified, from a folder of images; the device is secured"),
+        ],
+    )
+    def test_where_firmware_comes_from(
+        self, edgeroot: CommandLine, world: ScriptedWorld, changed: dict[str, object], line: str
+    ) -> None:
+        world.status = json.dumps({**STATUS, "firmware": {**FIRMWARE, **changed}}).encode()
+        assert edgeroot.out("secure-world", "status").splitlines()[3] == line
 
     @pytest.mark.usefixtures("world")
     def test_for_programs(self, edgeroot: CommandLine) -> None:

@@ -83,6 +83,7 @@ class _Partition:
     ready_by_s: float | None = None
     delay_s: float = _FIRST_DELAY_S
     restarts: int = 0
+    last_end: str | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -263,6 +264,7 @@ class Manager:
         delay_s = 0.0 if partition.delay_s == _FIRST_DELAY_S else partition.delay_s
         partition.delay_s = min(partition.delay_s * 2, _LONGEST_DELAY_S)
         partition.start_at_s = monotonic() + delay_s
+        partition.last_end = why
         self._say(f"partition {partition.manifest.name} {why}; starting it anew in {delay_s:.1f} s")
 
     def _say(self, line: str) -> None:
@@ -442,6 +444,7 @@ class Manager:
                 "slow_contexts": one.manifest.slow_contexts,
                 "channels": sum(map(self._channels.count, one.contexts)),
                 "restarts": one.restarts,
+                "last_end": one.last_end,
                 "shared_regions": self._monitor.shares.held_for(one.manifest.id),
             }
             for one in self._partitions

@@ -159,6 +159,7 @@ def test_a_partition_that_dies_is_started_anew_without_its_channels(tmp_path: Pa
             second.ready()
             status = user.status()["one"]
             assert (status["state"], status["restarts"], status["channels"]) == ("ready", 1, 0)
+            assert status["last_end"] == "was killed by SIGKILL"
             assert status["pid"] == second.popen.pid
 
     world = played_world(tmp_path, [ONE], play)
