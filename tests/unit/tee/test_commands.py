@@ -37,6 +37,7 @@ CRYPTO = {
 DOWN = {**CRYPTO, "name": "storage", "id": 0x8001, "state": "down", "pid": None, "user": None, "services": []}
 DOWN["last_end"] = "was killed by SIGSEGV"
 FIRMWARE = {"bank": 1, "on_trial": True, "trial_boots": 2, "trial_boots_at_most": 3, "lifecycle": "secured"}
+ON_TRIAL = ", on trial (boot 2 of 3): `edgeroot update accept` or `edgeroot update reject`"
 STATUS = {
     "emulated": True,
     "manager": {"pid": 4242, "uptime_s": 3725.4},
@@ -106,11 +107,7 @@ class TestStatus:
     @pytest.mark.parametrize(
         ("changed", "line"),
         [
-            (
-                {},
-                "firmware: verified, from bank 1; the device is secured, on trial (boot 2 of 3): "
-                "`edgeroot update accept` or `edgeroot update reject`",
-            ),
+            ({}, f"firmware: verified, from bank 1; the device is secured{ON_TRIAL}"),
             ({"on_trial": False}, "firmware: verified, from bank 1; the device is secured"),
             ({"on_trial": False, "bank": None}, "firmware: verified, from a folder of images; the device is secured"),
         ],
@@ -160,24 +157,6 @@ class TestPartitions:
             "storage 0x8001 down - - 2 5 ",
             f"crypto 0x8002 ready 4711 65001 2 5 {services}",
         ]
-
-    @pytest.mark.parametrize(
-        ("changed", "line"),
-        [
-            (
-                {},
-                "firmware: verified, from bank 1; the device is secured, on trial (boot 2 of 3): "
-                "`edgeroot update accept` or `edgeroot update reject`",
-            ),
-            ({"on_trial": False}, "firmware: verified, from bank 1; the device is secured"),
-            ({"on_trial": False, "bank": None}, "firmware: verified, from a folder of images; the device is secured"),
-        ],
-    )
-    def test_where_firmware_comes_from(
-        self, edgeroot: CommandLine, world: ScriptedWorld, changed: dict[str, object], line: str
-    ) -> None:
-        world.status = json.dumps({**STATUS, "firmware": {**FIRMWARE, **changed}}).encode()
-        assert edgeroot.out("secure-world", "status").splitlines()[3] == line
 
     @pytest.mark.usefixtures("world")
     def test_for_programs(self, edgeroot: CommandLine) -> None:
