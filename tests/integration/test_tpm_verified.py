@@ -30,9 +30,9 @@ from edgeroot.evidence import (
     write_event_log,
     write_tpm_evidence,
 )
-from edgeroot.evidence.tpm_structures import EccPublic, Public
+from edgeroot.evidence.tpm_structures import Public
 from edgeroot.psa import bound_challenge
-from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey, event_name, write_corim
+from edgeroot.verifier.corim import read_corim
 from tests.integration.service.test_tpm_evidence import extend
 from tests.support.service import Service, running_service
 from tests.support.swtpm import Swtpm, credential_for, running_swtpm, with_tpm
@@ -49,8 +49,8 @@ def log_of(boot: Sequence[tuple[int, bytes]] = BOOT) -> bytes:
     return write_event_log(events, algorithms=(DigestAlgorithm.SHA256,))
 
 
-def enrolled(client: Client) -> VerificationKey:
-    """What an operator takes down of a device whose endorsement key is known to be a genuine TPM's.
+def enrolled(client: Client) -> bytes:
+    """The attestation key's name, as an operator takes it down who knows the endorsement key as a genuine TPM's.
 
     The credential shows that the key is in the TPM of the endorsement key; the statement that it is in that of the
     attestation key. So both are in one.
@@ -65,11 +65,7 @@ def enrolled(client: Client) -> VerificationKey:
     mine = bound_challenge(challenge, authenticator=UNIX_PEER, application=str(os.getuid()))
     assert verify_certified_key(evidence, trusted_name=public.name, qualifying_data=mine).name == prepared.name
     client.destroy_key("enrolment")
-    detail = public.detail
-    assert isinstance(detail, EccPublic)
-    point = b"\x04" + detail.x.rjust(32, b"\0") + detail.y.rjust(32, b"\0")
-    key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
-    return VerificationKey(implementation_id=KIND, instance_id=public.name, key=key)
+    return public.name
 
 
 class Verifier:
@@ -78,6 +74,7 @@ class Verifier:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = ""
+        self.enrolled = b""
         self.key = ec.generate_private_key(ec.SECP256R1())
         (folder / "sign.pem").write_bytes(self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         (folder / "token").write_text(os.urandom(32).hex())
@@ -95,15 +92,26 @@ class Verifier:
             finally:
                 server.terminate()
 
-    def endorse(self, device: VerificationKey) -> None:
-        values = {(index, digest) for index, digest in BOOT if index != 0}
-        references = {ReferenceValue(measurement=one, signer_id=b"", name=event_name(index)) for index, one in values}
-        value = sha256(bytes(32) + FIRMWARE).digest()
-        references.add(ReferenceValue(measurement=value, signer_id=b"", name="PCR 0", version="2.1"))
-        known = Endorsements(keys={device.instance_id: device}, references={KIND: references})
-        (self.folder / "fleet.corim").write_bytes(write_corim("gateways", known))
-        command = ("verifier", "submit", "fleet.corim", "--url", self.url, "--token-file", "token")
-        subprocess.run([sys.executable, "-m", "edgeroot", *command], cwd=self.folder, check=True, capture_output=True)
+    def run(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "edgeroot", "verifier", *arguments]
+        done = subprocess.run(command, cwd=self.folder, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    def endorse(self, client: Client) -> None:
+        """What the device has booted now: PCR 0 by its value, PCRs 4 and 7 by what extended them."""
+        challenge = os.urandom(32)
+        (self.folder / "quote.cbor").write_bytes(client.attestation_token(challenge))
+        (self.folder / "log").write_bytes(log_of())
+        asked = ("quote.cbor", "--challenge", challenge.hex(), "--policy", "policy.toml")
+        said = ("--kind", KIND.decode())
+        self.run("endorse-quote", *asked, *said, "--pcr", "0", "-o", "values.corim")
+        self.run("endorse-quote", *asked, *said, "--pcr", "4", "--pcr", "7", "--event-log", "log", "-o", "events.corim")
+        known = ("--corim", "values.corim", "--corim", "events.corim")
+        self.run("appraise", *asked, "--quote", "--event-log", "log", *known)
+        for corim in ("values.corim", "events.corim"):
+            self.run("submit", corim, "--url", self.url, "--token-file", "token")
+        endorsed = read_corim((self.folder / "values.corim").read_bytes())
+        assert list(endorsed.keys) == [self.enrolled]
 
     def ask(self, path: str, body: bytes = b"", **headers: str) -> tuple[str, Any]:
         """Where what was made is, and the JSON."""
@@ -146,7 +154,8 @@ def verifier(tmp_path: Path, service: Service) -> Iterator[Verifier]:
     one = Verifier(folder)
     with one.serving():
         with service.client() as client:
-            one.endorse(enrolled(client))
+            one.enrolled = enrolled(client)
+            one.endorse(client)
         yield one
 
 
