@@ -33,10 +33,11 @@ from edgeroot.secure.platform.sealed import SealedOnce, seal
 from edgeroot.secure.spm.manifest import Manifest
 from edgeroot.secure.spm.sandbox import sandbox_program
 from edgeroot.secure.spm.state import State
+from edgeroot.secure.stage.attempts import write_attempts
 from edgeroot.secure.stage.image_key import read_image_key
 from edgeroot.secure.stage.main import ENTRY
 from edgeroot.secure.stage.measure import measure_libraries
-from edgeroot.secure.stage.places import FLASH
+from edgeroot.secure.stage.places import FLASH, TRIAL_BOOTS
 from edgeroot.secure.stage.sources import BankSource, FolderSource, Source
 
 _log: Final = logging.getLogger(__name__)
@@ -102,7 +103,10 @@ def boot(handover: Handover, state: State, manifests: Iterable[Manifest]) -> Ver
         trial_boots=handover.attempts,
     )
     if handover.bank is not None and not handover.is_trial:
-        BootedFirmware(state, verified).accept()
+        try:
+            BootedFirmware(state, verified).accept()
+        except FusesError as error:  # the device is to boot also when no older firmware can be shut out any more
+            _log.warning("the security counter stays: %s", error)
     return verified
 
 
@@ -130,6 +134,18 @@ class BootedFirmware:
             fuses.raise_counter(self._verified.counter)
         self._is_trial = False
         return fuses.security_counter()
+
+    def settle(self) -> None:
+        """The update agent runs, so it has written down where this boot came from.
+
+        Trial boots of an update that it fell back from count no more: the next update in that bank has its own.
+        """
+        if self._verified.bank is None or self._verified.is_trial:
+            return
+        try:
+            write_attempts(self._state.path / TRIAL_BOOTS, None)
+        except OSError as error:
+            _log.warning("the count of trial boots stays: %s", error)
 
     def status(self) -> dict[str, object]:
         """``bank`` is None where a folder of images boots."""

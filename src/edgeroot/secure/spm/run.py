@@ -171,6 +171,8 @@ def _run(options: argparse.Namespace) -> int:
     )
 
     def when_ready() -> None:
+        if firmware is not None:
+            firmware.settle()
         _log.info("the secure world is ready at %s", state.socket)
         if owner is not None:
             owner.send(b"ready\n")

@@ -19,7 +19,7 @@ def read_attempts(path: Path) -> Attempts | None:
             return attempts
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         pass
     return Attempts(ANY_BANK, MAX_TRIAL_BOOTS)
 
@@ -28,5 +28,5 @@ def write_attempts(path: Path, attempts: Attempts | None) -> None:
     """Durably; None: none is counted any more. OSError."""
     if attempts is not None:
         replace_file(path, json.dumps({"bank": attempts.bank, "count": attempts.count}).encode(), mode=0o600)
-    elif path.exists():
-        path.unlink()
+    else:
+        path.unlink(missing_ok=True)

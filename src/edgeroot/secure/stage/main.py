@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from threading import Thread
 from typing import Final, NoReturn
@@ -27,6 +28,7 @@ from edgeroot.secure.boot.handover import Handover, Measured
 from edgeroot.secure.boot.verify import VerifiedImage, verify_image
 from edgeroot.secure.partitions.firmware_update.banks import fits
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
+from edgeroot.secure.partitions.firmware_update.layout import BANKS
 from edgeroot.secure.partitions.firmware_update.metadata_store import MetadataStore
 from edgeroot.secure.platform.flash import FileFlash, FlashError
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
@@ -78,7 +80,7 @@ class _Options:
 def _options(arguments: Sequence[str]) -> _Options:
     """By hand, as argparse takes longer to load than the rest of this takes to run."""
     values: dict[str, list[str]] = {}
-    for at, argument in enumerate(arguments):
+    for at, argument in enumerate(takewhile(lambda one: one != "--", arguments)):  # behind that there is no option
         name, equals, value = argument.partition("=")
         if name.startswith("--"):
             values.setdefault(name, []).append(value if equals else "".join(arguments[at + 1 : at + 2]))
@@ -113,8 +115,9 @@ def _boot(arguments: Sequence[str]) -> None:
         if fuses is None or root_key_hash is None:
             raise FusesError("the device has no root key to verify images with: `edgeroot device provision`")
         source = place.source
-        if source.bank is not None:
-            write_attempts(options.state / TRIAL_BOOTS, place.attempts)  # before anything of it runs
+        if source.bank is not None and not _count(options.state / TRIAL_BOOTS, place):
+            failed.add(source.bank)
+            continue
         try:
             image_key = read_image_key(options.state / IMAGE_KEY)
             image, archive, measured = _verified(source, root_key_hash, fuses.security_counter(), image_key)
@@ -141,6 +144,18 @@ def _boot(arguments: Sequence[str]) -> None:
         _become(archive, handover, arguments)
 
 
+def _count(path: Path, place: _Place) -> bool:
+    """Remember this boot before anything of it runs. False if it may not run, as a trial that is not counted."""
+    if place.attempts == read_attempts(path):
+        return True
+    try:
+        write_attempts(path, place.attempts)
+    except OSError as error:
+        print(f"WARNING boot: {path} cannot be written: {error.strerror}", file=sys.stderr)
+        return not place.is_trial
+    return True
+
+
 def _place(options: _Options, failed: frozenset[int]) -> _Place | None:
     """None if there is nothing to boot. FlashError."""
     if options.images is not None:
@@ -152,6 +167,8 @@ def _place(options: _Options, failed: frozenset[int]) -> _Place | None:
     stored = MetadataStore(flash).peek()
     if stored is None or not fits(stored.metadata, LAYOUT):
         return None
+    if not any(BankSource(flash, bank).begins_with_image(MANAGER) for bank in range(BANKS)):
+        return None  # the update agent has made the flash, and nobody has written firmware to it
     choice = choose(stored.metadata, read_attempts(options.state / TRIAL_BOOTS), failed=failed)
     if choice is None:
         return None

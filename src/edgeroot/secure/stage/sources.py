@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from edgeroot.abi.firmware import IMAGE_SUFFIX, IMAGE_TYPES
-from edgeroot.abi.mcuboot import ImageError, image_bytes
+from edgeroot.abi.mcuboot import HEADER_BYTES, ImageError, header_version, image_bytes
 from edgeroot.secure.partitions.firmware_update.firmware import LAYOUT
 from edgeroot.secure.platform.flash import FileFlash, FlashError
 
@@ -62,6 +62,13 @@ class BankSource:
             return read(0, image_bytes(read))
         except FlashError as error:
             raise ImageError(str(error)) from error
+
+    def begins_with_image(self, name: str) -> bool:
+        """Whether there is something, good or not. FlashError."""
+        area = LAYOUT.find(IMAGE_TYPES[name])
+        if area is None:
+            return False
+        return header_version(self._flash.read(LAYOUT.offset_of(area, self.bank), HEADER_BYTES)) is not None
 
     def place(self, name: str) -> str:
         return f"{name} in bank {self.bank}"
