@@ -59,6 +59,11 @@ class Findings:
     def failed(self) -> tuple[Check, ...]:
         return tuple(one for one in self.checks if not one.passed)
 
+    def why(self) -> str:
+        """What failed first, in words: what refuses the device goes before what is only to be looked at."""
+        failed = sorted(self.failed(), key=lambda one: one.warning)
+        return failed[0].words if failed else ""
+
     def to_json(self) -> str:
         """``{"checks": [{check, passed, words, warning?}], "components": [...]}``, the same for the same findings."""
         checks = [one.as_json() for one in self.checks]

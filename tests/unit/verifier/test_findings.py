@@ -7,7 +7,7 @@ import pytest
 from edgeroot.evidence import SoftwareComponent, write_tpm_evidence
 from edgeroot.verifier.corim import Endorsements, ReferenceValue
 from edgeroot.verifier.errors import VerifierError
-from edgeroot.verifier.findings import Findings, Match, components_from_json, components_to_json
+from edgeroot.verifier.findings import Check, Findings, Match, components_from_json, components_to_json
 from edgeroot.verifier.policy import Policy
 from tests.unit.evidence.test_tpm_evidence import QUOTE
 from tests.unit.verifier import test_quote
@@ -58,6 +58,14 @@ def test_pcrs_are_components_too() -> None:
     found = test_quote.judged(write_tpm_evidence(QUOTE)).findings()
     assert matches(found) == [(f"PCR {index}", "matched") for index in (0, 4, 7)]
     assert [one.version for one in found.components] == ["", "1.0", ""]
+
+
+def test_what_refuses_a_device_is_said_before_what_is_to_be_looked_at() -> None:
+    doubt, failure = Check("boot", False, "a doubt", warning=True), Check("component", False, "it was changed")
+    good = Check("signature", True, "signed")
+    assert Findings((good, doubt, failure)).why() == "it was changed"
+    assert Findings((good, doubt)).why() == "a doubt"
+    assert Findings((good,)).why() == ""
 
 
 def test_findings_are_kept_as_text() -> None:

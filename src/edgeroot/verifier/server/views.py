@@ -56,13 +56,12 @@ def device_view(one: Device, seen_after_s: int) -> dict[str, object]:
 
 
 def history_view(one: Result) -> dict[str, object]:
-    failed = one.findings.failed()
     return {
         "number": one.number,
         "at": time_of(one.at_s),
         "verdict": one.status.name.lower(),
-        "failed": len(failed),
-        "why": failed[0].words if failed else "",
+        "failed": len(one.findings.failed()),
+        "why": one.findings.why(),
     }
 
 

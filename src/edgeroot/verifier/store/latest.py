@@ -47,7 +47,6 @@ class Latest:
         firmware = self._firmware_of(implementation_id, findings.components)
         if not before:
             self._add(instance_id, firmware)
-        failed = findings.failed()
         self._execute(
             """UPDATE latest SET at_s = ?, status = ?, result = ?, results = ?, failed = ?, why = ?, firmware = ?
                 WHERE instance_id = ?""",
@@ -56,8 +55,8 @@ class Latest:
                 status,
                 number,
                 results + more_results,
-                len(failed),
-                failed[0].words[:_WHY_CHARACTERS] if failed else "",
+                len(findings.failed()),
+                findings.why()[:_WHY_CHARACTERS],
                 firmware,
                 instance_id,
             ),
