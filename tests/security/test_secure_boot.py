@@ -1,0 +1,242 @@
+"""Getting code that nobody has verified into a secured device, tried as whoever starts it or owns its files might."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from time import sleep
+from typing import Final
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from edgeroot.abi.firmware import IMAGE_TYPES
+from edgeroot.abi.mcuboot import Version
+from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
+from edgeroot.secure.stage.places import FLASH
+from tests.support.clients import wait_until
+from tests.support.updated_world import Maker, booted, damage, device, install, versions
+from tests.support.world import World
+
+EVIL: Final = Version(6, 6, 6)
+ROUNDS: Final = 6
+
+
+@pytest.fixture(scope="module")
+def maker(tmp_path_factory: pytest.TempPathFactory) -> Maker:
+    return Maker.make(tmp_path_factory.mktemp("maker"))
+
+
+@pytest.fixture(scope="module")
+def evil(maker: Maker) -> dict[str, bytes]:
+    """Whole images, which another key has signed."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    return {name: maker.image(name, version=EVIL, counter=9, key=key) for name in IMAGE_TYPES}
+
+
+@pytest.fixture(scope="module")
+def factory(maker: Maker, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return maker.provision(tmp_path_factory.mktemp("factory") / "state")
+
+
+@pytest.fixture
+def world(factory: Path) -> Iterator[World]:
+    """A secured device with firmware in its flash. It does not run yet."""
+    with device(factory) as one:
+        yield one
+
+
+def refusal(world: World, *options: str) -> str:
+    """Why it does not start, which it says soon."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-I", "-m", "edgeroot.secure.spm", "--state", str(world.state)),
+            *("--runtime", str(world.folder / "run"), *options),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+class Pipe:
+    """A named pipe that gives one content to the first who reads it, and another one to everybody later."""
+
+    def __init__(self, path: Path, first: bytes, later: bytes) -> None:
+        os.mkfifo(path)
+        self.readers = 0
+        self._path = path
+        self._contents = (first, later)
+        Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            content = self._contents[min(self.readers, 1)]
+            try:
+                with self._path.open("wb") as pipe:  # waits for who reads
+                    self.readers += 1
+                    pipe.write(content)
+            except OSError:
+                return
+            sleep(0.05)  # until the reader has seen the end
+
+
+def test_each_image_is_read_once_and_what_was_read_is_what_runs(
+    maker: Maker, evil: dict[str, bytes], world: World, tmp_path: Path
+) -> None:
+    good = maker.release(Version(1), 1)
+    pipes = {name: Pipe(tmp_path / f"{name}.img", good[name], evil[name]) for name in IMAGE_TYPES}
+
+    world.start("--images", str(tmp_path))
+
+    assert versions(world) == {"1.0.0"}
+    assert {pipe.readers for pipe in pipes.values()} == {1}
+
+
+def test_images_that_are_exchanged_during_the_start_run_never(
+    maker: Maker, evil: dict[str, bytes], world: World, tmp_path: Path
+) -> None:
+    dice = random.Random(1)
+    for number in range(ROUNDS):
+        images = Path(shutil.copytree(maker.folder / "images", tmp_path / str(number)))
+        bad = tmp_path / f"bad-{number}"
+        bad.mkdir()
+        for name, data in evil.items():
+            (bad / f"{name}.img").write_bytes(data)
+        pause_s = dice.uniform(0, 0.8)
+
+        def exchange(images: Path = images, bad: Path = bad, pause_s: float = pause_s) -> None:
+            sleep(pause_s)
+            for path in bad.iterdir():
+                path.replace(images / path.name)
+
+        thread = Thread(target=exchange)
+        thread.start()
+        check_start(world, "--images", str(images))
+        thread.join()
+
+
+def test_a_flash_that_is_overwritten_during_the_start_runs_never(evil: dict[str, bytes], factory: Path) -> None:
+    dice = random.Random(2)
+    for _ in range(ROUNDS):
+        with device(factory) as world:
+            pause_s = dice.uniform(0, 0.8)
+
+            def overwrite(world: World = world, pause_s: float = pause_s) -> None:
+                sleep(pause_s)
+                with (world.state / FLASH / FLASH_FILE).open("r+b") as file:
+                    for image in LAYOUT.images:
+                        name = next(name for name, kind in IMAGE_TYPES.items() if kind == image.image_type)
+                        file.seek(LAYOUT.offset_of(image, 0))
+                        file.write(evil[name])
+
+            thread = Thread(target=overwrite)
+            thread.start()
+            check_start(world)
+            thread.join()
+            world.stop()
+            assert "no bank holds firmware that may run" in refusal(world)
+
+
+def check_start(world: World, *options: str) -> None:
+    """It runs what was verified, or says that it does not."""
+    output = world.folder / "output"
+    output.unlink(missing_ok=True)
+    try:
+        world.start(*options)
+    except AssertionError:
+        assert "does not run: " in output.read_text()
+        return
+    assert versions(world) == {"1.0.0"}
+    world.stop()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "link to nothing", "device"])
+def test_what_is_put_in_place_of_the_flash_is_refused_without_waiting(world: World, kind: str) -> None:
+    path = world.state / FLASH / FLASH_FILE
+    moved = path.rename(world.state / "moved")
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to({"link": moved, "device": Path("/dev/zero")}.get(kind, Path("/nowhere")))
+
+    said = refusal(world)
+    assert "cannot use the flash" in said or "is no flash of" in said or "runs signed images only" in said
+
+
+def test_the_environment_of_whoever_starts_it_changes_nothing(
+    maker: Maker, factory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through all of the stages, and once more from the beginning, as the first try fails in the second one."""
+    trace = f"open({str(tmp_path / 'trace')!r}, 'a').write(__name__ + ' ')\n"
+    for name in ("sitecustomize", "usercustomize", "selectors", "edgeroot"):
+        (tmp_path / f"{name}.py").write_text(trace)
+    with device(factory) as world:
+        world.start()
+        install(world, maker.release(Version(1, 1), 1))
+        world.stop()
+        damage(world, 1, "storage")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setenv("PYTHONHOME", str(tmp_path))
+        monkeypatch.setenv("PYTHONINSPECT", "1")
+        monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "selectors.py"))
+        monkeypatch.chdir(tmp_path)
+        isolated = World(world.folder, manager=("-I", "-m", "edgeroot.secure.spm"))
+        try:
+            isolated.start()
+            assert booted(isolated) == (0, False)
+            assert versions(isolated) == {"1.0.0"}
+            assert "trying the other bank" in isolated.said()
+        finally:
+            isolated.stop()
+    assert not (tmp_path / "trace").exists()
+
+
+def test_the_command_starts_it_so_that_the_environment_changes_nothing(world: World, tmp_path: Path) -> None:
+    """The command itself is an ordinary program; what it becomes is not."""
+    trace = tmp_path / "trace"
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys\nopen({str(trace)!r}, 'a').write(' '.join(sys.orig_argv) + chr(10))\n"
+    )
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "edgeroot", "secure-world", "run", "--state", str(world.state)),
+            *("--runtime", str(world.folder / "run")),
+        ],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: "ready" in world.said() and world.socket.exists(), "it runs")
+        assert booted(world) == (0, False)
+    finally:
+        process.terminate()
+        process.wait()
+    assert "secure-world run" in trace.read_text()
+    assert "edgeroot.secure.spm" not in trace.read_text()
+    assert " -c " not in trace.read_text()
+
+
+def test_a_handover_by_hand_is_not_the_one_that_counts(world: World) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"{}")
+    os.close(writing)
+    os.set_inheritable(reading, True)
+    for options in (("--handover", str(reading)), (f"--handover={reading}",), ("--handover", "0", "--handover", "1")):
+        world.start(*options)
+        assert booted(world) == (0, False)
+        assert versions(world) == {"1.0.0"}
+        world.stop()
+    os.close(reading)
+    (world.state / FLASH / FLASH_FILE).unlink()
+    assert "the device is secured and runs signed images only" in refusal(world, "--handover", "0")
