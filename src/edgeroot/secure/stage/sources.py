@@ -56,7 +56,8 @@ class BankSource:
         offset = LAYOUT.offset_of(area, self.bank)
 
         def read(at: int, size_bytes: int) -> bytes:
-            return self._flash.read(offset + at, max(0, min(size_bytes, area.max_size_bytes - at)))
+            room_bytes = area.max_size_bytes - at  # a damaged header may point far beyond the flash
+            return self._flash.read(offset + at, min(size_bytes, room_bytes)) if room_bytes > 0 else b""
 
         try:
             return read(0, image_bytes(read))

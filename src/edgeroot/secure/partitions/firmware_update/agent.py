@@ -257,7 +257,8 @@ class UpdateAgent:
         offset = self._layout.offset_of(image, bank)
 
         def read(at: int, size_bytes: int) -> bytes:
-            return self._flash.read(offset + at, max(0, min(size_bytes, image.max_size_bytes - at)))
+            room_bytes = image.max_size_bytes - at  # a damaged header may point far beyond the flash
+            return self._flash.read(offset + at, min(size_bytes, room_bytes)) if room_bytes > 0 else b""
 
         try:
             return read(0, image_bytes(read))
