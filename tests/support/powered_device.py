@@ -15,8 +15,9 @@ from uuid import UUID
 
 from edgeroot.abi.fwu_objects import FwuState
 from edgeroot.psa import Lifecycle
-from edgeroot.secure.boot.choice import Attempts, choose
+from edgeroot.secure.boot.choice import choose
 from edgeroot.secure.boot.fuses import Fuses
+from edgeroot.secure.boot.trial import Attempts
 from edgeroot.secure.partitions.firmware_update.agent import BootInfo, UpdateAgent
 from edgeroot.secure.partitions.firmware_update.banks import fits, fresh
 from edgeroot.secure.partitions.firmware_update.layout import BLOCK_BYTES, FirmwareImage, FlashLayout
@@ -44,7 +45,10 @@ def image(release: int, kind: UUID) -> bytes:
     return b"release %d of %d " % (release, kind.int) * 20
 
 
-_RELEASES: Final = {kind: {image(release, kind): release for release in range(1, 10)} for kind in (FIRST, SECOND)}
+RELEASES_MAX: Final = 50
+_RELEASES: Final = {
+    kind: {image(release, kind): release for release in range(1, RELEASES_MAX + 1)} for kind in (FIRST, SECOND)
+}
 
 
 class Power:

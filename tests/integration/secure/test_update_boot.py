@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from edgeroot.abi.firmware import IMAGE_INDEXES, IMAGE_TYPES, MANAGER, unpack_version
 from edgeroot.abi.mcuboot import Dependency, Version
 from edgeroot.psa import PsaError, PsaStatus
-from edgeroot.secure.boot.choice import MAX_TRIAL_BOOTS
+from edgeroot.secure.boot.trial import MAX_TRIAL_BOOTS
 from edgeroot.secure.partitions.firmware_update.firmware import LAYOUT
 from edgeroot.tee.psa import FwuComponentState, PsaClient
 from tests.support.updated_world import (

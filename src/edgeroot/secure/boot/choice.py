@@ -7,23 +7,10 @@ out by it. Then, and where a bank holds nothing that may run, it is the other ba
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from edgeroot.abi.fwu_objects import BankState, FwuMetadata
+from edgeroot.secure.boot.trial import ANY_BANK, MAX_TRIAL_BOOTS, Attempts
 from edgeroot.secure.partitions.firmware_update import banks
-
-MAX_TRIAL_BOOTS: Final = 3
-"""How often an update boots without being accepted."""
-ANY_BANK: Final = -1
-"""Where the count is lost, it is too high for either."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempts:
-    """How often ``bank`` was booted on trial."""
-
-    bank: int
-    count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

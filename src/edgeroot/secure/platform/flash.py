@@ -11,6 +11,7 @@ import os
 import stat
 from pathlib import Path
 from typing import Final
+from weakref import finalize
 
 BLOCK_BYTES: Final = 4096
 _CHUNK_BYTES: Final = 1 << 20
@@ -42,11 +43,13 @@ class FileFlash:
             if found.st_size < size_bytes:
                 os.ftruncate(self._descriptor, size_bytes)
                 os.fsync(self._descriptor)
+            self._close = finalize(self, os.close, self._descriptor)
         except OSError as error:
             raise FlashError(f"cannot use the flash {path}: {error.strerror}") from error
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        """Done by itself, too, when nobody uses the flash any more."""
+        self._close()
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         self._check(offset, size_bytes)

@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from struct import Struct
 from typing import Final, Protocol
+from weakref import finalize
 
 from edgeroot.secure.platform.files import replace_file, write_all
 
@@ -58,6 +59,7 @@ class FileOneTimeMemory:
             if not is_ours or os.fstat(self._descriptor).st_size != size_bytes:
                 os.close(self._descriptor)
                 raise OneTimeMemoryError(f"{path} is damaged, or is not a memory of {words} words")
+            self._close = finalize(self, os.close, self._descriptor)
         except OSError as error:
             raise OneTimeMemoryError(f"cannot use the memory {path}: {error.strerror}") from error
 
@@ -88,7 +90,8 @@ class FileOneTimeMemory:
             raise OneTimeMemoryError(f"word {word} cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        """Done by itself, too, when nobody uses the memory any more."""
+        self._close()
 
     def _offset(self, word: int) -> int:
         if not 0 <= word < self._words:

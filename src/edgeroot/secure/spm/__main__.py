@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str]) -> int:
     """Run; the exit code."""
-    from edgeroot.secure.stage.main import is_provisioned
+    from edgeroot.secure.stage.options import is_provisioned
 
     if is_provisioned(arguments):
         from edgeroot.secure.stage.main import main as boot

@@ -21,10 +21,10 @@ from edgeroot.abi.firmware import IMAGE_INDEXES, MANAGER
 from edgeroot.abi.mcuboot import ImageError
 from edgeroot.evidence import DigestAlgorithm, Lifecycle, Measurement, extend_measurements
 from edgeroot.secure.boot.archive import Archive, check_pins, decode_archive
-from edgeroot.secure.boot.choice import MAX_TRIAL_BOOTS
 from edgeroot.secure.boot.encryption import ImageKey
 from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
 from edgeroot.secure.boot.handover import Handover, Measured
+from edgeroot.secure.boot.trial import MAX_TRIAL_BOOTS
 from edgeroot.secure.boot.verify import VerifiedImage, check_dependencies, verify_image
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
 from edgeroot.secure.platform.flash import FileFlash
@@ -35,9 +35,8 @@ from edgeroot.secure.spm.sandbox import sandbox_program
 from edgeroot.secure.spm.state import State
 from edgeroot.secure.stage.attempts import write_attempts
 from edgeroot.secure.stage.image_key import read_image_key
-from edgeroot.secure.stage.main import ENTRY
 from edgeroot.secure.stage.measure import measure_libraries
-from edgeroot.secure.stage.places import FLASH, TRIAL_BOOTS
+from edgeroot.secure.stage.places import ENTRY, FLASH, TRIAL_BOOTS
 from edgeroot.secure.stage.sources import BankSource, FolderSource, Source
 
 _log: Final = logging.getLogger(__name__)

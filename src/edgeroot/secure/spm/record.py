@@ -84,7 +84,9 @@ def _try(name: str) -> None:
     try:
         import_module(name)
     except ImportError:
-        return  # an attribute, or a package that is not installed and so not used
+        # A package that is not installed and so not used; or an attribute, which may load its module first (PEP 562).
+        parent, _, attribute = name.rpartition(".")
+        getattr(sys.modules.get(parent), attribute, None)
 
 
 def main() -> int:

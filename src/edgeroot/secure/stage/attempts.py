@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgeroot.secure.boot.choice import ANY_BANK, MAX_TRIAL_BOOTS, Attempts
+from edgeroot.secure.boot.trial import ANY_BANK, MAX_TRIAL_BOOTS, Attempts
 from edgeroot.secure.partitions.firmware_update.layout import BANKS
 from edgeroot.secure.platform.files import replace_file
 

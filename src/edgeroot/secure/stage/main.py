@@ -11,20 +11,20 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from pathlib import Path
 from threading import Thread
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from edgeroot.abi.firmware import MANAGER
 from edgeroot.abi.mcuboot import ImageError
 from edgeroot.psa import Lifecycle
 from edgeroot.secure.boot.archive import Archive, decode_archive
-from edgeroot.secure.boot.choice import Attempts, choose
+from edgeroot.secure.boot.choice import choose
 from edgeroot.secure.boot.encryption import ImageKey
 from edgeroot.secure.boot.errors import BootError
 from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
 from edgeroot.secure.boot.handover import Handover, Measured
+from edgeroot.secure.boot.trial import Attempts
 from edgeroot.secure.boot.verify import VerifiedImage, verify_image
 from edgeroot.secure.partitions.firmware_update.banks import fits
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
@@ -36,11 +36,9 @@ from edgeroot.secure.platform.sealed import seal
 from edgeroot.secure.stage.attempts import read_attempts, write_attempts
 from edgeroot.secure.stage.image_key import read_image_key
 from edgeroot.secure.stage.measure import measure_first_stage
-from edgeroot.secure.stage.places import FLASH, IMAGE_KEY, ONE_TIME_MEMORY, TRIAL_BOOTS
+from edgeroot.secure.stage.options import Options, read_options
+from edgeroot.secure.stage.places import ENTRY, FLASH, IMAGE_KEY, ONE_TIME_MEMORY, TRIAL_BOOTS
 from edgeroot.secure.stage.sources import BankSource, FolderSource
-
-ENTRY: Final = "edgeroot.secure.spm"
-"""The module that is started, whose first stage this is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +48,6 @@ class _Place:
     source: FolderSource | BankSource
     is_trial: bool = False
     attempts: Attempts | None = None
-
-
-def is_provisioned(arguments: Sequence[str]) -> bool:
-    """Whether the device was told anything, or images are named, so that the first stage has something to decide."""
-    options = _options(arguments)
-    return options.images is not None or (options.state / ONE_TIME_MEMORY).exists()
 
 
 def main(arguments: Sequence[str]) -> int | None:
@@ -68,32 +60,8 @@ def main(arguments: Sequence[str]) -> int | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Options:
-    """Of all options of the manager, those that its first stage has to know."""
-
-    state: Path
-    images: Path | None
-    failed_banks: frozenset[int]
-
-
-def _options(arguments: Sequence[str]) -> _Options:
-    """By hand, as argparse takes longer to load than the rest of this takes to run."""
-    values: dict[str, list[str]] = {}
-    for at, argument in enumerate(takewhile(lambda one: one != "--", arguments)):  # behind that there is no option
-        name, equals, value = argument.partition("=")
-        if name.startswith("--"):
-            values.setdefault(name, []).append(value if equals else "".join(arguments[at + 1 : at + 2]))
-    images = values.get("--images")
-    return _Options(
-        state=Path(values.get("--state", [""])[-1]),
-        images=None if images is None else Path(images[-1]),
-        failed_banks=frozenset(int(one) for one in values.get("--failed-bank", []) if one.isdecimal()),
-    )
-
-
 def _boot(arguments: Sequence[str]) -> None:
-    options = _options(arguments)
+    options = read_options(arguments)
     memory_path = options.state / ONE_TIME_MEMORY
     fuses = Fuses(FileOneTimeMemory(memory_path, words=WORDS, create=False)) if memory_path.exists() else None
     state = Lifecycle.ASSEMBLY_AND_TEST if fuses is None else fuses.lifecycle()
@@ -156,7 +124,7 @@ def _count(path: Path, place: _Place) -> bool:
     return True
 
 
-def _place(options: _Options, failed: frozenset[int]) -> _Place | None:
+def _place(options: Options, failed: frozenset[int]) -> _Place | None:
     """None if there is nothing to boot. FlashError."""
     if options.images is not None:
         return _Place(source=FolderSource(options.images))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+ENTRY: Final = "edgeroot.secure.spm"
+"""The module that is started, whose first stage this is."""
 ONE_TIME_MEMORY: Final = "one-time-memory"
 TRIAL_BOOTS: Final = "trial-boots"
 FLASH: Final = "flash"

@@ -12,7 +12,8 @@ from uuid import UUID
 import pytest
 
 from edgeroot.abi.fwu_objects import BankState, FwuMetadata
-from edgeroot.secure.boot.choice import ANY_BANK, MAX_TRIAL_BOOTS, Attempts, Choice, choose
+from edgeroot.secure.boot.choice import Choice, choose
+from edgeroot.secure.boot.trial import ANY_BANK, MAX_TRIAL_BOOTS, Attempts
 from edgeroot.secure.partitions.firmware_update.banks import fresh, is_accepted, other
 from edgeroot.secure.partitions.firmware_update.layout import BANKS, BLOCK_BYTES, FirmwareImage, FlashLayout
 

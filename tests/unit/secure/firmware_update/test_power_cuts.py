@@ -14,9 +14,9 @@ import pytest
 
 from edgeroot.abi.fwu_objects import FwuState
 from edgeroot.psa import Lifecycle
-from edgeroot.secure.boot.choice import MAX_TRIAL_BOOTS
 from edgeroot.secure.boot.commands import factory as factory_commands
 from edgeroot.secure.boot.fuses import Fuses
+from edgeroot.secure.boot.trial import MAX_TRIAL_BOOTS
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE
 from edgeroot.secure.partitions.firmware_update.metadata_store import MetadataStore
 from edgeroot.secure.spm.state import State

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeroot.secure.boot.choice import ANY_BANK, MAX_TRIAL_BOOTS, Attempts
+from edgeroot.secure.boot.trial import ANY_BANK, MAX_TRIAL_BOOTS, Attempts
 from edgeroot.secure.stage.attempts import read_attempts, write_attempts
 
 DAMAGED: Final = Attempts(ANY_BANK, MAX_TRIAL_BOOTS)

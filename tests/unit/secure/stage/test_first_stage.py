@@ -17,10 +17,10 @@ from edgeroot.abi.fwu_objects import FwuMetadata
 from edgeroot.abi.mcuboot import Version
 from edgeroot.psa import Lifecycle
 from edgeroot.secure.boot.archive import Archive, compile_module
-from edgeroot.secure.boot.choice import MAX_TRIAL_BOOTS, Attempts
 from edgeroot.secure.boot.fuses import WORDS, Fuses
 from edgeroot.secure.boot.handover import Handover, Measured
 from edgeroot.secure.boot.signing import sign_image
+from edgeroot.secure.boot.trial import MAX_TRIAL_BOOTS, Attempts
 from edgeroot.secure.boot.verify import encode_root_key
 from edgeroot.secure.partitions.firmware_update import banks
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
@@ -29,6 +29,7 @@ from edgeroot.secure.platform.flash import BLOCK_BYTES, FileFlash
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
 from edgeroot.secure.stage import main as stage
 from edgeroot.secure.stage.attempts import read_attempts, write_attempts
+from edgeroot.secure.stage.options import read_options
 from edgeroot.secure.stage.places import FLASH, ONE_TIME_MEMORY, TRIAL_BOOTS
 
 KEY: Final = ed25519.Ed25519PrivateKey.generate()
@@ -102,7 +103,7 @@ class Device:
 
     def bank(self) -> tuple[int | None, bool]:
         """What would boot, and whether on trial, without counting it."""
-        place = stage._place(stage._options(["--state", str(self.state)]), frozenset())
+        place = stage._place(read_options(["--state", str(self.state)]), frozenset())
         return (None, False) if place is None else (place.source.bank, place.is_trial)
 
 

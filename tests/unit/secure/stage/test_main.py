@@ -11,7 +11,7 @@ import pytest
 from edgeroot.psa import Lifecycle
 from edgeroot.secure.boot.fuses import WORDS, Fuses
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
-from edgeroot.secure.stage.main import is_provisioned
+from edgeroot.secure.stage.options import is_provisioned
 from edgeroot.secure.stage.places import ONE_TIME_MEMORY
 
 

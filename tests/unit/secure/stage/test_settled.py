@@ -9,9 +9,9 @@ import pytest
 
 from edgeroot.abi.mcuboot import Description, Version
 from edgeroot.psa import Lifecycle
-from edgeroot.secure.boot.choice import Attempts
 from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
 from edgeroot.secure.boot.handover import Handover
+from edgeroot.secure.boot.trial import Attempts
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
 from edgeroot.secure.spm import images
 from edgeroot.secure.spm.images import BootedFirmware, VerifiedPartitions
