@@ -63,7 +63,7 @@ class Fetcher(FetcherInterface):
         for chunk in chunks:
             count += len(chunk)
             if name.endswith(_IMAGE):
-                self._progress(name.partition(".")[2], count)
+                self._progress(name.partition(".")[2].removesuffix(_IMAGE), count)
             yield chunk
 
     def _whole(self, parts: SplitResult) -> Iterator[bytes]:

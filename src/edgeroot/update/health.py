@@ -17,6 +17,7 @@ _OBJECT: Final = int.from_bytes(b"\xedupdate\0", "big")
 class Partitions(Protocol):
     """What is used of :class:`edgeroot.tee.psa.PsaClient`."""
 
+    def psa_crypto_init(self) -> None: ...
     def psa_generate_random(self, output_size: int) -> bytes: ...
     def psa_initial_attest_get_token(self, auth_challenge: bytes) -> bytes: ...
     def psa_ps_set(self, uid: int, data: bytes) -> None: ...
@@ -45,6 +46,7 @@ def measured(token: bytes) -> dict[str, bytes]:
 
 
 def _random(partitions: Partitions) -> bool:
+    partitions.psa_crypto_init()
     first, second = partitions.psa_generate_random(32), partitions.psa_generate_random(32)
     return len(first) == len(second) == 32 and first != second
 
@@ -64,6 +66,6 @@ def _attest(partitions: Partitions) -> bool:
 
 def _unhealthy(name: str, why: str) -> UnhealthyError:
     return UnhealthyError(
-        f"the partition {name} does not work: {why} It stays on trial: `edgeroot update reject` and a restart of the "
-        "secure world bring the firmware before back"
+        f"the partition {name} does not work ({why}), so the update stays on trial: `edgeroot update reject` and a "
+        "restart of the secure world bring the firmware before back"
     )

@@ -12,7 +12,10 @@ from edgeroot.cli.settings import current
 
 @contextmanager
 def shown(what: str, size_bytes: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
-    """Call what this gives with an image's name and how many bytes of it are done."""
+    """Call what this gives with an image's name and how many bytes of it are done.
+
+    ``size_bytes``, by names, may be filled until then.
+    """
     if current().json:
         yield lambda _name, _count: None
     elif sys.stderr.isatty():
@@ -36,14 +39,15 @@ def _lines(what: str, size_bytes: Mapping[str, int]) -> Callable[[str, int], Non
 @contextmanager
 def _bar(what: str, size_bytes: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        tasks = {name: progress.add_task(f"{what} {name}", total=size) for name, size in size_bytes.items()}
+        tasks: dict[str, TaskID] = {}
 
         def update(name: str, count: int) -> None:
-            if name in tasks:
-                progress.update(tasks[name], completed=count)
+            if name not in tasks:
+                tasks[name] = progress.add_task(f"{what} {name}", total=size_bytes.get(name))
+            progress.update(tasks[name], completed=count)
 
         yield update

@@ -83,6 +83,4 @@ def secure_world(given: Path | None) -> Iterator[PsaClient]:
         with EmulatedTransport(socket_of(given)) as transport, PsaClient(transport) as client:
             yield client
     except TeeError as error:
-        raise CommandError(
-            f"{error}. Start the secure world (edgeroot secure-world run), or have this user let in (--allow)"
-        ) from error
+        raise CommandError(f"{error}. Does the secure world run, and may this user call it?") from error
