@@ -45,6 +45,7 @@ demo: $(dev) ## from nothing to a running service and a short story with it; lea
 	@scripts/debian_packages.sh softhsm2 swtpm || echo 'without them the demo leaves out their chapters' >&2
 	@$(bin)/python examples/demo.py
 	@$(bin)/python examples/back_ends.py
+	@$(bin)/python examples/root_of_trust.py
 
 peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks run against (root)
 	@$(bin)/python -m peers

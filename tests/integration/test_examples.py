@@ -32,7 +32,7 @@ def openssl(folder: Path, *arguments: str) -> str:
 
 
 def test_every_example_is_tried() -> None:
-    names = {"demo.py", "back_ends.py", "certificate_authority.py", "sign_many.py"}
+    names = {"demo.py", "back_ends.py", "root_of_trust.py", "certificate_authority.py", "sign_many.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == names
 
 
@@ -45,6 +45,18 @@ def test_one_workload_over_every_back_end() -> None:
     if len(rows) < 4:
         unavailable(f"a back end of the example is missing: {done.stdout}")
     assert [row[0] for row in rows] == ["Software", "Trusted", "TPM", "PKCS#11"]
+
+
+def test_the_root_of_trust_from_provisioning_to_a_refused_replay() -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "root_of_trust.py")], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "is left out" in done.stdout:
+        unavailable(done.stdout)
+    verdicts = [line.rpartition(" ")[2] for line in done.stdout.splitlines() if "The verifier says" in line]
+    assert verdicts == ["affirming", "contraindicated", "affirming"]
+    assert "its security counter is below the device's" in done.stdout
 
 
 def test_certificate_authority(tmp_path: Path) -> None:

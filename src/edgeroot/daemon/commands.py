@@ -168,7 +168,9 @@ def _start_world(world: WorldPlaces | None, user_id: int, options: Sequence[str]
     if world is None:
         return
     try:
-        _worlds.append(keep_world(world, users=[user_id], options=options))
+        # Who starts it as well: updates and the attestation key are asked for there, and not through the service.
+        users = list(dict.fromkeys((user_id, os.geteuid())))
+        _worlds.append(keep_world(world, users=users, options=options))
     except WorldError as error:
         raise click.ClickException(str(error)) from error
 
