@@ -33,7 +33,7 @@ from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.ngclient import Updater
 
 from edgeroot.update import errors
-from edgeroot.update.fetcher import BrokenConnectionError, Fetcher, Progress
+from edgeroot.update.fetcher import BrokenConnectionError, Fetcher, Progress, UnreadableError
 from edgeroot.update.files import make_folder, write_file
 from edgeroot.update.releases import Release, releases_of
 from edgeroot.update.repository import METADATA, TARGET_FILES
@@ -239,4 +239,6 @@ def _unreachable(error: DownloadError, what: str) -> errors.UpdateError:
         return errors.UnreachableError(f"{error}: there is no repository, or not all of it. Check the address")
     if isinstance(error, BrokenConnectionError):
         return errors.UnreachableError(f"the connection broke: {error}. Do it again: what has come is kept")
+    if isinstance(error, UnreadableError):
+        return errors.UnreachableError(f"{error}. Check what it is, and whether this user may read it")
     return errors.UnreachableError(f"{what} cannot be reached: {error.__cause__ or error}. Check address and network")

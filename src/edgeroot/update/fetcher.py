@@ -35,6 +35,10 @@ class BrokenConnectionError(DownloadError):
     """The server was lost on the way; what has come stays for the next time."""
 
 
+class UnreadableError(DownloadError):
+    """A folder or a bundle cannot be read."""
+
+
 class Fetcher(FetcherInterface):
     """``partial`` is a folder of this fetcher's own."""
 
@@ -182,7 +186,7 @@ def _from_file(path: Path) -> Iterator[bytes]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DownloadHTTPError(f"{path} is not there", 404) from error
     except OSError as error:
-        raise DownloadError(f"{path} cannot be read: {error.strerror}") from error
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _from_bundle(path: Path, name: str) -> Iterator[bytes]:
@@ -194,6 +198,6 @@ def _from_bundle(path: Path, name: str) -> Iterator[bytes]:
     except KeyError as error:
         raise DownloadHTTPError(f"{name} is not in {path}", 404) from error
     except tarfile.TarError as error:
-        raise DownloadError(f"{path} is no bundle, or cut off: {error}") from error
+        raise UnreadableError(f"{path} is no bundle, or cut off: {error}") from error
     except OSError as error:
-        raise DownloadError(f"{path} cannot be read: {error.strerror}") from error
+        raise UnreadableError(f"{path} cannot be read: {error.strerror}") from error
