@@ -27,7 +27,7 @@ from edgeroot.secure.boot.handover import Handover, Measured
 from edgeroot.secure.boot.trial import MAX_TRIAL_BOOTS
 from edgeroot.secure.boot.verify import VerifiedImage, check_dependencies, verify_image
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
-from edgeroot.secure.platform.flash import FileFlash
+from edgeroot.secure.platform.flash import FileFlash, FlashError
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
 from edgeroot.secure.platform.sealed import SealedOnce, seal
 from edgeroot.secure.spm.manifest import Manifest
@@ -165,7 +165,10 @@ def read_fuses(path: Path) -> Fuses | None:
 def _source(handover: Handover, state: State) -> Source:
     if handover.bank is None:
         return FolderSource(Path(handover.folder))
-    flash = FileFlash(state.path / FLASH / FLASH_FILE, size_bytes=LAYOUT.size_bytes, read_only=True)
+    try:
+        flash = FileFlash(state.path / FLASH / FLASH_FILE, size_bytes=LAYOUT.size_bytes, read_only=True)
+    except FlashError as error:  # somebody has exchanged it since the first stage
+        raise ImageError(str(error)) from error
     return BankSource(flash, handover.bank)
 
 

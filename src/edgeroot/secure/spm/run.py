@@ -38,7 +38,7 @@ from edgeroot.secure.spm.manager import Manager
 from edgeroot.secure.spm.manifest import ManifestError, built_in_manifests
 from edgeroot.secure.spm.state import State, StateError
 from edgeroot.secure.spm.users import UserTableError
-from edgeroot.secure.stage.places import ONE_TIME_MEMORY
+from edgeroot.secure.stage.places import LOCK, ONE_TIME_MEMORY
 
 _log: Final = logging.getLogger(__name__)
 _BOOT_SEED_BYTES: Final = 32
@@ -129,7 +129,7 @@ def _run(options: argparse.Namespace) -> int:
     process.raise_descriptor_limit()  # it holds a descriptor of each shared region
     state = State(options.state.absolute(), options.runtime.absolute())
     state.prepare()
-    lock = FileLock.acquire(state.path / "lock")
+    lock = FileLock.acquire(state.path / LOCK)
     cores = len(os.sched_getaffinity(0))
     manifests = [replace(one, memory_slots=max(one.memory_slots, memory_slots(cores))) for one in built_in_manifests()]
     verified = firmware = None

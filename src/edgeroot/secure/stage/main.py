@@ -30,6 +30,7 @@ from edgeroot.secure.partitions.firmware_update.banks import fits
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
 from edgeroot.secure.partitions.firmware_update.layout import BANKS
 from edgeroot.secure.partitions.firmware_update.metadata_store import MetadataStore
+from edgeroot.secure.platform.files import FileLock, LockedError
 from edgeroot.secure.platform.flash import FileFlash, FlashError
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
 from edgeroot.secure.platform.sealed import seal
@@ -37,7 +38,7 @@ from edgeroot.secure.stage.attempts import read_attempts, write_attempts
 from edgeroot.secure.stage.image_key import read_image_key
 from edgeroot.secure.stage.measure import measure_first_stage
 from edgeroot.secure.stage.options import Options, read_options
-from edgeroot.secure.stage.places import ENTRY, FLASH, IMAGE_KEY, ONE_TIME_MEMORY, TRIAL_BOOTS
+from edgeroot.secure.stage.places import ENTRY, FLASH, IMAGE_KEY, LOCK, ONE_TIME_MEMORY, TRIAL_BOOTS
 from edgeroot.secure.stage.sources import BankSource, FolderSource
 
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str]) -> int | None:
     """Become the partition manager. The exit code if that is refused; None where unverified code may run."""
     try:
         _boot(arguments)
-    except (BootError, ImageError, FlashError, OneTimeMemoryError) as error:
+    except (BootError, ImageError, FlashError, LockedError, OneTimeMemoryError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return None
@@ -83,9 +84,11 @@ def _boot(arguments: Sequence[str]) -> None:
         if fuses is None or root_key_hash is None:
             raise FusesError("the device has no root key to verify images with: `edgeroot device provision`")
         source = place.source
-        if source.bank is not None and not _count(options.state / TRIAL_BOOTS, place):
-            failed.add(source.bank)
-            continue
+        if source.bank is not None:
+            FileLock.acquire(options.state / LOCK).release()  # no boot, and not to be counted, while another one runs
+            if not _count(options.state / TRIAL_BOOTS, place):
+                failed.add(source.bank)
+                continue
         try:
             image_key = read_image_key(options.state / IMAGE_KEY)
             image, archive, measured = _verified(source, root_key_hash, fuses.security_counter(), image_key)

@@ -7,7 +7,9 @@ import random
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from struct import pack
 from typing import Final, NoReturn
+from zlib import crc32
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -25,12 +27,13 @@ from edgeroot.secure.boot.verify import encode_root_key
 from edgeroot.secure.partitions.firmware_update import banks
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
 from edgeroot.secure.partitions.firmware_update.metadata_store import BootRecord, MetadataStore
+from edgeroot.secure.platform.files import FileLock
 from edgeroot.secure.platform.flash import BLOCK_BYTES, FileFlash
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
 from edgeroot.secure.stage import main as stage
 from edgeroot.secure.stage.attempts import read_attempts, write_attempts
 from edgeroot.secure.stage.options import read_options
-from edgeroot.secure.stage.places import FLASH, ONE_TIME_MEMORY, TRIAL_BOOTS
+from edgeroot.secure.stage.places import FLASH, LOCK, ONE_TIME_MEMORY, TRIAL_BOOTS
 
 KEY: Final = ed25519.Ed25519PrivateKey.generate()
 ROOT_KEY_HASH: Final = sha256(encode_root_key(KEY.public_key())).digest()
@@ -220,6 +223,43 @@ def test_a_device_that_is_being_provisioned_may_have_a_flash_without_firmware(tm
     assert stage.main(["--state", str(tmp_path)]) is None
 
 
+def test_a_second_start_while_one_runs_counts_nothing(device: Device, capsys: pytest.CaptureFixture[str]) -> None:
+    device.boot()
+    lock = FileLock.acquire(device.state / LOCK)
+    try:
+        assert "in use by another process" in device.refusal(capsys)
+    finally:
+        lock.release()
+    assert read_attempts(device.counts) == Attempts(1, 1)
+    assert device.boot().attempts == 2
+
+
+def test_whatever_the_update_agent_writes_only_verified_firmware_boots(
+    device: Device, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It owns the flash, and may have been taken over: metadata of any content with a good CRC."""
+    dice = random.Random(3)
+    outcomes: set[tuple[int | None, int] | None] = set()
+    for _ in range(1000):
+        forged = bytearray(device.metadata.encode())
+        for _ in range(dice.choice((1, 1, 2, 4))):
+            at = dice.randrange(4, dice.choice((36, len(forged))))
+            forged[at] = dice.choice((0, 1, 2, 0xFC, 0xFE, 0xFF, dice.randrange(256)))
+        forged[:4] = pack("<I", crc32(forged[4:]))
+        with device.flash_path.open("r+b") as file:
+            for copy in (0, BLOCK_BYTES):
+                file.seek(copy)
+                file.write(bytes(forged).ljust(BLOCK_BYTES, b"\xff"))
+        write_attempts(device.counts, None)
+        try:
+            assert stage.main(["--state", str(device.state)]) == 1
+            outcomes.add(None)
+        except BecameError as became:
+            outcomes.add((became.handover.bank, became.handover.manager.version.major))
+    assert outcomes == {None, (0, 1), (1, 2)}
+    assert "Traceback" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["pipe", "folder", "link", "short"])
 def test_what_is_no_flash_is_refused_in_words(device: Device, capsys: pytest.CaptureFixture[str], kind: str) -> None:
     moved = device.flash_path.rename(device.state / "moved")
@@ -298,7 +338,7 @@ def test_one_flipped_bit_of_the_fuses_is_refused_or_says_the_same(
     path = device.state / ONE_TIME_MEMORY
     whole = path.read_bytes()
     good = device.boot("--failed-bank", "1")
-    for bit in range(0, 8 * len(whole), 7):
+    for bit in range(0, 8 * len(whole), 11):
         changed = bytearray(whole)
         changed[bit // 8] ^= 1 << bit % 8
         path.write_bytes(changed)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from edgeroot.abi.mcuboot import Description, Version
+from edgeroot.abi.mcuboot import Description, ImageError, Version
 from edgeroot.psa import Lifecycle
 from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
 from edgeroot.secure.boot.handover import Handover
 from edgeroot.secure.boot.trial import Attempts
+from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
 from edgeroot.secure.spm import images
 from edgeroot.secure.spm.images import BootedFirmware, VerifiedPartitions
 from edgeroot.secure.spm.state import State
 from edgeroot.secure.stage.attempts import read_attempts, write_attempts
-from edgeroot.secure.stage.places import TRIAL_BOOTS
+from edgeroot.secure.stage.places import FLASH, TRIAL_BOOTS
 
 COUNTED: Final = Attempts(1, 3)
 
@@ -73,6 +75,14 @@ def test_a_count_that_cannot_be_removed_does_not_stop_the_start(state: State, ca
     firmware(state, bank=0).settle()
 
     assert "the count of trial boots stays" in caplog.text
+
+
+def test_a_flash_that_was_exchanged_since_the_first_stage_is_no_source(state: State) -> None:
+    (state.path / FLASH).mkdir()
+    os.mkfifo(state.path / FLASH / FLASH_FILE)
+
+    with pytest.raises(ImageError, match="is no flash of"):
+        images.boot(a_handover(), state, ())
 
 
 def test_a_device_whose_counter_cannot_rise_any_more_says_so_and_boots(
