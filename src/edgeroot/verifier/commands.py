@@ -342,11 +342,13 @@ def submit(corim: Path, url: str, token_path: Path, ca_path: Path | None, *, sig
 
 @command("revoke", examples=["edgeroot verifier revoke --store fleet.db device 01ab... --reason stolen"])
 @_store
-@click.argument("kind", type=click.Choice(["device", "measurement", "version"]))
+@click.argument("kind", type=click.Choice(["device", "measurement", "signer", "version"]))
 @click.argument("name")
 @click.option("--reason", required=True, help="Why, for those who read results.")
 def revoke_command(store: Path, kind: str, name: str, reason: str) -> None:
-    """Trust a device, a measurement (both in hexadecimal) or a component's version (TYPE=VERSION) no more.
+    """Trust a device, a measurement, a signer (all in hexadecimal) or a component's version (TYPE=VERSION) no more.
+
+    A signer is the key whose hash tokens name as the signer of their components: revoke it when it became known.
 
     A verifier that runs over the same store knows it with the next evidence.
     """

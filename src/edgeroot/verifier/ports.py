@@ -20,6 +20,8 @@ class Revoked(StrEnum):
     """The instance id in hexadecimal."""
     MEASUREMENT = "measurement"
     """A component's measurement in hexadecimal."""
+    SIGNER = "signer"
+    """The key that signed components, by the hash that tokens name it with, in hexadecimal."""
     VERSION = "version"
     """A component's type and version, ``PRoT=1.2.3``."""
 

@@ -96,6 +96,8 @@ class SqliteStorage:
 
     def component_revoked(self, reference: ReferenceValue) -> str | None:
         reason = self._reason(Revoked.MEASUREMENT, reference.measurement.hex())
+        if reason is None and reference.signer_id:
+            reason = self._reason(Revoked.SIGNER, reference.signer_id.hex())
         if reason is None:
             reason = self._reason(Revoked.VERSION, f"{reference.name or ''}={reference.version or ''}")
         return reason
