@@ -195,7 +195,7 @@ def test_a_revoked_device(desk: Desk, storage: SqliteStorage) -> None:
     [
         (Revoked.VERSION, "BL=1.0"),
         (Revoked.MEASUREMENT, CRYPTO.measurement.hex()),
-        (Revoked.SIGNER, CRYPTO.signer_id.hex()),
+        (Revoked.SIGNER, (CRYPTO.signer_id or b"").hex()),
     ],
 )
 def test_revoked_components(desk: Desk, storage: SqliteStorage, kind: Revoked, name: str) -> None:
