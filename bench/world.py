@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -43,8 +43,11 @@ class World:
 
 
 @contextmanager
-def running(bench: Bench) -> Iterator[World]:
-    """A new secure world, on the disk that everything is measured on."""
+def running(bench: Bench, *, prepare: Callable[[Path], None] | None = None) -> Iterator[World]:
+    """A new secure world, on the disk that everything is measured on.
+
+    ``prepare`` is given the state folder, which is not there yet, before anything starts.
+    """
     if bench.edgeroot is None:
         raise BenchError("edgeroot is not there to be measured")
     folder = bench.folder / "secure-world"
@@ -55,6 +58,8 @@ def running(bench: Bench) -> Iterator[World]:
     for user in (bench.edgeroot.uid, CLIENT_UID, OTHER_UID, os.geteuid()):
         arguments += ["--allow", str(user)]
     socket_path = folder / "run" / "spm.sock"
+    if prepare is not None:
+        prepare(folder / "state")
     began = time.monotonic()
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
