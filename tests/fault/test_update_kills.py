@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Timer
+from time import sleep
 from typing import Final
 
 import pytest
@@ -113,3 +116,28 @@ def test_it_always_boots_and_nothing_unaccepted_lasts(
             good = running(world)
             assert counter(world) == good.number + 1
     assert moment == "start" or len(seen) > 1, "every round was killed too early or too late"
+
+
+@pytest.mark.timeout(600)
+def test_provisioning_that_was_killed_is_done_again(
+    factory: tuple[Maker, Path], tmp_path: Path, rounds: int, rng: random.Random
+) -> None:
+    maker, _ = factory
+    for number in range(max(4, rounds // 3)):
+        state = tmp_path / str(number)
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "edgeroot", "device", "provision", "--state", str(state)),
+                *("--root-key", str(maker.folder / "public.pem"), "--security-counter", "1"),
+                *("--images", str(maker.folder / "images")),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        sleep(rng.uniform(0.2, 1.2))
+        process.kill()
+        process.wait()
+        maker.provision(state)
+        with device(state) as world:
+            world.start()
+            assert booted(world) == (0, False)
+            assert counter(world) == 1
