@@ -69,8 +69,11 @@ class Client:
         fields = {"repository": remembered.repository, "product": remembered.product}
         write_file(self._state / _SOURCE, json.dumps(fields).encode())
 
-    def trust(self, root: bytes) -> None:
-        """Take the root that the device is provisioned with. UnknownRootError if there is another one already."""
+    def trust(self, root: bytes) -> bool:
+        """Take the root that the device is provisioned with; whether it is a new one.
+
+        UnknownRootError if there is another one already.
+        """
         path = self._state / _ROOT
         if path.exists():
             if path.read_bytes() != root:
@@ -78,12 +81,17 @@ class Client:
                     "this device trusts another root, which stays: leave --root out, or begin anew without "
                     f"{self._state}"
                 )
-            return
+            return False
         if len(root) > _ROOT_MAX_BYTES:
             raise errors.UnknownRootError("the root given is too large to be one. Give the repository's 1.root.json")
         with _root_errors():
             self._updater(Source("file:///"), root, None, None)
         write_file(path, root)
+        return True
+
+    def trust_nothing(self) -> None:
+        """The root that was just given was not the repository's."""
+        (self._state / _ROOT).unlink(missing_ok=True)
 
     def open(self, source: Source, *, ca_path: Path | None = None, progress: Progress | None = None) -> Catalogue:
         """What the repository offers now, verified."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgeroot.abi.mcuboot import Version
     from edgeroot.tee.psa import PsaClient
     from edgeroot.update.client import Catalogue, Client
+    from edgeroot.update.fetcher import Progress
     from edgeroot.update.images import ReleaseImage
     from edgeroot.update.releases import Release
 
@@ -171,10 +172,11 @@ def _open(
     root_path: Path | None,
     ca_path: Path | None,
     bundle: Path | None = None,
-    progress: object = None,
+    progress: Progress | None = None,
 ) -> tuple[Catalogue, str]:
     """The repository as it is now, and the product; both are remembered."""
     from edgeroot.update.client import Remembered
+    from edgeroot.update.errors import UpdateError
     from edgeroot.update.sources import bundle_source, read_source
 
     known = client.remembered()
@@ -189,10 +191,14 @@ def _open(
             raise click.UsageError("say with --repository where the repository is, the first time")
         source = read_source(repository)
         repository = repository if source.path is None else str(source.path)
-    if root_path is not None:
-        client.trust(root_path.read_bytes())
-    catalogue = client.open(source, ca_path=ca_path, progress=progress if callable(progress) else None)
-    catalogue.of(product)
+    is_new = root_path is not None and client.trust(root_path.read_bytes())
+    try:
+        catalogue = client.open(source, ca_path=ca_path, progress=progress)
+        catalogue.of(product)
+    except UpdateError:
+        if is_new:  # a slip: only a root that has served is kept
+            client.trust_nothing()
+        raise
     client.remember(Remembered(repository, product))
     return catalogue, product
 
