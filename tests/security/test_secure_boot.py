@@ -16,12 +16,15 @@ from typing import Final
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from edgeroot.abi.emulation import FIRMWARE_ACCEPTED
+from edgeroot.abi.ffa import FfaError, FunctionId, signed
 from edgeroot.abi.firmware import IMAGE_TYPES
 from edgeroot.abi.mcuboot import Version
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
 from edgeroot.secure.stage.places import FLASH
+from edgeroot.tee.transports.emulated import ManagerConnection
 from tests.support.clients import wait_until
-from tests.support.updated_world import Maker, booted, damage, device, install, versions
+from tests.support.updated_world import Maker, booted, counter, damage, device, install, versions
 from tests.support.world import World
 
 EVIL: Final = Version(6, 6, 6)
@@ -225,6 +228,24 @@ def test_the_command_starts_it_so_that_the_environment_changes_nothing(world: Wo
     assert "secure-world run" in trace.read_text()
     assert "edgeroot.secure.spm" not in trace.read_text()
     assert " -c " not in trace.read_text()
+
+
+def test_only_the_update_agent_says_that_firmware_was_accepted(maker: Maker, world: World) -> None:
+    world.start()
+    install(world, maker.release(Version(1, 1), 2))
+    world.stop()
+    world.start()
+    assert booted(world) == (1, True)
+    connection = ManagerConnection(world.socket)
+    try:
+        connection.hello()
+        registers, _, _ = connection._call(FIRMWARE_ACCEPTED)
+    finally:
+        connection.close()
+
+    assert (registers[0], signed(registers[2])) == (FunctionId.ERROR, FfaError.DENIED)
+    assert booted(world) == (1, True)
+    assert counter(world) == 1
 
 
 def test_a_handover_by_hand_is_not_the_one_that_counts(world: World) -> None:
