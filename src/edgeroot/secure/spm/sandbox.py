@@ -83,7 +83,7 @@ def command(spec: SandboxSpec, arguments: Sequence[str], *, bwrap: str) -> list[
     for device in spec.devices:
         line += ["--dev-bind-try", str(device), str(device)]
     for inside, descriptor in spec.copies.items():
-        line += ["--ro-bind-data", str(descriptor), inside]
+        line += ["--file", str(descriptor), inside]  # quicker than a mount of its own for each
     return [*line, "--remount-ro", "/", "--chdir", "/", "--", *arguments]
 
 

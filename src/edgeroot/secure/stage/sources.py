@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from edgeroot.abi.firmware import IMAGE_SUFFIX, IMAGE_TYPES
-from edgeroot.abi.mcuboot import HEADER_BYTES, ImageError, header_version, image_bytes
+from edgeroot.abi.mcuboot import HEADER_BYTES, ImageError, header_version
+from edgeroot.secure.partitions.firmware_update.areas import read_image
 from edgeroot.secure.partitions.firmware_update.firmware import LAYOUT
 from edgeroot.secure.platform.flash import FileFlash, FlashError
 
@@ -53,14 +54,8 @@ class BankSource:
         area = LAYOUT.find(IMAGE_TYPES[name])
         if area is None:
             raise ImageError("the flash has no area for it")
-        offset = LAYOUT.offset_of(area, self.bank)
-
-        def read(at: int, size_bytes: int) -> bytes:
-            room_bytes = area.max_size_bytes - at  # a damaged header may point far beyond the flash
-            return self._flash.read(offset + at, min(size_bytes, room_bytes)) if room_bytes > 0 else b""
-
         try:
-            return read(0, image_bytes(read))
+            return read_image(self._flash, LAYOUT, area, self.bank)
         except FlashError as error:
             raise ImageError(str(error)) from error
 

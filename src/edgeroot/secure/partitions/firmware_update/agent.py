@@ -25,8 +25,9 @@ from uuid import UUID
 from edgeroot.abi.firmware import pack_version
 from edgeroot.abi.fwu import FWU_METADATA, IMAGE_DIRECTORY, FwuStatus
 from edgeroot.abi.fwu_objects import ClientPermissions, FwuMetadata, FwuState, ImageDirectory, ImageInfo
-from edgeroot.abi.mcuboot import HEADER_BYTES, ImageError, header_version, image_bytes
+from edgeroot.abi.mcuboot import HEADER_BYTES, ImageError, header_version
 from edgeroot.secure.partitions.firmware_update import banks
+from edgeroot.secure.partitions.firmware_update.areas import read_image
 from edgeroot.secure.partitions.firmware_update.judge import Judge, UnfitError
 from edgeroot.secure.partitions.firmware_update.layout import FirmwareImage, FlashLayout
 from edgeroot.secure.partitions.firmware_update.metadata_store import BOOT_ID_BYTES, BootRecord, MetadataStore
@@ -254,14 +255,8 @@ class UpdateAgent:
 
     def _image(self, image: FirmwareImage, bank: int) -> bytes:
         """What lies in an area, without the erased flash behind it; nothing if it is no image."""
-        offset = self._layout.offset_of(image, bank)
-
-        def read(at: int, size_bytes: int) -> bytes:
-            room_bytes = image.max_size_bytes - at  # a damaged header may point far beyond the flash
-            return self._flash.read(offset + at, min(size_bytes, room_bytes)) if room_bytes > 0 else b""
-
         try:
-            return read(0, image_bytes(read))
+            return read_image(self._flash, self._layout, image, bank)
         except ImageError:
             return b""
 
