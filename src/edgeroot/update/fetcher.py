@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.ngclient import FetcherInterface
 
+from edgeroot.update.errors import UnreachableError
 from edgeroot.update.sources import BUNDLE, FILE, Source
 
 _TIMEOUT_S: Final = 30.0
@@ -47,7 +48,14 @@ class Fetcher(FetcherInterface):
     ) -> None:
         self._source = source
         self._partial = partial
-        self._ca_path = ca_path
+        self._tls = None
+        if source.url.startswith("https:"):
+            try:
+                self._tls = ssl.create_default_context(cafile=ca_path)
+            except OSError as error:
+                raise UnreachableError(
+                    f"{ca_path} has no certificates in PEM ({error}). Give a CA's, or none"
+                ) from error
         self._progress = progress or (lambda _name, _count: None)
 
     def _fetch(self, url: str) -> Iterator[bytes]:
@@ -74,7 +82,7 @@ class Fetcher(FetcherInterface):
         for attempt in range(1, _ATTEMPTS + 1):
             data = b""
             try:
-                with _Exchange(parts, self._ca_path) as response:
+                with _Exchange(parts, self._tls) as response:
                     _check_status(parts, response.status, 200)
                     while chunk := response.read(_CHUNK_BYTES):
                         yield chunk  # the client stops at the longest that it takes
@@ -108,7 +116,7 @@ class Fetcher(FetcherInterface):
     def _rest(self, parts: SplitResult, kept: BinaryIO, sent: int) -> Iterator[bytes]:
         """From ``sent`` on, what is kept and then what the server gives; HTTPException if it ends too soon."""
         there = kept.seek(0, 2)
-        with _Exchange(parts, self._ca_path, start=there) as response:
+        with _Exchange(parts, self._tls, start=there) as response:
             if there and response.status == 416:  # nothing is missing, or what is kept is too much
                 yield from _kept(kept, sent, there)
                 return
@@ -133,13 +141,12 @@ class Fetcher(FetcherInterface):
 class _Exchange:
     """A GET, and its connection closed in the end."""
 
-    def __init__(self, parts: SplitResult, ca_path: Path | None, *, start: int = 0) -> None:
+    def __init__(self, parts: SplitResult, tls: ssl.SSLContext | None, *, start: int = 0) -> None:
         host, path = parts.hostname or "", parts.path or "/"
-        if parts.scheme == "http":
+        if tls is None:
             self._connection = HTTPConnection(host, parts.port, timeout=_TIMEOUT_S)
         else:
-            context = ssl.create_default_context(cafile=ca_path)
-            self._connection = HTTPSConnection(host, parts.port, timeout=_TIMEOUT_S, context=context)
+            self._connection = HTTPSConnection(host, parts.port, timeout=_TIMEOUT_S, context=tls)
         self._path = path
         self._headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
 

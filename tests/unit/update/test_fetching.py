@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from edgeroot.update import errors
 from edgeroot.update.client import Catalogue, Client
+from edgeroot.update.sources import read_source
 from tests.unit.update.releases import FIRST, PRODUCT, Publisher, device, look
 
 NEVER = 1 << 30
@@ -28,6 +36,7 @@ class Server:
     break_after: int = NEVER
     knows_range: bool = True
     url: str = ""
+    tls: ssl.SSLContext | None = None
     served: list[tuple[str, int]] = field(default_factory=list)
     """The images that were asked for, and from which byte on."""
 
@@ -63,7 +72,9 @@ def serving(server: Server) -> Iterator[Server]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        server.url = f"http://127.0.0.1:{http.server_port}/"
+        if server.tls is not None:
+            http.socket = server.tls.wrap_socket(http.socket, server_side=True)
+        server.url = f"http{'' if server.tls is None else 's'}://127.0.0.1:{http.server_port}/"
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
@@ -156,3 +167,36 @@ def test_a_server_that_is_not_there(client: Client) -> None:
 def test_a_folder_on_a_server_that_is_no_repository(tmp_path: Path, client: Client) -> None:
     with serving(Server(tmp_path / "keys")) as server, pytest.raises(errors.UnreachableError, match="404"):
         look(client, server.url)
+
+
+def certificate(folder: Path) -> Path:
+    """Of a CA that is also the server at 127.0.0.1, with its key in the same file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "updates")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + timedelta(minutes=5))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = folder / "server.pem"
+    path.write_bytes(private + made.public_bytes(Encoding.PEM))
+    return path
+
+
+def test_a_server_is_believed_by_its_certificate_alone(publisher: Publisher, client: Client, tmp_path: Path) -> None:
+    path = certificate(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(path)
+    with serving(Server(publisher.www, tls=tls)) as server:
+        source = read_source(server.url)
+        assert client.open(source, ca_path=path).of(PRODUCT)[-1].version == FIRST
+        with pytest.raises(errors.UnreachableError, match="CERTIFICATE_VERIFY_FAILED"):
+            client.open(source)
+        (tmp_path / "empty.pem").write_bytes(b"")
+        for wrong in (tmp_path / "empty.pem", tmp_path / "nowhere.pem"):
+            with pytest.raises(errors.UnreachableError, match="no certificates in PEM"):
+                client.open(source, ca_path=wrong)

@@ -104,21 +104,21 @@ def publish(
     with command_errors(str(repository)):
         found = read_images(images)
         version = version or release_version(found)
-        beside = {}
+        name = corim_name(product, version.short)
+        corim = None
         if implementation is not None:
-            name = corim_name(product, version.short)
-            data = reference_corim(name.removesuffix(".corim"), implementation, found)
-            if corim_path is None:
-                beside[name] = data
-                corim_path = repository / name
-            else:
-                write_file(corim_path.absolute(), data)
+            corim = reference_corim(name.removesuffix(".corim"), implementation, found)
+        beside = {} if corim is None or corim_path is not None else {name: corim}
         make_folder(repository.absolute())
         with only_one(repository):
             place = Repository(repository.absolute(), keys.absolute())
             place.publish(product, version, found, online_days=expires_days, beside=beside)
+            if corim is not None and corim_path is not None:
+                write_file(corim_path.absolute(), corim)
             if bundle_path is not None:
                 write_file(bundle_path.absolute(), write_bundle(place.newest_files(product, version)))
+    if corim is not None and corim_path is None:
+        corim_path = repository / name
     fields = {
         "product": product,
         "version": version.short,
