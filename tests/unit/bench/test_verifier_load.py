@@ -45,9 +45,9 @@ def test_with_a_rate_every_iteration_that_is_due_is_counted(devices: Devices) ->
 
 def test_what_comes_too_late_counts_from_when_it_was_due(devices: Devices) -> None:
     """One connection cannot keep up with this rate, so that the last iterations wait for all of those before."""
-    report = devices.drive(connections=1, seconds=0.25, warm_up_s=0, rate=2000)
-    assert report.ok == 500
-    assert report.p99_us > 0.5e6 * (report.seconds - 0.25)
+    report = devices.drive(connections=1, seconds=0.1, warm_up_s=0, rate=2000)
+    assert report.ok == 200
+    assert report.p99_us > 0.5e6 * (report.seconds - 0.1)
 
 
 def test_a_device_that_is_not_endorsed_is_an_error(folder: Path) -> None:
