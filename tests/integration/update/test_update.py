@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +15,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from edgeroot.abi.mcuboot import Version, decode_image
 from edgeroot.evidence import read_token
+from edgeroot.secure.boot.signing import sign_image
 from edgeroot.tee.psa import PsaClient
 from edgeroot.verifier.corim import read_corim
 from tests.support.world import World, running_world
@@ -41,14 +42,17 @@ def edgeroot(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
 def maker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The maker's folder: a key, images of 1.0.0 and 1.1.0, and some that another has signed."""
     folder = tmp_path_factory.mktemp("maker")
-    other = ec.generate_private_key(ec.SECP256R1())
-    for name, key in (("key", KEY), ("other", other)):
-        (folder / f"{name}.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (folder / "key.pem").write_bytes(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (folder / "public.pem").write_bytes(public)
-    for version, counter, name in (("1.0.0", 1, "key"), ("1.1.0", 2, "key"), ("1.2.0", 3, "other")):
-        options = ("--key", folder / f"{name}.pem", "--version", version, "--security-counter", str(counter))
-        edgeroot("device", "build-images", *options, folder / version)
+    options = ("--key", folder / "key.pem", "--version", "1.0.0", "--security-counter", "1")
+    edgeroot("device", "build-images", *options, folder / "1.0.0")
+    for version, key in ((Version(1, 1), KEY), (Version(1, 2), ec.generate_private_key(ec.SECP256R1()))):
+        (folder / version.short).mkdir()
+        for name in IMAGES:
+            body = bytes(decode_image((folder / "1.0.0" / f"{name}.img").read_bytes()).body)
+            image = sign_image(body, key, version=version, security_counter=1 + version.minor)
+            (folder / version.short / f"{name}.img").write_bytes(image)
     return folder
 
 
@@ -166,13 +170,17 @@ def test_what_fails_or_is_killed_leaves_the_device_as_it_was(
     assert device.states() == ({"READY"}, {"1.0.0"}, None)
 
     publish("1.1.0")
-    for delay_s in (0.3, 0.6, 0.9):
+    for written in (1, 2, 3):  # of five images
         process = subprocess.Popen(
-            [*device.command(), "--version", "1.1.0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*device.command(), "--version", "1.1.0"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
-        time.sleep(delay_s)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with process:
+            assert process.stderr is not None
+            for _ in range(written):
+                while not (line := process.stderr.readline()).startswith("written"):
+                    assert line, "it has ended"
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
         states, versions, _ = device.states()
         assert (states, versions) in (({"READY"}, {"1.0.0"}), ({"STAGED"}, {"1.0.0"}))
         if states == {"STAGED"}:
