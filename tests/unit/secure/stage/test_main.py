@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from edgeroot.psa import Lifecycle
+from edgeroot.secure.boot.commands import device
 from edgeroot.secure.boot.fuses import WORDS, Fuses
+from edgeroot.secure.platform.files import FileLock
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
 from edgeroot.secure.stage.options import is_provisioned
-from edgeroot.secure.stage.places import ONE_TIME_MEMORY
+from edgeroot.secure.stage.places import LOCK, ONE_TIME_MEMORY
 
 
 def provision(state: Path, *, is_secured: bool = True) -> Path:
@@ -84,3 +89,19 @@ def test_there_is_something_to_decide_where_a_device_was_told_something_or_image
     assert is_provisioned(["--state", str(tmp_path), "--images=x"])
     assert not is_provisioned(["--state", str(tmp_path)])
     assert not is_provisioned(["--state", str(tmp_path), "--allow", "images"])
+
+
+def test_a_device_whose_secure_world_runs_is_not_provisioned(tmp_path: Path) -> None:
+    key = ed25519.Ed25519PrivateKey.generate().public_key()
+    (tmp_path / "key.pem").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    state = tmp_path / "state"
+    state.mkdir()
+    arguments = ["provision", "--root-key", str(tmp_path / "key.pem"), "--state", str(state)]
+    lock = FileLock.acquire(state / LOCK)
+    refused = CliRunner().invoke(device, arguments)
+    assert refused.exit_code != 0
+    assert not (state / ONE_TIME_MEMORY).exists()
+
+    lock.release()
+    assert CliRunner().invoke(device, arguments).exit_code == 0
+    assert (state / ONE_TIME_MEMORY).exists()

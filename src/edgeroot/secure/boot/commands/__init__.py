@@ -141,6 +141,7 @@ def provision(
 
     If this is interrupted, do it again with the same key.
     """
+    from contextlib import ExitStack
     from hashlib import sha256
 
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -150,11 +151,12 @@ def provision(
     from edgeroot.secure.boot.commands.factory import read_firmware, write_firmware
     from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
     from edgeroot.secure.boot.verify import encode_root_key
-    from edgeroot.secure.platform.files import replace_file
+    from edgeroot.secure.platform.files import FileLock, LockedError, replace_file
     from edgeroot.secure.platform.flash import FlashError
     from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
     from edgeroot.secure.spm.state import State, StateError
     from edgeroot.secure.stage.image_key import read_image_key
+    from edgeroot.secure.stage.places import LOCK
 
     try:
         encoded = encode_root_key(load_pem_public_key(key_path.read_bytes()))
@@ -169,17 +171,19 @@ def provision(
             firmware = read_firmware(
                 images, root_key_hash=root_key_hash, security_counter=security_counter, image_key=image_key
             )
-        fuses = Fuses(FileOneTimeMemory(state.one_time_memory, words=WORDS, create=True))
-        fuses.provision(root_key_hash, security_counter=security_counter, development=development)
-        if image_key_path is not None:
-            replace_file(state.image_key, image_key_path.read_bytes(), mode=0o600)
-        if firmware is not None:
-            write_firmware(state, firmware)
+        with ExitStack() as stack:  # not under a secure world that runs, whose update agent has the flash
+            stack.callback(FileLock.acquire(state_path / LOCK).release)
+            fuses = Fuses(FileOneTimeMemory(state.one_time_memory, words=WORDS, create=True))
+            fuses.provision(root_key_hash, security_counter=security_counter, development=development)
+            if image_key_path is not None:
+                replace_file(state.image_key, image_key_path.read_bytes(), mode=0o600)
+            if firmware is not None:
+                write_firmware(state, firmware)
     except OSError as error:
         raise CommandError(f"cannot use {error.filename}: {error.strerror}") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise CommandError(f"{key_path} holds no public key in PEM") from error
-    except (ImageError, FusesError, FlashError, StateError, OneTimeMemoryError) as error:
+    except (ImageError, FusesError, FlashError, LockedError, StateError, OneTimeMemoryError) as error:
         raise CommandError(str(error)) from error
     _say(state_path)
 
