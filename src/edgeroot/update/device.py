@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 from uuid import UUID
 
-from edgeroot.abi.firmware import unpack_version
-from edgeroot.abi.mcuboot import Version
 from edgeroot.tee.psa import FwuComponentInfo, FwuComponentState
 from edgeroot.update import errors
 from edgeroot.update.images import ReleaseImage
@@ -51,11 +49,6 @@ def components(agent: Agent) -> tuple[FwuComponentInfo, ...]:
 def state_of(found: Sequence[FwuComponentInfo]) -> FwuComponentState:
     """Of the whole: what has to be dealt with before anything else."""
     return next((state for state in _BUSY if any(one.state is state for one in found)), _S.READY)
-
-
-def running_versions(found: Sequence[FwuComponentInfo]) -> dict[UUID, Version]:
-    """By type; those that say nothing of it are left out."""
-    return {one.location: unpack_version(one.version) for one in found if one.version}
 
 
 def check_place(found: Sequence[FwuComponentInfo], size_bytes: Mapping[UUID, int]) -> None:
@@ -158,7 +151,8 @@ def agent_errors(what: str) -> Iterator[None]:
     except errors.UpdateError:
         raise
     except Exception as error:
-        status = getattr(getattr(error, "status", None), "name", None)  # of edgeroot.psa.PsaError
+        # A PsaError, told by its status: this room speaks to the secure world by `tee`, and does not know `psa`.
+        status = getattr(getattr(error, "status", None), "name", None)
         if not isinstance(status, str):
             raise
         raise _refusal(status, what, str(error)) from error
