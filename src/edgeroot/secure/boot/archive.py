@@ -28,16 +28,18 @@ class Archive:
 
     ``bootstrap`` is the text that the interpreter runs first, which runs ``main`` and imports the rest. ``resources``
     are files beside modules (``PACKAGE/PATH``). ``lazy``: native modules are loaded when they are asked for. ``pinned``
-    are the SHA-256 of native modules that the image shares with the partition manager's, which holds them.
+    are the SHA-256 of native modules that the image shares with the manager's, which holds them; that one says so of
+    each of its native modules, so that nobody who has verified it has to hash them again. Contents may be views of what
+    they were read from.
     """
 
     partition: str
     main: str
-    code: Mapping[str, bytes]
+    code: Mapping[str, bytes | memoryview]
     packages: frozenset[str]
-    native: Mapping[str, bytes] = field(default_factory=dict)
+    native: Mapping[str, bytes | memoryview] = field(default_factory=dict)
     pinned: Mapping[str, bytes] = field(default_factory=dict)
-    resources: Mapping[str, bytes] = field(default_factory=dict)
+    resources: Mapping[str, bytes | memoryview] = field(default_factory=dict)
     bootstrap: str = field(default="", repr=False)
     lazy: bool = False
 
@@ -46,7 +48,7 @@ class Archive:
         return replace(self, native={}, pinned={}, bootstrap="")
 
     def encode(self) -> bytes:
-        entries = [
+        entries: list[tuple[bytes, str, bytes | memoryview]] = [
             (b"N", self.partition, b""),
             (b"B", "", self.bootstrap.encode()),
             (b"E", self.main, _LAZY if self.lazy else b""),
@@ -64,8 +66,8 @@ def decode_archive(data: bytes | memoryview, *, partition: str) -> Archive:
     """ImageError if it is none, is for something else, or is for another interpreter than this one."""
     try:
         entries = read_entries(data)
-        bootstrap = entries[1][2].decode() if len(entries) > 1 and entries[1][0] == "B" else None
-        main, how = (entries[2][1], entries[2][2]) if len(entries) > 2 and entries[2][0] == "E" else ("", b"")
+        bootstrap = str(entries[1][2], "utf-8") if len(entries) > 1 and entries[1][0] == "B" else None
+        main, how = (entries[2][1], bytes(entries[2][2])) if len(entries) > 2 and entries[2][0] == "E" else ("", b"")
     except ValueError as error:
         raise ImageError(f"its content is not a partition's: {error}") from error
     if not entries or entries[0][0] != "N":
@@ -79,7 +81,7 @@ def decode_archive(data: bytes | memoryview, *, partition: str) -> Archive:
             raise ImageError(f"its content has an entry of kind {kind!r}")
         if kind == "H" and len(content) != _DIGEST_BYTES:
             raise ImageError(f"its native module {name} is pinned by no SHA-256")
-        if kind in ("M", "P") and not content.startswith(MAGIC_NUMBER):
+        if kind in ("M", "P") and content[: len(MAGIC_NUMBER)] != MAGIC_NUMBER:
             raise ImageError(f"its module {name} is for another version of Python: build the images with this one")
     return Archive(
         partition=partition,
@@ -87,7 +89,7 @@ def decode_archive(data: bytes | memoryview, *, partition: str) -> Archive:
         code={name: content for kind, name, content in entries if kind in ("M", "P")},
         packages=frozenset(name for kind, name, _ in entries if kind == "P"),
         native={name: content for kind, name, content in entries if kind == "X"},
-        pinned={name: content for kind, name, content in entries if kind == "H"},
+        pinned={name: bytes(content) for kind, name, content in entries if kind == "H"},
         resources={name: content for kind, name, content in entries if kind == "D"},
         bootstrap=bootstrap,
         lazy=how == _LAZY,
@@ -95,7 +97,7 @@ def decode_archive(data: bytes | memoryview, *, partition: str) -> Archive:
 
 
 def check_pins(name: str, archive: Archive, digests: Mapping[str, bytes]) -> None:
-    """``digests`` are those of the native modules in the manager's image; ImageError if one does not match."""
+    """``digests`` are those that the manager's image says; ImageError if one does not match."""
     for module, digest in archive.pinned.items():
         if digests.get(module) != digest:
             raise ImageError(

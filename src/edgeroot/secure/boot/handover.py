@@ -27,8 +27,8 @@ class Handover:
     in it waits to be accepted, ``attempts`` how often it was booted so.
 
     ``manager`` is what the manager's image says of itself, ``native`` are descriptors of sealed memory files with its
-    native modules, by their names. ``arguments`` are those of the first stage, for whoever has to begin anew, and
-    ``failed`` banks that did not boot.
+    native modules, by their names, and ``digests`` the SHA-256 of these. ``arguments`` are those of the first stage,
+    for whoever has to begin anew, and ``failed`` banks that did not boot.
     """
 
     lifecycle: Lifecycle
@@ -37,6 +37,7 @@ class Handover:
     manager: Description
     measured: tuple[Measured, ...]
     native: Mapping[str, int] = field(default_factory=dict)
+    digests: Mapping[str, bytes] = field(default_factory=dict)
     folder: str = ""
     bank: int | None = None
     is_trial: bool = False
@@ -48,6 +49,7 @@ class Handover:
         """JSON, for :meth:`decode`."""
         values = asdict(self)
         values["root_key_hash"] = self.root_key_hash.hex()
+        values["digests"] = {name: digest.hex() for name, digest in self.digests.items()}
         for one in values["measured"]:
             one["digest"] = one["digest"].hex()
         return json.dumps(values).encode()
@@ -62,6 +64,7 @@ class Handover:
                 "lifecycle": Lifecycle(values["lifecycle"]),
                 "root_key_hash": bytes.fromhex(values["root_key_hash"]),
                 "measured": measured,
+                "digests": {name: bytes.fromhex(digest) for name, digest in values["digests"].items()},
                 "manager": _description(values["manager"]),
                 "failed": tuple(values["failed"]),
                 "arguments": tuple(values["arguments"]),

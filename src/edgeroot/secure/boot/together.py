@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from edgeroot.abi.firmware import IMAGE_INDEXES, MANAGER
-from edgeroot.abi.mcuboot import Description
+from edgeroot.abi.mcuboot import Description, ImageError
 from edgeroot.secure.boot.archive import Archive, check_pins
 from edgeroot.secure.boot.verify import check_dependencies
 
@@ -18,6 +18,9 @@ def check_together(described: Mapping[str, Description], archives: Mapping[str, 
     """
     check_dependencies({IMAGE_INDEXES[name]: (name, one) for name, one in described.items()})
     if MANAGER in archives:
-        digests = {name: sha256(native).digest() for name, native in archives[MANAGER].native.items()}
+        manager = archives[MANAGER]
+        digests = {name: sha256(native).digest() for name, native in manager.native.items()}
+        if digests != manager.pinned:
+            raise ImageError("the manager's image does not say the SHA-256 of each of its native modules")
         for name, archive in archives.items():
             check_pins(name, archive, digests)

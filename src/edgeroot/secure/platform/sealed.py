@@ -9,7 +9,7 @@ from typing import Final
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
-def seal(data: bytes) -> int:
+def seal(data: bytes | memoryview) -> int:
     """A descriptor of a memory file with this content, which stays, at its beginning.
 
     It is closed where a program is executed.
@@ -26,9 +26,9 @@ class SealedOnce:
     """Seals content by name, once for all that have the same under this name."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[bytes, int]] = {}
+        self._kept: dict[str, tuple[bytes | memoryview, int]] = {}
 
-    def seal(self, name: str, data: bytes) -> int:
+    def seal(self, name: str, data: bytes | memoryview) -> int:
         """The descriptor of a memory file with ``data``."""
         if name in self._kept and self._kept[name][0] == data:
             return self._kept[name][1]

@@ -24,8 +24,8 @@ _SIZES = (2, 4)
 _PADDING_MAX = 15
 
 
-def read_entries(data: bytes | memoryview) -> list[tuple[str, str, bytes]]:
-    """Kind, name and data of each entry. ValueError for what is no archive."""
+def read_entries(data: bytes | memoryview) -> list[tuple[str, str, memoryview]]:
+    """Kind, name and data of each entry, which is not copied. ValueError for what is no archive."""
     view = memoryview(data)
     if view[: len(MAGIC)] != MAGIC:
         raise ValueError("it is no archive of code")
@@ -39,35 +39,34 @@ def read_entries(data: bytes | memoryview) -> list[tuple[str, str, bytes]]:
         at = name_at + name_bytes + data_bytes
         if at > len(data):
             raise ValueError("the archive of code is cut off")
-        entries.append((kind, bytes(view[name_at : name_at + name_bytes]).decode(), bytes(view[at - data_bytes : at])))
+        entries.append((kind, str(view[name_at : name_at + name_bytes], "utf-8"), view[at - data_bytes : at]))
     return entries
 
 
 class _Code(SourcelessFileLoader):
     """Loads one module from the content of its .pyc file, which the interpreter checks to be for itself."""
 
-    def __init__(self, name: str, path: str, entries: dict[str, tuple[str, bytes]]) -> None:
+    def __init__(self, name: str, path: str, entries: dict[str, tuple[str, memoryview]]) -> None:
         super().__init__(name, path)
         self._entries = entries
 
     def get_data(self, path: str) -> bytes:
         """Its code, or a file beside it. OSError."""
         wanted = self.name if path == self.path else path.removeprefix(_ROOT)
-        kind, data = self._entries.get(wanted, ("", b""))
-        if not kind:
+        if wanted not in self._entries:
             raise OSError(f"{path} is not in the image")
-        return data
+        return bytes(self._entries[wanted][1])
 
 
 class VerifiedImporter:
     """Finds what is in the archive and nothing else."""
 
-    def __init__(self, entries: list[tuple[str, str, bytes]], native: dict[str, str]) -> None:
-        self._entries = {name: (kind, data) for kind, name, data in entries if kind not in ("N", "B", "E")}
+    def __init__(self, entries: list[tuple[str, str, memoryview]], native: dict[str, str]) -> None:
+        self._entries = {name: (kind, data) for kind, name, data in entries if kind in ("M", "P", "D")}
         self._native = native
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        kind, _ = self._entries.get(name, ("", b""))
+        kind, _ = self._entries.get(name, ("", None))
         if name in self._native:
             place = self._native[name]
             return ModuleSpec(name, ExtensionFileLoader(name, place), origin=place)
@@ -87,7 +86,7 @@ def start(arguments: list[str]) -> int:
     border = arguments.index("--")
     native = dict(one.split("=", 1) for one in arguments[1:border])
     entries = read_entries(data)
-    main, lazy = next((name, data == b"lazy") for kind, name, data in entries if kind == "E")
+    main, lazy = next((name, bytes(data) == b"lazy") for kind, name, data in entries if kind == "E")
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()

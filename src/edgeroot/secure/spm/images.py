@@ -7,13 +7,11 @@ started anew takes nothing from the disk.
 from __future__ import annotations
 
 import logging
-import mmap
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -86,10 +84,11 @@ def boot(handover: Handover, state: State, manifests: Iterable[Manifest]) -> Ver
     If what boots was accepted, the device's security counter is what it should be afterwards: an acceptance may have
     been interrupted before.
     """
-    images, measured, counter = _verify(
-        _source(handover, state), tuple(manifests), handover, read_image_key(state.image_key)
-    )
-    components = (*handover.measured, measure_libraries(sandbox_program()), *measured)
+    with ThreadPoolExecutor() as pool:
+        below = pool.submit(measure_libraries, sandbox_program())
+        image_key = read_image_key(state.image_key)
+        images, measured, counter = _verify(_source(handover, state), tuple(manifests), handover, image_key, pool.map)
+        components = (*handover.measured, below.result(), *measured)
     verified = VerifiedPartitions(
         images=images,
         event_log=extend_measurements(b"", map(_measurement, components)),
@@ -173,7 +172,11 @@ def _source(handover: Handover, state: State) -> Source:
 
 
 def _verify(
-    source: Source, manifests: tuple[Manifest, ...], handover: Handover, image_key: ImageKey | None
+    source: Source,
+    manifests: tuple[Manifest, ...],
+    handover: Handover,
+    image_key: ImageKey | None,
+    in_parallel: Callable[..., Iterable[tuple[VerifiedImage, Archive]]],
 ) -> tuple[dict[str, LoadedImage], list[Measured], int]:
     """The partitions, what was measured, and their lowest security counter."""
 
@@ -190,31 +193,22 @@ def _verify(
             place = source.place(manifest.name)
             raise ImageError(f"the image {place} does not run: {error}. Put a good image there") from error
 
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(verify, manifests))
+    found = list(in_parallel(verify, manifests))
     described = {IMAGE_INDEXES[MANAGER]: (MANAGER, handover.manager)}
     for manifest, (verified, _) in zip(manifests, found, strict=True):
         described[IMAGE_INDEXES[manifest.name]] = (manifest.name, verified.image.described())
     check_dependencies(described)
-    wanted = {name for _, archive in found for name in archive.pinned}
-    digests = {name: _digest(handover.native[name]) for name in wanted & handover.native.keys()}
     images, measured, shared = {}, [], SealedOnce()
     for manifest, (verified, archive) in zip(manifests, found, strict=True):
-        check_pins(manifest.name, archive, digests)
+        check_pins(manifest.name, archive, handover.digests)
         measured.append(Measured(name=manifest.name, digest=verified.digest, version=verified.image.version.short))
         images[manifest.name] = LoadedImage(
             bootstrap=archive.bootstrap,
-            code=seal(archive.code_only().encode()),
+            code=seal(verified.image.body),
             native={name: shared.seal(name, data) for name, data in archive.native.items()}
             | {name: handover.native[name] for name in archive.pinned},
         )
     return images, measured, min(verified.image.security_counter for verified, _ in found)
-
-
-def _digest(descriptor: int) -> bytes:
-    """Of a sealed memory file."""
-    with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as data:
-        return sha256(data).digest()
 
 
 def _measurement(one: Measured) -> Measurement:

@@ -171,7 +171,10 @@ def _verified(
 def _become(archive: Archive, handover: Handover, arguments: Sequence[str]) -> NoReturn:
     """Execute the interpreter anew, on what was verified."""
     native = {name: seal(data) for name, data in archive.native.items()}
-    given = (seal(archive.code_only().encode()), seal(replace(handover, native=native).encode()))
+    given = (
+        seal(archive.code_only().encode()),
+        seal(replace(handover, native=native, digests=archive.pinned).encode()),
+    )
     for descriptor in (*given, *native.values()):
         os.set_inheritable(descriptor, True)
     places = (f"{name}=/proc/self/fd/{descriptor}" for name, descriptor in native.items())

@@ -236,7 +236,8 @@ def test_a_built_archive_holds_our_code_the_librarys_and_native_modules_and_no_o
     held = built_archive("manager").native
     assert {"cryptography.hazmat.bindings._rust", "_cffi_backend"} <= archive.pinned.keys() & held.keys()
     assert {name: sha256(held[name]).digest() for name in archive.pinned} == archive.pinned
-    assert archive.native.keys() == {"google._upb._message"}
+    assert "google._upb._message" in archive.native
+    assert not archive.native.keys() & held.keys()
     assert not {"cryptoauthlib", "sitecustomize", "tpm2_pytss"} & archive.code.keys()
     source = Path(sysconfig.get_path("stdlib"), "dataclasses.py").read_bytes()
     assert archive.code["dataclasses"] == compile_module(source, "dataclasses")

@@ -29,7 +29,9 @@ def build_archives() -> Iterator[tuple[str, bytes]]:
 
     Native modules that several have lie in the manager's, and the others pin them.
     """
-    manager = replace(_build(MANAGER, _MANAGER, "--tpm", _BY_NAME), lazy=True, resources=_manifests())
+    manager = _build(MANAGER, _MANAGER, "--tpm", _BY_NAME)
+    digests = {name: sha256(data).digest() for name, data in manager.native.items()}
+    manager = replace(manager, lazy=True, resources=_manifests(), pinned=digests)
     yield MANAGER, manager.encode()
     for manifest in built_in_manifests():
         archive = _build(manifest.name, _PARTITION, manifest.module)
@@ -39,7 +41,7 @@ def build_archives() -> Iterator[tuple[str, bytes]]:
             replace(
                 archive,
                 native={name: data for name, data in archive.native.items() if name not in shared},
-                pinned={name: sha256(archive.native[name]).digest() for name in shared},
+                pinned={name: digests[name] for name in shared},
             ).encode(),
         )
 
