@@ -61,7 +61,7 @@ ROOMS: Final[Mapping[str, Room]] = {
         outside="cryptography",
         io=("platform", "stage", "spm", "runtime", "bridge"),
     ),
-    "update": _room("tee abi evidence verifier", outside="cryptography securesystemslib tuf", io=True),
+    "update": _room("psa tee abi evidence verifier", outside="cryptography securesystemslib tuf", io=True),
     "verifier": _room(
         "evidence psa", outside="cbor2 cryptography jwt prometheus_client uvicorn", io=("server", "store")
     ),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 from uuid import UUID
 
+from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.tee.psa import FwuComponentInfo, FwuComponentState
 from edgeroot.update import errors
 from edgeroot.update.images import ReleaseImage
@@ -148,51 +149,45 @@ def agent_errors(what: str) -> Iterator[None]:
     """PSA statuses as errors of an update."""
     try:
         yield
-    except errors.UpdateError:
-        raise
-    except Exception as error:
-        # A PsaError, told by its status: this room speaks to the secure world by `tee`, and does not know `psa`.
-        status = getattr(getattr(error, "status", None), "name", None)
-        if not isinstance(status, str):
-            raise
-        raise _refusal(status, what, str(error)) from error
+    except PsaError as error:
+        raise _refusal(error.status, what, str(error)) from error
 
 
-def _refusal(status: str, what: str, detail: str) -> errors.UpdateError:
+def _refusal(status: PsaStatus, what: str, detail: str) -> errors.UpdateError:
     kind, text = _REFUSALS.get(status, (errors.UpdateError, "the device refuses {what} ({detail}). Look at its log"))
     return kind(text.format(what=what, detail=detail))
 
 
-_REFUSALS: Final[Mapping[str, tuple[type[errors.UpdateError], str]]] = {
-    "INVALID_SIGNATURE": (
+_REFUSALS: Final[Mapping[PsaStatus, tuple[type[errors.UpdateError], str]]] = {
+    PsaStatus.INVALID_SIGNATURE: (
         errors.ForgedImageError,
         "the device finds no signature of its maker's on {what}, or it was changed. Publish what the maker has signed",
     ),
-    "NOT_PERMITTED": (
+    PsaStatus.NOT_PERMITTED: (
         errors.ReplayedError,
         "the device takes {what} no more: its security counter is below the device's. Install a later release",
     ),
-    "INVALID_ARGUMENT": (
+    PsaStatus.INVALID_ARGUMENT: (
         errors.WrongDeviceError,
         "{what} is for another component, interpreter or kind of machine, or cut off. Install this device's release",
     ),
-    "INSUFFICIENT_STORAGE": (
+    PsaStatus.INSUFFICIENT_STORAGE: (
         errors.OversizedError,
         "{what} is larger than its place in the device. Ask whoever publishes for a smaller one",
     ),
-    "DEPENDENCY_NEEDED": (
+    PsaStatus.DEPENDENCY_NEEDED: (
         errors.DependencyError,
         "{what} needs a version of an image that is neither in it nor in the device. Install an earlier one first",
     ),
-    "BAD_STATE": (
+    PsaStatus.BAD_STATE: (
         errors.WrongOrderError,
         "the device's state does not allow it now ({detail}). See `edgeroot update status`",
     ),
-    "COMMUNICATION_FAILURE": (
+    PsaStatus.COMMUNICATION_FAILURE: (
         errors.NoSecureWorldError,
         "nobody answers for {what} ({detail}). Start the secure world, and call as a user who may",
     ),
-    "NOT_SUPPORTED": (
+    PsaStatus.NOT_SUPPORTED: (
         errors.NoSecureWorldError,
         "this secure world has nothing for {what} ({detail}). Check which firmware it runs",
     ),
