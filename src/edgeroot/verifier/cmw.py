@@ -84,5 +84,7 @@ def _members(record: object) -> tuple[object, object]:
 UNWRAP: Final[Mapping[str, Callable[[bytes], tuple[str, bytes]]]] = {
     "application/cmw+json": unwrap_json,
     "application/cmw+cbor": unwrap_cbor,
+    "application/vnd.veraison.cmw+json": unwrap_json,
+    "application/vnd.veraison.cmw+cbor": unwrap_cbor,
 }
 """By the wrapper's media type."""

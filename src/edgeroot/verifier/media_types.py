@@ -18,8 +18,13 @@ EVIDENCE: Final = (
 )
 QUOTE: Final = ("application/vnd.edgeroot.tpm-evidence+cbor",)
 """Ours: :func:`edgeroot.evidence.write_tpm_evidence` makes it."""
-WRAPPED: Final = ("application/cmw+json", "application/cmw+cbor")
-"""Any of the others, in a conceptual message wrapper (draft-ietf-rats-msg-wrap)."""
+WRAPPED: Final = (
+    "application/cmw+json",
+    "application/cmw+cbor",
+    "application/vnd.veraison.cmw+json",
+    "application/vnd.veraison.cmw+cbor",
+)
+"""Any of the others, in a conceptual message wrapper (draft-ietf-rats-msg-wrap); Veraison's clients have own names."""
 ALL_EVIDENCE: Final = EVIDENCE + QUOTE + WRAPPED
 EAR_JWT: Final = 'application/eat+jwt; eat_profile="tag:github.com,2023:veraison/ear"'
 EAR_CWT: Final = 'application/eat+cwt; eat_profile="tag:github.com,2023:veraison/ear"'

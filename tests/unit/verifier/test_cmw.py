@@ -14,6 +14,7 @@ from edgeroot.verifier import desk as work
 from edgeroot.verifier.cmw import UNWRAP, tag_of, unwrap_cbor, unwrap_json
 from edgeroot.verifier.desk import Desk
 from edgeroot.verifier.errors import VerifierError
+from edgeroot.verifier.media_types import WRAPPED
 from edgeroot.verifier.trust import Status
 from tests.unit.verifier.test_appraisal import CLAIMS, token
 from tests.unit.verifier.test_desk import PSA, desk, storage, surroundings
@@ -21,6 +22,7 @@ from tests.unit.verifier.test_desk import PSA, desk, storage, surroundings
 __all__ = ["desk", "storage", "surroundings"]
 TFM = 'application/eat+cwt; eat_profile="tag:psacertified.org,2023:psa#tfm"'
 CBOR, JSON = "application/cmw+cbor", "application/cmw+json"
+VERAISON_CBOR, VERAISON_JSON = "application/vnd.veraison.cmw+cbor", "application/vnd.veraison.cmw+json"
 
 
 def text(data: bytes) -> str:
@@ -33,6 +35,8 @@ WRAPPERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "cbor": (CBOR, lambda data: cbor2.dumps([PSA, data])),
     "cbor with indicator": (CBOR, lambda data: cbor2.dumps([PSA, data, 4])),
     "cbor with content format": (CBOR, lambda data: cbor2.dumps([10003, data])),
+    "json, as Veraison's client": (VERAISON_JSON, lambda data: json.dumps([TFM, text(data), 4]).encode()),
+    "cbor, as Veraison's client": (VERAISON_CBOR, lambda data: cbor2.dumps([TFM, data, 4])),
     "cbor tag": (CBOR, lambda data: cbor2.dumps(cbor2.CBORTag(tag_of(10003), data))),
 }
 
@@ -50,6 +54,10 @@ def test_evidence_in_a_wrapper_is_judged(desk: Desk, form: str) -> None:
     done, appraisal = desk.submit(session.session_id, media_type, data)
     assert appraisal.status is Status.AFFIRMING
     assert (done.media_type, done.evidence) == (media_type, data)
+
+
+def test_every_wrapper_that_is_said_to_be_taken_is() -> None:
+    assert set(UNWRAP) == set(WRAPPED)
 
 
 def test_the_drafts_examples() -> None:
