@@ -28,8 +28,8 @@ _spawn = sandbox.spawn
 _readable = sandbox.readable
 
 
-def _readable_with_tests(interpreter: str) -> tuple[str, ...]:
-    return (*_readable(interpreter), str(ROOT / "tests"))
+def _readable_with_tests(interpreter: str, *, verified: bool = False) -> tuple[str, ...]:
+    return (*_readable(interpreter, verified=verified), str(ROOT / "tests"))
 
 
 def _spawn_over_element(

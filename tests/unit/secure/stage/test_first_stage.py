@@ -160,7 +160,7 @@ def test_an_accepted_update_boots_and_nothing_is_counted_any_more(device: Device
     ("wrong", "why"),
     [
         (b"", "there is no image"),
-        (manager(2)[:-1], "signature is not one of its key"),
+        (manager(2)[:-8], "signature is not one of its key"),  # what is cut off reads zero, which a last byte may be
         (manager(2)[:100], "TLVs of magic"),
         (manager(2, counter=0), "security counter 0 is below the device's, 1"),
         (manager(2, key=ed25519.Ed25519PrivateKey.generate()), "not this device's root key"),
