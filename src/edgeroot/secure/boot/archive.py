@@ -6,6 +6,7 @@ The same code gives the same bytes: entries are sorted, and code is written with
 from __future__ import annotations
 
 import marshal
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import MAGIC_NUMBER
@@ -18,13 +19,16 @@ from edgeroot.secure.runtime.importer import MAGIC, read_entries
 _ENTRY: Final = Struct("<cHI")
 _PYC_HEADER: Final = MAGIC_NUMBER + bytes(12)
 _DIGEST_BYTES: Final = 32
+MACHINE: Final[str] = getattr(sys.implementation, "_multiarch", "")
+"""This kind of machine, as the interpreter names it: ``x86_64-linux-gnu``. Empty if it does not."""
 _LAZY: Final = b"lazy"
 _MARSHAL_WITHOUT_REFERENCES: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """``code`` is .pyc content of modules, ``packages`` the names among them that are packages.
+    """``machine`` is the kind of machine that it is for, empty for any. ``code`` is .pyc content of modules,
+    ``packages`` the names among them that are packages.
 
     ``bootstrap`` is the text that the interpreter runs first, which runs ``main`` and imports the rest. ``resources``
     are files beside modules (``PACKAGE/PATH``). ``lazy``: native modules are loaded when they are asked for. ``pinned``
@@ -35,6 +39,7 @@ class Archive:
 
     partition: str
     main: str
+    machine: str = ""
     code: Mapping[str, bytes | memoryview]
     packages: frozenset[str]
     native: Mapping[str, bytes | memoryview] = field(default_factory=dict)
@@ -49,7 +54,7 @@ class Archive:
 
     def encode(self) -> bytes:
         entries: list[tuple[bytes, str, bytes | memoryview]] = [
-            (b"N", self.partition, b""),
+            (b"N", self.partition, self.machine.encode()),
             (b"B", "", self.bootstrap.encode()),
             (b"E", self.main, _LAZY if self.lazy else b""),
         ]
@@ -63,10 +68,11 @@ class Archive:
 
 
 def decode_archive(data: bytes | memoryview, *, partition: str) -> Archive:
-    """ImageError if it is none, is for something else, or is for another interpreter than this one."""
+    """ImageError if it is none, is for something or some machine else, or is for another interpreter than this one."""
     try:
         entries = read_entries(data)
         bootstrap = str(entries[1][2], "utf-8") if len(entries) > 1 and entries[1][0] == "B" else None
+        machine = str(entries[0][2], "utf-8") if entries else ""
         main, how = (entries[2][1], bytes(entries[2][2])) if len(entries) > 2 and entries[2][0] == "E" else ("", b"")
     except ValueError as error:
         raise ImageError(f"its content is not a partition's: {error}") from error
@@ -74,6 +80,8 @@ def decode_archive(data: bytes | memoryview, *, partition: str) -> Archive:
         raise ImageError("its content does not say which partition it is for")
     if entries[0][1] != partition:
         raise ImageError(f"it is the image of the partition {entries[0][1]}")
+    if machine not in ("", MACHINE):
+        raise ImageError(f"it is for another kind of machine, {machine}, and this one is {MACHINE}")
     if bootstrap is None or not main or how not in (b"", _LAZY):
         raise ImageError("its content does not say what its interpreter runs first")
     for kind, name, content in entries[3:]:
@@ -86,6 +94,7 @@ def decode_archive(data: bytes | memoryview, *, partition: str) -> Archive:
     return Archive(
         partition=partition,
         main=main,
+        machine=machine,
         code={name: content for kind, name, content in entries if kind in ("M", "P")},
         packages=frozenset(name for kind, name, _ in entries if kind == "P"),
         native={name: content for kind, name, content in entries if kind == "X"},

@@ -5,11 +5,11 @@ bytes, ``--``, and those of the main module. Nothing is imported here that is no
 statement would be, from the disk.
 
 Archive: ``ERCODE2`` and NUL, then entries: kind (1 byte), size of the name (u16, little-endian), size of the data
-(u32), name, data. Kinds: ``N`` what the image is for (first, once, without data), ``B`` this text (second, once), ``E``
-the main module (third, once; its data is ``lazy`` if native modules are loaded when they are asked for), ``M`` a module
-and ``P`` a package as the content of a .pyc file, ``D`` a file beside the modules (``PACKAGE/PATH``), ``X`` a native
-module, ``H`` the SHA-256 of a native module that the partition manager's image holds. Behind them there may be up to 15
-bytes of zero, which imgtool adds where it encrypts.
+(u32), name, data. Kinds: ``N`` what the image is for (first, once; its data is the kind of machine, as the interpreter
+names it, or nothing for any), ``B`` this text (second, once), ``E`` the main module (third, once; its data is ``lazy``
+if native modules are loaded when they are asked for), ``M`` a module and ``P`` a package as the content of a .pyc file,
+``D`` a file beside the modules (``PACKAGE/PATH``), ``X`` a native module, ``H`` the SHA-256 of a native module that the
+partition manager's image holds. Behind them there may be up to 15 bytes of zero, which imgtool adds where it encrypts.
 """
 
 import sys

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from edgeroot.abi.mcuboot import ImageError
-from edgeroot.secure.boot.archive import Archive, check_pins, compile_module, decode_archive
+from edgeroot.secure.boot.archive import MACHINE, Archive, check_pins, compile_module, decode_archive
 from edgeroot.secure.boot.commands import build
 from edgeroot.secure.boot.commands.build import build_archives
 from edgeroot.secure.runtime import importer
@@ -162,6 +162,14 @@ def test_another_partitions_content_is_refused() -> None:
         decode_archive(an_archive().encode(), partition="crypto")
 
 
+def test_content_for_another_kind_of_machine_is_refused() -> None:
+    other = "aarch64-linux-gnu" if MACHINE != "aarch64-linux-gnu" else "x86_64-linux-gnu"
+
+    assert decode_archive(replace(an_archive(), machine=MACHINE).encode(), partition="storage").machine == MACHINE
+    with pytest.raises(ImageError, match=f"another kind of machine, {other}, and this one is {MACHINE}"):
+        decode_archive(replace(an_archive(), machine=other).encode(), partition="storage")
+
+
 def test_content_for_another_python_is_refused() -> None:
     code = {"m": b"\0\0\r\n" + bytes(12)}
 
@@ -230,7 +238,7 @@ def test_a_built_archive_holds_our_code_the_librarys_and_native_modules_and_no_o
     module = "edgeroot.secure.partitions.crypto.partition"
     archive = built_archive("crypto")
 
-    assert (archive.main, archive.lazy) == (MAIN, False)
+    assert (archive.main, archive.lazy, archive.machine) == (MAIN, False, MACHINE)
     assert {module, MAIN, "dataclasses", "cryptography.hazmat.primitives.hashes"} <= archive.code.keys()
     # The library that all of them need lies in the manager's image, and is pinned by this one.
     held = built_archive("manager").native

@@ -13,7 +13,7 @@ from typing import Final
 
 from edgeroot.abi.firmware import MANAGER
 from edgeroot.abi.mcuboot import ImageError
-from edgeroot.secure.boot.archive import Archive, compile_module
+from edgeroot.secure.boot.archive import MACHINE, Archive, compile_module
 from edgeroot.secure.runtime import importer
 from edgeroot.secure.spm.manifest import BUILT_IN, built_in_manifests
 
@@ -72,6 +72,7 @@ def _build(name: str, main: str, *modules: str) -> Archive:
     return Archive(
         partition=name,
         main=main,
+        machine=MACHINE,
         code=code,
         packages=packages,
         native=native,
