@@ -80,16 +80,16 @@ class Fetcher(FetcherInterface):
 
     def _whole(self, parts: SplitResult) -> Iterator[bytes]:
         for attempt in range(1, _ATTEMPTS + 1):
-            data = b""
+            began = False
             try:
                 with _Exchange(parts, self._tls) as response:
                     _check_status(parts, response.status, 200)
                     while chunk := response.read(_CHUNK_BYTES):
                         yield chunk  # the client stops at the longest that it takes
-                        data += chunk
+                        began = True
                 return
             except (OSError, HTTPException) as error:
-                if data or attempt == _ATTEMPTS:
+                if began or attempt == _ATTEMPTS:
                     raise BrokenConnectionError(f"{parts.geturl()}: {_text(error)}") from error
 
     def _resumed(self, parts: SplitResult) -> Iterator[bytes]:

@@ -196,7 +196,7 @@ def _opened(media_type: str, evidence: bytes) -> tuple[str, bytes]:
 
 
 def revoke(storage: Storage, kind: Revoked, name: str, reason: str, *, now_s: int) -> None:
-    """Trust a device, a measurement or a version no more. VerifierError for a name that could never match."""
+    """Trust a device, a measurement, a signer or a version no more. VerifierError for a name that could never match."""
     if kind is Revoked.VERSION:
         if "=" not in name:
             raise VerifierError(f"a version is named TYPE=VERSION, as in PRoT=1.2.3, not {name!r}")

@@ -77,12 +77,9 @@ def verify_unread(data: bytes, *, root_key_hash: bytes, least_security_counter: 
 
 def _tlvs(image: Image) -> dict[TlvKind, bytes]:
     tlvs = dict(image.unprotected)
-    wanted = {TlvKind.SHA256, TlvKind.PUBLIC_KEY}
-    if len(_SIGNATURES & tlvs.keys()) != 1 or not wanted <= tlvs.keys():
-        raise ImageError("it has not exactly one SHA-256, one public key and one signature")
-    if len(TLVS & tlvs.keys()) != bool(image.encryption_key_bytes) or len(image.unprotected) != len(wanted) + 1 + bool(
-        image.encryption_key_bytes
-    ):
+    keys = int(image.encryption_key_bytes > 0)
+    each_once = {TlvKind.SHA256, TlvKind.PUBLIC_KEY} <= tlvs.keys() and len(_SIGNATURES & tlvs.keys()) == 1
+    if not each_once or len(TLVS & tlvs.keys()) != keys or len(image.unprotected) != 3 + keys:
         raise ImageError("it has not exactly one SHA-256, one public key, one signature and, if encrypted, one key")
     return tlvs
 

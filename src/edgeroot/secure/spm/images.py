@@ -20,18 +20,18 @@ from edgeroot.abi.mcuboot import ImageError
 from edgeroot.evidence import DigestAlgorithm, Lifecycle, Measurement, extend_measurements
 from edgeroot.secure.boot.archive import Archive, check_pins, decode_archive
 from edgeroot.secure.boot.encryption import ImageKey
-from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
+from edgeroot.secure.boot.fuses import FusesError
 from edgeroot.secure.boot.handover import Handover, Measured
 from edgeroot.secure.boot.trial import MAX_TRIAL_BOOTS
 from edgeroot.secure.boot.verify import VerifiedImage, check_dependencies, verify_image
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
 from edgeroot.secure.platform.flash import FileFlash, FlashError
-from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
 from edgeroot.secure.platform.sealed import SealedOnce, seal
 from edgeroot.secure.spm.manifest import Manifest
 from edgeroot.secure.spm.sandbox import sandbox_program
 from edgeroot.secure.spm.state import State
 from edgeroot.secure.stage.attempts import write_attempts
+from edgeroot.secure.stage.device_fuses import read_fuses
 from edgeroot.secure.stage.image_key import read_image_key
 from edgeroot.secure.stage.measure import measure_libraries
 from edgeroot.secure.stage.places import ENTRY, FLASH, TRIAL_BOOTS
@@ -111,7 +111,8 @@ def boot(handover: Handover, state: State, manifests: Iterable[Manifest]) -> Ver
 def begin_anew(handover: Handover) -> NoReturn:
     """Boot again without the bank whose partitions are not to run."""
     assert handover.bank is not None
-    arguments = [*handover.arguments, "--failed-bank", str(handover.bank)]
+    failed = (f"--failed-bank={bank}" for bank in (*handover.failed, handover.bank))
+    arguments = [*handover.arguments, *failed]
     os.execv(sys.executable, [sys.executable, "-I", "-m", ENTRY, *arguments])
 
 
@@ -154,11 +155,6 @@ class BootedFirmware:
             "trial_boots_at_most": MAX_TRIAL_BOOTS,
             "lifecycle": self._verified.lifecycle.words,
         }
-
-
-def read_fuses(path: Path) -> Fuses | None:
-    """The device's memory, if it has been written to."""
-    return Fuses(FileOneTimeMemory(path, words=WORDS, create=False)) if path.exists() else None
 
 
 def _source(handover: Handover, state: State) -> Source:

@@ -22,7 +22,7 @@ from edgeroot.secure.boot.archive import Archive, decode_archive
 from edgeroot.secure.boot.choice import choose
 from edgeroot.secure.boot.encryption import ImageKey
 from edgeroot.secure.boot.errors import BootError
-from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
+from edgeroot.secure.boot.fuses import FusesError
 from edgeroot.secure.boot.handover import Handover, Measured
 from edgeroot.secure.boot.trial import Attempts
 from edgeroot.secure.boot.verify import VerifiedImage, verify_image
@@ -32,9 +32,10 @@ from edgeroot.secure.partitions.firmware_update.layout import BANKS
 from edgeroot.secure.partitions.firmware_update.metadata_store import MetadataStore
 from edgeroot.secure.platform.files import FileLock, LockedError
 from edgeroot.secure.platform.flash import FileFlash, FlashError
-from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
+from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
 from edgeroot.secure.platform.sealed import seal
 from edgeroot.secure.stage.attempts import read_attempts, write_attempts
+from edgeroot.secure.stage.device_fuses import read_fuses
 from edgeroot.secure.stage.image_key import read_image_key
 from edgeroot.secure.stage.measure import measure_first_stage
 from edgeroot.secure.stage.options import Options, read_options
@@ -63,8 +64,7 @@ def main(arguments: Sequence[str]) -> int | None:
 
 def _boot(arguments: Sequence[str]) -> None:
     options = read_options(arguments)
-    memory_path = options.state / ONE_TIME_MEMORY
-    fuses = Fuses(FileOneTimeMemory(memory_path, words=WORDS, create=False)) if memory_path.exists() else None
+    fuses = read_fuses(options.state / ONE_TIME_MEMORY)
     state = Lifecycle.ASSEMBLY_AND_TEST if fuses is None else fuses.lifecycle()
     if state > Lifecycle.SECURED:
         raise FusesError(f"the device is {state.words}: its secure world does not start any more")

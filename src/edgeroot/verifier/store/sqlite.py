@@ -30,6 +30,12 @@ KEEP_RESULTS: Final = 1_000
 """So many of a device's results are kept. The audit log keeps a line of every one."""
 _BUSY_TIMEOUT_S: Final = 5.0
 _NUMBER_MAX: Final = (1 << 63) - 1
+_REVOKED: Final = "SELECT reason FROM revocation WHERE kind = ? AND name = ?"
+# At once, as evidence has many components; what is revoked by itself goes before what is with others.
+_COMPONENT_REVOKED: Final = """
+SELECT reason FROM revocation
+WHERE (kind = ? AND name = ?) OR (kind = ? AND name = ?) OR (kind = ? AND name = ?) ORDER BY kind LIMIT 1
+"""
 _PRUNE: Final = """
 DELETE FROM result WHERE number IN (SELECT number FROM result WHERE instance_id = ? ORDER BY number LIMIT ?)
 """
@@ -92,18 +98,15 @@ class SqliteStorage:
         return found or None
 
     def device_revoked(self, instance_id: bytes) -> str | None:
-        return self._reason(Revoked.DEVICE, instance_id.hex())
+        return self._reason(_REVOKED, Revoked.DEVICE, instance_id.hex())
 
     def component_revoked(self, reference: ReferenceValue) -> str | None:
-        reason = self._reason(Revoked.MEASUREMENT, reference.measurement.hex())
-        if reason is None and reference.signer_id:
-            reason = self._reason(Revoked.SIGNER, reference.signer_id.hex())
-        if reason is None:
-            reason = self._reason(Revoked.VERSION, f"{reference.name or ''}={reference.version or ''}")
-        return reason
+        version = f"{reference.name or ''}={reference.version or ''}"
+        names = (Revoked.MEASUREMENT, reference.measurement.hex(), Revoked.SIGNER, reference.signer_id.hex())
+        return self._reason(_COMPONENT_REVOKED, *names, Revoked.VERSION, version)
 
-    def _reason(self, kind: Revoked, name: str) -> str | None:
-        row = self._execute("SELECT reason FROM revocation WHERE kind = ? AND name = ?", (kind, name)).fetchone()
+    def _reason(self, query: str, *names: str) -> str | None:
+        row = self._execute(query, names).fetchone()
         return None if row is None else str(row[0])
 
     def add_session(self, session: Session, *, remember_until_s: int) -> bool:

@@ -21,10 +21,11 @@ from edgeroot.secure.boot.signing import sign_image
 from edgeroot.secure.boot.verify import encode_root_key
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
 from edgeroot.secure.spm import sandbox
-from edgeroot.secure.spm.images import BootedFirmware, VerifiedPartitions, boot, read_fuses
+from edgeroot.secure.spm.images import BootedFirmware, VerifiedPartitions, boot
 from edgeroot.secure.spm.manifest import Manifest, built_in_manifests
 from edgeroot.secure.spm.sandbox import SandboxSpec, spawn
 from edgeroot.secure.spm.state import State
+from edgeroot.secure.stage.device_fuses import read_fuses
 from tests.support.requirements import unavailable
 
 KEY = ed25519.Ed25519PrivateKey.generate()

@@ -19,6 +19,7 @@ from edgeroot.secure.spm import images
 from edgeroot.secure.spm.images import BootedFirmware, VerifiedPartitions
 from edgeroot.secure.spm.state import State
 from edgeroot.secure.stage.attempts import read_attempts, write_attempts
+from edgeroot.secure.stage.device_fuses import read_fuses
 from edgeroot.secure.stage.places import FLASH, TRIAL_BOOTS
 
 COUNTED: Final = Attempts(1, 3)
@@ -88,7 +89,7 @@ def test_a_flash_that_was_exchanged_since_the_first_stage_is_no_source(state: St
 def test_a_device_whose_counter_cannot_rise_any_more_says_so_and_boots(
     state: State, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fuses = images.read_fuses(state.one_time_memory)
+    fuses = read_fuses(state.one_time_memory)
     assert fuses is not None
     for value in range(2, 65):
         fuses.raise_counter(value)

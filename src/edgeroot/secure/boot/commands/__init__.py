@@ -266,8 +266,8 @@ def _say(state_path: Path) -> None:
     from edgeroot.evidence import Lifecycle
     from edgeroot.secure.boot.fuses import FusesError
     from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
-    from edgeroot.secure.spm.images import read_fuses
     from edgeroot.secure.spm.state import State
+    from edgeroot.secure.stage.device_fuses import read_fuses
 
     try:
         fuses = read_fuses(State(state_path, state_path).one_time_memory)

@@ -48,12 +48,11 @@ class RootKeyJudge:
 
     def judge(self, image_type: UUID, data: bytes) -> None:
         try:
-            image = decode_image(data)
-            if image.encryption_key_bytes:  # the partition has no key to read it
+            if decode_image(data).encryption_key_bytes:  # the partition has no key to read it
                 verify_unread(data, root_key_hash=self._root_key_hash, least_security_counter=self.least_counter)
                 return
-            verify_image(data, root_key_hash=self._root_key_hash, least_security_counter=self.least_counter)
-            decode_archive(image.body, partition=_NAMES[image_type])
+            verified = verify_image(data, root_key_hash=self._root_key_hash, least_security_counter=self.least_counter)
+            decode_archive(verified.image.body, partition=_NAMES[image_type])
         except UntrustedImageError as error:
             raise UnfitError(FwuStatus.AUTH_FAIL, str(error)) from error
         except OldImageError as error:
