@@ -33,7 +33,7 @@ from edgeroot.secure.spm.state import State
 from edgeroot.secure.stage.attempts import write_attempts
 from edgeroot.secure.stage.device_fuses import read_fuses
 from edgeroot.secure.stage.image_key import read_image_key
-from edgeroot.secure.stage.measure import measure_libraries
+from edgeroot.secure.stage.measure import loaded_libraries, measure_libraries
 from edgeroot.secure.stage.places import ENTRY, FLASH, TRIAL_BOOTS
 from edgeroot.secure.stage.sources import BankSource, FolderSource, Source
 
@@ -84,8 +84,9 @@ def boot(handover: Handover, state: State, manifests: Iterable[Manifest]) -> Ver
     If what boots was accepted, the device's security counter is what it should be afterwards: an acceptance may have
     been interrupted before.
     """
+    outside = (*loaded_libraries(), *sandbox_program())
     with ThreadPoolExecutor() as pool:
-        below = pool.submit(measure_libraries, sandbox_program())
+        below = pool.submit(measure_libraries, outside)
         image_key = read_image_key(state.image_key)
         images, measured, counter = _verify(_source(handover, state), tuple(manifests), handover, image_key, pool.map)
         components = (*handover.measured, below.result(), *measured)

@@ -37,7 +37,7 @@ from edgeroot.secure.platform.sealed import seal
 from edgeroot.secure.stage.attempts import read_attempts, write_attempts
 from edgeroot.secure.stage.device_fuses import read_fuses
 from edgeroot.secure.stage.image_key import read_image_key
-from edgeroot.secure.stage.measure import measure_first_stage
+from edgeroot.secure.stage.measure import loaded_modules, measure_first_stage
 from edgeroot.secure.stage.options import Options, read_options
 from edgeroot.secure.stage.places import ENTRY, FLASH, IMAGE_KEY, LOCK, ONE_TIME_MEMORY, TRIAL_BOOTS
 from edgeroot.secure.stage.sources import BankSource, FolderSource
@@ -151,7 +151,8 @@ def _verified(
 ) -> tuple[VerifiedImage, Archive, tuple[Measured, ...]]:
     """The manager's image, and everything that is measured so far. ImageError."""
     below: list[Measured] = []
-    measuring = Thread(target=lambda: below.extend(measure_first_stage(f"{ENTRY}.__main__")))
+    modules = loaded_modules(f"{ENTRY}.__main__")
+    measuring = Thread(target=lambda: below.extend(measure_first_stage(modules)))
     measuring.start()
     try:
         image = verify_image(

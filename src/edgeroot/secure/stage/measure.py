@@ -18,21 +18,38 @@ from edgeroot.secure.boot.handover import Measured
 _CHUNK_BYTES: Final = 1 << 20
 
 
-def measure_first_stage(entry: str) -> tuple[Measured, ...]:
-    """Kernel, loader, interpreter, and the first stage's own modules, of which ``entry`` is the one that runs."""
+def measure_first_stage(modules: Mapping[str, str]) -> tuple[Measured, ...]:
+    """Kernel, loader, interpreter, and the first stage's own modules (:func:`loaded_modules`)."""
     loader = [path for path in _mapped() if Path(path).name.startswith(("ld-linux", "ld-musl", "ld64"))]
     return (
         _unsigned("kernel", sha256(Path("/proc/version").read_bytes()).digest()),
         _unsigned("loader", _digest_of({Path(path).name: path for path in loader})),
         _unsigned("interpreter", _file(os.path.realpath(sys.executable))),
-        _unsigned("boot-stage", _digest_of(_modules(entry))),
+        _unsigned("boot-stage", _digest_of(modules)),
     )
 
 
-def measure_libraries(programs: Iterable[str]) -> Measured:
-    """The shared objects of the system that this process has loaded, and these programs, under ``libraries``."""
-    paths = [path for path in _mapped() if ".so" in Path(path).name]
-    return _unsigned("libraries", _digest_of({path: path for path in [*paths, *programs]}))
+def measure_libraries(files: Iterable[str]) -> Measured:
+    """These (:func:`loaded_libraries`, and programs that are started), under ``libraries``."""
+    return _unsigned("libraries", _digest_of({path: path for path in files}))
+
+
+def loaded_modules(entry: str) -> dict[str, str]:
+    """The files of all modules that are loaded now, by their names; ``entry`` is the one that runs.
+
+    Asked for before there is another thread that may load more: a measurement is the same in every boot.
+    """
+    found = {}
+    for name, module in sys.modules.items():
+        place = getattr(getattr(module, "__spec__", None), "origin", None)
+        if place is not None and Path(place).is_absolute():
+            found[entry if name == "__main__" else name] = place
+    return found
+
+
+def loaded_libraries() -> list[str]:
+    """The shared objects of the system that this process has loaded; when to ask is as for loaded_modules."""
+    return [path for path in _mapped() if ".so" in Path(path).name]
 
 
 def _unsigned(name: str, digest: bytes) -> Measured:
@@ -50,16 +67,6 @@ def _file(path: str) -> bytes:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.digest()
-
-
-def _modules(entry: str) -> dict[str, str]:
-    """The files of all modules that are loaded, by their names."""
-    found = {}
-    for name, module in sys.modules.items():
-        place = getattr(getattr(module, "__spec__", None), "origin", None)
-        if place is not None and Path(place).is_absolute():
-            found[entry if name == "__main__" else name] = place
-    return found
 
 
 def _mapped() -> list[str]:
