@@ -1,4 +1,4 @@
-"""Generate the protobuf modules of the contracts, Parsec's and the crypto service's, or check the ones checked in.
+"""Generate the protobuf modules of the contracts (Parsec's, the crypto service's, the kubelet's), or check them.
 
 Run from anywhere: ``python scripts/generate_wire.py [--check]``. It needs exactly the versions named in ``GENERATORS``,
 for other versions write other bytes and demand another protobuf runtime.
@@ -17,22 +17,29 @@ from typing import Final
 
 GENERATORS: Final = {"grpcio-tools": "1.85.1", "mypy-protobuf": "5.1.0"}
 ROOT: Final = Path(__file__).resolve().parent.parent
-CONTRACTS: Final = ("edgeroot/wire/contract", "edgeroot/abi/contract")
+CONTRACTS: Final = ("edgeroot/wire/contract", "edgeroot/abi/contract", "edgeroot/kubelet/contract")
+# Of these, the ones that define gRPC services.
+WITH_SERVICES: Final = frozenset({"edgeroot/kubelet/contract"})
 
 
 def generate(source_root: Path) -> None:
-    """Write ``*_pb2.py`` and ``*_pb2.pyi`` below ``source_root``, which stands for ``src``."""
+    """Write the modules and their types, and those of the services where there are some, below ``source_root``, which stands for ``src``."""
     for name, wanted in GENERATORS.items():
         if version(name) != wanted:
             raise SystemExit(f"{name} {wanted} is needed, {version(name)} is installed")
-    plugin = Path(sys.executable).with_name("protoc-gen-mypy")
-    protoc = [sys.executable, "-m", "grpc_tools.protoc", f"--plugin=protoc-gen-mypy={plugin}"]
+    plugins = [
+        f"--plugin={name}={Path(sys.executable).with_name(name)}"
+        for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+    ]
+    protoc = [sys.executable, "-m", "grpc_tools.protoc", *plugins]
     for contract in CONTRACTS:
         folder = ROOT / "src" / contract
         package = f"{contract}/generated"
         protos = [f"{package}/{path.name}" for path in sorted(folder.glob("*.proto"))]
         # A contract is mapped onto the package of its modules, so that these import one another by their full names.
         arguments = [f"-I{package}={folder}", f"--python_out={source_root}", f"--mypy_out=quiet:{source_root}"]
+        if contract in WITH_SERVICES:
+            arguments += [f"--grpc_python_out={source_root}", f"--mypy_grpc_out=quiet:{source_root}"]
         subprocess.run([*protoc, *arguments, *protos], check=True)
 
 
@@ -61,7 +68,7 @@ def _modules(source_root: Path) -> dict[str, str]:
     return {
         f"{contract}/generated/{path.name}": path.read_text()
         for contract in CONTRACTS
-        for path in (source_root / contract / "generated").glob("*_pb2.py*")
+        for path in (source_root / contract / "generated").glob("*_pb2*.py*")
         if path.suffix in (".py", ".pyi")
     }
 

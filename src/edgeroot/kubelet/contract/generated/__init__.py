@@ -1,0 +1,1 @@
+"""Made by ``scripts/generate_wire.py``; do not edit."""
