@@ -23,7 +23,7 @@ WITH_SERVICES: Final = frozenset({"edgeroot/kubelet/contract"})
 
 
 def generate(source_root: Path) -> None:
-    """Write the modules and their types, and those of the services where there are some, below ``source_root``, which stands for ``src``."""
+    """Write the modules, and their types, below ``source_root``, which stands for ``src``."""
     for name, wanted in GENERATORS.items():
         if version(name) != wanted:
             raise SystemExit(f"{name} {wanted} is needed, {version(name)} is installed")
