@@ -48,7 +48,7 @@ def ear_claims(
                 "ear.status": appraisal.status.name.lower(),
                 "ear.trustworthiness-vector": appraisal.vector.claims(),
                 "ear.appraisal-policy-id": policy_id,
-                "ear.veraison.policy-claims": {"checks": checks},
+                "ear.veraison.policy-claims": {"checks": checks, "device": appraisal.device.hex()},
             }
         },
     }

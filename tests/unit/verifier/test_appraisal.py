@@ -237,6 +237,12 @@ def test_results_are_signed() -> None:
     assert submodule["ear.status"] == "affirming"
     assert submodule["ear.appraisal-policy-id"] == "strictest"
     assert submodule["ear.trustworthiness-vector"]["executables"] == 3
+    assert submodule["ear.veraison.policy-claims"]["device"] == CLAIMS.instance_id.hex()
+
+
+def test_results_name_no_device_that_was_not_proven() -> None:
+    claims = ear_claims(judged(b"no token"), issued_at_s=1_800_000_000, nonce=NONCE, policy_id="strictest")
+    assert claims["submods"]["PSA_IOT"]["ear.veraison.policy-claims"]["device"] == ""
 
 
 def test_results_as_cwt() -> None:
