@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from edgeroot.evidence.event_log import write_measurements as write_measurements
     from edgeroot.evidence.key_statement import KeyStatement as KeyStatement
     from edgeroot.evidence.key_statement import StatedKey as StatedKey
+    from edgeroot.evidence.key_statement import may_state_key as may_state_key
     from edgeroot.evidence.key_statement import read_key_statement as read_key_statement
     from edgeroot.evidence.key_statement import verify_key_statement as verify_key_statement
     from edgeroot.evidence.key_statement import write_key_statement as write_key_statement
@@ -76,7 +77,7 @@ _PLACES: Final = {
         "write_event_log write_measurements"
     ),
     "edgeroot.evidence.key_statement": (
-        "KeyStatement StatedKey read_key_statement verify_key_statement write_key_statement"
+        "KeyStatement StatedKey may_state_key read_key_statement verify_key_statement write_key_statement"
     ),
     "edgeroot.evidence.psa_claims": "Profile PsaClaims SoftwareComponent",
     "edgeroot.evidence.psa_token": "PsaToken decode_claims encode_claims read_token write_mac_token write_token",

@@ -24,6 +24,7 @@ from edgeroot.evidence.psa_token import PsaToken, read_token, write_token
 from edgeroot.psa import Algorithm, EccFamily, KeyAttributes, KeyOrigin, KeyType, UsageFlags
 
 _KEY: Final = -76000
+_KEY_ENCODED: Final = b"\x3a\x00\x01\x28\xdf"  # in CBOR (RFC 8949, clause 3.1)
 _TYPE, _BITS, _USAGE, _ALGORITHM, _LIFETIME, _ORIGIN, _PUBLIC_KEY = range(1, 8)
 _NUMBERS: Final = (_TYPE, _BITS, _USAGE, _ALGORITHM, _LIFETIME, _ORIGIN)
 _MAX_NUMBER: Final = 0xFFFFFFFF
@@ -100,6 +101,11 @@ def write_key_statement(
         _PUBLIC_KEY: key.public_key,
     }
     return write_token(claims, Profile.RFC9783, algorithm=algorithm, sign_hash=sign_hash, further={_KEY: stated})
+
+
+def may_state_key(token: PsaToken) -> bool:
+    """Whether it is worth the time to read a token as a statement, too."""
+    return _KEY_ENCODED in token.message.payload
 
 
 def read_key_statement(data: bytes) -> KeyStatement:

@@ -17,6 +17,8 @@ from edgeroot.evidence import (
     PsaClaims,
     PsaToken,
     SharedKey,
+    may_state_key,
+    read_key_statement,
     read_token,
     verify_mac0,
     verify_sign1,
@@ -64,6 +66,8 @@ def appraise(
     references = endorsements.components_of(claims.implementation_id)
     _judge_hardware(verdict, claims, is_known=references is not None)
     judge_components(verdict, claims.software_components, references or set(), endorsements, policy)
+    if may_state_key(token) and not token.message.algorithm.is_mac:
+        _judge_key(verdict, data)
     return verdict
 
 
@@ -116,6 +120,21 @@ def _implementation(token: PsaToken, endorsements: Knowledge, shared_keys: Mappi
 
 def _fresh(is_fresh: bool) -> str:
     return "it answers this challenge" if is_fresh else "it answers another challenge: it is old, or another's"
+
+
+def _judge_key(verdict: Appraisal, data: bytes) -> None:
+    """What a statement says of a key. It is no part of the device's trustworthiness, but stands beside it."""
+    try:
+        stated = read_key_statement(data).key
+        public_key = stated.subject_public_key_info()
+    except EvidenceError as error:
+        verdict.warn("key", str(error))
+        return
+    if stated.never_left:
+        verdict.note("key", True, "the key was made in the device and has never left it")
+        verdict.attested_key = public_key
+    else:
+        verdict.warn("key", "the key was not made in the device, or may be exported")
 
 
 def _judge_boot(verdict: Appraisal, claims: PsaClaims, endorsements: Knowledge) -> None:

@@ -22,25 +22,33 @@ PSA_SUBMODULE: Final = "PSA_IOT"
 TPM_SUBMODULE: Final = "TPM"
 _DEVELOPER: Final = "https://edgeroot.dev"
 _COORDINATE_BYTES: Final = 32
-_TOP: Final = {"eat_profile": 265, "iat": 6, "eat_nonce": 10, "ear.verifier-id": 1004, "submods": 266}
+_TOP: Final = {"eat_profile": 265, "iat": 6, "exp": 4, "eat_nonce": 10, "ear.verifier-id": 1004, "submods": 266}
 _VERIFIER_ID: Final = {"developer": 0, "build": 1}
 _APPRAISAL: Final = {
     "ear.status": 1000,
     "ear.trustworthiness-vector": 1001,
     "ear.appraisal-policy-id": 1003,
     "ear.veraison.policy-claims": -70001,
+    "ear.veraison.key-attestation": -70002,
 }
 _VECTOR: Final = {"instance-identity": 0, "configuration": 1, "executables": 2, "hardware": 4}
 
 
 def ear_claims(
-    appraisal: Appraisal, *, issued_at_s: int, nonce: bytes, policy_id: str, submodule: str = PSA_SUBMODULE
+    appraisal: Appraisal,
+    *,
+    issued_at_s: int,
+    nonce: bytes,
+    policy_id: str,
+    submodule: str = PSA_SUBMODULE,
+    expires_at_s: int | None = None,
 ) -> dict[str, Any]:
-    """The claims by their JSON names. ``issued_at_s`` counts from 1970; ``policy_id`` says which policy it was."""
+    """The claims by their JSON names. Times count from 1970; ``policy_id`` says which policy it was."""
     checks = [one.as_json() for one in appraisal.checks]
     return {
         "eat_profile": PROFILE,
         "iat": issued_at_s,
+        **({} if expires_at_s is None else {"exp": expires_at_s}),
         "eat_nonce": urlsafe_b64encode(nonce).rstrip(b"=").decode(),
         "ear.verifier-id": {"developer": _DEVELOPER, "build": __version__},
         "submods": {
@@ -49,9 +57,17 @@ def ear_claims(
                 "ear.trustworthiness-vector": appraisal.vector.claims(),
                 "ear.appraisal-policy-id": policy_id,
                 "ear.veraison.policy-claims": {"checks": checks, "device": appraisal.device.hex()},
+                **_key_attestation(appraisal),
             }
         },
     }
+
+
+def _key_attestation(appraisal: Appraisal) -> dict[str, Any]:
+    """Veraison's extension (package ``ear``): a SubjectPublicKeyInfo in base64url. Absent unless the device affirms."""
+    if appraisal.attested_key is None or appraisal.status is not Status.AFFIRMING:
+        return {}
+    return {"ear.veraison.key-attestation": {"akpub": urlsafe_b64encode(appraisal.attested_key).rstrip(b"=").decode()}}
 
 
 def sign_ear(claims: dict[str, Any], key: ec.EllipticCurvePrivateKey) -> str:
@@ -79,11 +95,10 @@ def sign_ear_cwt(claims: dict[str, Any], key: ec.EllipticCurvePrivateKey) -> byt
 
 
 def _cwt_claims(claims: dict[str, Any]) -> dict[int, object]:
-    nonce: str = claims["eat_nonce"]
     return _labelled(
         {
             **claims,
-            "eat_nonce": urlsafe_b64decode(nonce + "=" * (-len(nonce) % 4)),
+            "eat_nonce": _decoded(claims["eat_nonce"]),
             "ear.verifier-id": _labelled(claims["ear.verifier-id"], _VERIFIER_ID),
             "submods": {name: _cwt_appraisal(one) for name, one in claims["submods"].items()},
         },
@@ -94,7 +109,13 @@ def _cwt_claims(claims: dict[str, Any]) -> dict[int, object]:
 def _cwt_appraisal(appraisal: dict[str, Any]) -> dict[int, object]:
     vector = _labelled(appraisal["ear.trustworthiness-vector"], _VECTOR)
     status = int(Status[appraisal["ear.status"].upper()])
-    return _labelled({**appraisal, "ear.status": status, "ear.trustworthiness-vector": vector}, _APPRAISAL)
+    stated = appraisal.get("ear.veraison.key-attestation")
+    key = {} if stated is None else {"ear.veraison.key-attestation": {"akpub": _decoded(stated["akpub"])}}
+    return _labelled({**appraisal, **key, "ear.status": status, "ear.trustworthiness-vector": vector}, _APPRAISAL)
+
+
+def _decoded(text: str) -> bytes:
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _labelled(claims: dict[str, Any], labels: dict[str, int]) -> dict[int, object]:

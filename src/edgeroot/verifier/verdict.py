@@ -14,6 +14,7 @@ class Appraisal:
     """The verdict on one piece of evidence. ``claims`` are None unless it is a token, and what it says it is.
 
     ``device`` names who proved to have made it: the instance id, or the name of a TPM's attestation key.
+    ``attested_key`` is, as SubjectPublicKeyInfo in DER, a key that the device states to have made and never let out.
     """
 
     vector: TrustVector = field(default_factory=TrustVector)
@@ -21,6 +22,7 @@ class Appraisal:
     components: list[ComponentVerdict] = field(default_factory=list)
     claims: PsaClaims | None = None
     device: bytes = b""
+    attested_key: bytes | None = None
 
     @property
     def status(self) -> Status:

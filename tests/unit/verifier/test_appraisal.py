@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from dataclasses import replace
 from unittest.mock import ANY
@@ -19,12 +20,14 @@ from edgeroot.evidence import (
     Profile,
     PsaClaims,
     SoftwareComponent,
+    StatedKey,
     read_cose,
     sign1,
     verify_sign1,
     write_key_statement,
     write_token,
 )
+from edgeroot.psa import KeyOrigin, UsageFlags
 from edgeroot.verifier.appraisal import appraise
 from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey
 from edgeroot.verifier.ear import ear_claims, sign_ear, sign_ear_cwt
@@ -77,6 +80,10 @@ def token(
     return write_token(claims, profile, algorithm=CoseAlgorithm.ES256, sign_hash=signing(key))
 
 
+def statement(key: StatedKey, claims: PsaClaims = CLAIMS) -> bytes:
+    return write_key_statement(claims, key, algorithm=CoseAlgorithm.ES256, sign_hash=signing(IAK))
+
+
 def judged(
     data: bytes, *, nonce: bytes = NONCE, endorsements: Endorsements = KNOWN, policy: Policy | None = None
 ) -> Appraisal:
@@ -97,8 +104,46 @@ def test_a_good_token_is_affirmed() -> None:
 
 
 def test_a_key_statement_is_judged_as_the_token_that_it_is() -> None:
-    data = write_key_statement(CLAIMS, STATED, algorithm=CoseAlgorithm.ES256, sign_hash=signing(IAK))
-    assert judged(data).status is Status.AFFIRMING
+    assert judged(statement(STATED)).status is Status.AFFIRMING
+
+
+def akpub(appraisal: Appraisal) -> str | None:
+    claims = ear_claims(appraisal, issued_at_s=1_800_000_000, nonce=NONCE, policy_id="strictest")
+    stated = claims["submods"]["PSA_IOT"].get("ear.veraison.key-attestation")
+    return None if stated is None else stated["akpub"]
+
+
+def test_a_result_names_the_key_that_was_made_in_the_device() -> None:
+    appraisal = judged(statement(STATED))
+    assert appraisal.attested_key == STATED.subject_public_key_info()
+    encoded = akpub(appraisal)
+    assert encoded is not None
+    assert urlsafe_b64decode(encoded + "==") == STATED.subject_public_key_info()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        replace(STATED, origin=KeyOrigin.IMPORTED),
+        replace(STATED, attributes=replace(STATED.attributes, usage=STATED.attributes.usage | UsageFlags.EXPORT)),
+        replace(STATED, public_key=b"\4" + b"\1" * 64),
+    ],
+    ids=["imported", "exportable", "not on the curve"],
+)
+def test_no_result_names_another_key(key: StatedKey) -> None:
+    appraisal = judged(statement(key))
+    assert appraisal.status is Status.AFFIRMING
+    assert akpub(appraisal) is None
+    assert failed(appraisal) == ["key"]
+
+
+def test_no_result_names_a_key_of_a_device_that_is_not_affirmed() -> None:
+    debugged = replace(CLAIMS, lifecycle=Lifecycle.RECOVERABLE_PSA_ROT_DEBUG)
+    assert akpub(judged(statement(STATED, debugged))) is None
+
+
+def test_a_token_states_no_key() -> None:
+    assert judged(token()).attested_key is None
 
 
 def test_another_version_that_is_known() -> None:
