@@ -16,6 +16,7 @@ from edgeroot.auth.identity import (
     Identity,
     PeerCredentials,
 )
+from edgeroot.auth.token import KubernetesSettings, TokenSettings, TokenVerdict
 from edgeroot.auth.unix_peer import UnixPeerCredentialsAuthenticator
 
 AUTHENTICATORS: Final[dict[str, Callable[[], Authenticator]]] = {
@@ -31,6 +32,9 @@ __all__ = [
     "Authenticator",
     "DirectAuthenticator",
     "Identity",
+    "KubernetesSettings",
     "PeerCredentials",
+    "TokenSettings",
+    "TokenVerdict",
     "UnixPeerCredentialsAuthenticator",
 ]
