@@ -12,12 +12,14 @@ from typing import Any, Final, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edgeroot.evidence import Lifecycle
 from edgeroot.verifier import media_types
 from edgeroot.verifier.appraisal import appraise
 from edgeroot.verifier.cmw import UNWRAP
 from edgeroot.verifier.corim import read_corim, read_signed_corim
 from edgeroot.verifier.ear import PSA_SUBMODULE, TPM_SUBMODULE, claims_of_own, ear_claims
 from edgeroot.verifier.errors import VerifierError
+from edgeroot.verifier.fleet import RESULT_LIFETIME_DEFAULT_S
 from edgeroot.verifier.policy import Policy
 from edgeroot.verifier.ports import Revoked, Session, SessionStatus, Storage
 from edgeroot.verifier.quote import appraise_quote
@@ -70,7 +72,8 @@ class FullError(DeskError):
 class Desk:
     """``sign`` makes the signed result of its claims, a JWT, and ``sign_cwt`` a CWT for those who want one.
 
-    ``corim_signers`` are those whose signed CoRIMs are believed.
+    ``corim_signers`` are those whose signed CoRIMs are believed; ``result_lifetime_s``, how long results may be relied
+    on.
     """
 
     storage: Storage
@@ -81,6 +84,7 @@ class Desk:
     random: Callable[[int], bytes]
     corim_signers: Sequence[ec.EllipticCurvePublicKey] = ()
     sign_cwt: Callable[[dict[str, Any]], bytes] | None = None
+    result_lifetime_s: int = RESULT_LIFETIME_DEFAULT_S
 
     def new_session(self, *, nonce: bytes | None = None, nonce_size_bytes: int = NONCE_DEFAULT_BYTES) -> Session:
         """BadRequestError, ConflictError, FullError."""
@@ -124,7 +128,12 @@ class Desk:
             appraisal = judge(inside, nonce=session.nonce, endorsements=self.storage, policy=self.policy)
             at_s = self.now_s()
             claims = ear_claims(
-                appraisal, issued_at_s=at_s, nonce=session.nonce, policy_id=self.policy_id, submodule=submodule
+                appraisal,
+                issued_at_s=at_s,
+                nonce=session.nonce,
+                policy_id=self.policy_id,
+                submodule=submodule,
+                expires_at_s=at_s + self.result_lifetime_s,
             )
             complete = replace(
                 session,
@@ -144,6 +153,7 @@ class Desk:
                     status=int(appraisal.status),
                     claims=claims,
                     findings=appraisal.findings(),
+                    lifecycle=_lifecycle(appraisal),
                 )
             failed = [f"{one.name}: {one.words}" for one in appraisal.checks if not one.passed]
             self._log("appraised", device=device.hex(), status=appraisal.status.name.lower(), failed=failed)
@@ -182,6 +192,11 @@ class Desk:
         self.storage.log({"at_s": self.now_s(), "event": event, **details})
 
 
+def _lifecycle(appraisal: Appraisal) -> str:
+    """In words; quotes say nothing of it."""
+    return "" if appraisal.claims is None else Lifecycle(appraisal.claims.lifecycle & ~0xFF).words
+
+
 def _opened(media_type: str, evidence: bytes) -> tuple[str, bytes]:
     """Media type and content without the wrapper, if there is one; one within another is refused."""
     unwrap = next((one for name, one in UNWRAP.items() if media_types.is_one_of(media_type, (name,))), None)
@@ -211,5 +226,5 @@ def revoke(storage: Storage, kind: Revoked, name: str, reason: str, *, now_s: in
     if not 0 < len(reason) <= MAX_REASON_CHARACTERS:
         raise VerifierError(f"a reason has 1 to {MAX_REASON_CHARACTERS} characters")
     with storage.transaction():
-        storage.revoke(kind, name, reason)
+        storage.revoke(kind, name, reason, at_s=now_s)
         storage.log({"at_s": now_s, "event": "revoked", "kind": kind, "name": name, "reason": reason})

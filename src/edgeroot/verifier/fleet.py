@@ -12,7 +12,9 @@ from edgeroot.verifier.findings import ComponentVerdict, Findings
 from edgeroot.verifier.trust import Status
 
 WINDOW_DEFAULT_S: Final = 86_400
-"""For how long a result says something of its device. After that the device is not seen."""
+"""For how long a device counts as seen after its last result."""
+RESULT_LIFETIME_DEFAULT_S: Final = 1_800
+"""For how long a result may be relied on."""
 MAX_ID_BYTES: Final = 64
 _NEVER_S: Final = 0
 

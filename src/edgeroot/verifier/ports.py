@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey
+from edgeroot.verifier.feed import Cursor, Page
 from edgeroot.verifier.findings import NO_FINDINGS, Findings
 from edgeroot.verifier.fleet import Device, Firmware, Result, Selection, Standing
 
@@ -102,8 +103,9 @@ class Storage(Knowledge, Protocol):
         status: int,
         claims: Mapping[str, object],
         findings: Findings = NO_FINDINGS,
+        lifecycle: str = "",
     ) -> None:
-        """The device's newest result. The oldest may be forgotten for it."""
+        """The device's newest result, which expires with its claim ``exp``. The oldest may be forgotten for it."""
 
     def remember_boot(self, instance_id: bytes, boot_seed: bytes) -> None:
         """The latest if it was never seen before; an earlier one stays where it was."""
@@ -111,7 +113,8 @@ class Storage(Knowledge, Protocol):
     def add_endorsements(self, endorsements: Endorsements) -> None:
         """VerifierError if a device is known with another key."""
 
-    def revoke(self, kind: Revoked, name: str, reason: str) -> None: ...
+    def revoke(self, kind: Revoked, name: str, reason: str, *, at_s: int) -> None:
+        """At once in the feed, too: of the device, or of every device whose last result rests on what is named."""
 
     def log(self, entry: Mapping[str, object]) -> None:
         """Append a line to the audit log."""
@@ -139,3 +142,10 @@ class FleetRecords(Knowledge, Protocol):
 
     def fleet_references(self) -> Mapping[bytes, set[ReferenceValue]]:
         """What each implementation may run."""
+
+
+class FeedRecords(Protocol):
+    """How devices stand, for those who follow it."""
+
+    def feed_page(self, after: Cursor | None, limit: int) -> Page:
+        """The changes behind a place, at most ``limit``; from the first without one. UnknownCursorError."""

@@ -76,9 +76,9 @@ def test_sessions_and_nonces(storage: SqliteStorage) -> None:
 
 def test_revocations(storage: SqliteStorage) -> None:
     assert storage.device_revoked(INSTANCE) is storage.component_revoked(BOOT) is None
-    storage.revoke(Revoked.DEVICE, INSTANCE.hex(), "stolen")
-    storage.revoke(Revoked.VERSION, "BL=1.2.3", "a hole")
-    storage.revoke(Revoked.MEASUREMENT, REST.measurement.hex(), "another")
+    storage.revoke(Revoked.DEVICE, INSTANCE.hex(), "stolen", at_s=1)
+    storage.revoke(Revoked.VERSION, "BL=1.2.3", "a hole", at_s=1)
+    storage.revoke(Revoked.MEASUREMENT, REST.measurement.hex(), "another", at_s=1)
     assert storage.device_revoked(INSTANCE) == "stolen"
     assert storage.component_revoked(BOOT) == "a hole"
     assert storage.component_revoked(REST) == "another"

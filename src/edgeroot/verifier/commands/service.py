@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _store = click.option("--store", type=a_file, required=True, help="The file in which the verifier remembers.")
 _hours = click.FloatRange(min=0.1, max=10_000)
+_minutes = click.IntRange(1, 525_600)
 
 
 @command(
@@ -48,6 +49,7 @@ _hours = click.FloatRange(min=0.1, max=10_000)
 @click.option("--provisioning-token-file", "token_path", type=a_file, help="Who has this token may hand in CoRIMs.")
 @click.option("--viewer-token-file", "viewer_path", type=a_file, help="Who has this token may look at the fleet.")
 @click.option("--seen-within", type=_hours, default=24.0, show_default=True, help="Hours that a result counts for.")
+@click.option("--result-lifetime", type=_minutes, default=30, show_default=True, help="Minutes until results expire.")
 @click.option("--keep-results", type=click.IntRange(1), default=1000, show_default=True, help="Of each device.")
 @click.option("--corim-signer", "corim_signers", type=a_file, multiple=True, help="Key (PEM) that may sign CoRIMs.")
 @click.option("--rate", type=click.FloatRange(min=0.1), default=100.0, show_default=True, help="Requests per second.")
@@ -62,6 +64,7 @@ def serve(
     token_path: Path | None,
     viewer_path: Path | None,
     seen_within: float,
+    result_lifetime: int,
     keep_results: int,
     corim_signers: tuple[Path, ...],
     rate: float,
@@ -93,6 +96,7 @@ def serve(
             viewer_token=None if viewer_path is None else run.check_token(read_input(str(viewer_path))),
             window_s=int(seen_within * 3600),
             keep_results=keep_results,
+            result_lifetime_s=result_lifetime * 60,
             rate_per_s=rate,
         )
         run.serve(settings, lambda url: emit({"listening": url}, f"listening on {url}"))

@@ -1,7 +1,7 @@
 """The ASGI application: which request is whose, and what the desk's answers are in HTTP.
 
 The store is used by one thread at a time, and judging takes a processor, so requests are answered one after another in
-one thread beside the event loop. That loop only reads and writes.
+one thread beside the event loop. That loop only reads and writes, and holds those requests that wait for news.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from edgeroot._version import __version__
@@ -45,6 +46,7 @@ from edgeroot.verifier.server.openapi import describe
 from edgeroot.verifier.server.pages import page_routes
 from edgeroot.verifier.server.routes import Route, Routes
 from edgeroot.verifier.server.views import time_of
+from edgeroot.verifier.server.waiting import WaitingRoom
 
 EVIDENCE_MAX_BYTES: Final = 256 * 1024  # event logs of a boot are long
 CORIM_MAX_BYTES: Final = 1 << 20
@@ -86,13 +88,14 @@ class Application:
         )
         self._limit = RateLimit(rate_per_s)
         self._metrics = Metrics()
+        self._waiting = WaitingRoom()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="verifier")
         session, discovery = media_types.SESSION, media_types.DISCOVERY
         self.routes: Final[Routes] = {
             ("POST", "/challenge-response/v1/newSession"): Route("new-session", self._new_session, 0, session),
             ("GET", _SESSION_ROUTE): Route("get-session", self._get_session, 0, session, gives_result=True),
             ("POST", _SESSION_ROUTE): Route(
-                "submit-evidence", self._submit, EVIDENCE_MAX_BYTES, session, gives_result=True
+                "submit-evidence", self._submit, EVIDENCE_MAX_BYTES, session, gives_result=True, brings_news=True
             ),
             ("DELETE", _SESSION_ROUTE): Route("end-session", self._end_session),
             ("POST", "/endorsement-provisioning/v1/submit"): Route(
@@ -105,6 +108,10 @@ class Application:
             **fleet.routes(),
             **page_routes(),
         }
+
+    def dismiss(self) -> None:
+        """In the event loop: who waits for news is answered now, and nobody waits from now on."""
+        self._waiting.close()
 
     def close(self) -> None:
         """Wait for what is being answered."""
@@ -124,14 +131,17 @@ class Application:
             self._admit(request, route)
             body = await read_body(request, receive, route.body_max_bytes)
             request = replace(request, body=body)
-            response = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._answer, route, request, argument
-            )
+            response = await self._waiting.answer(partial(self._ask, route, request, argument), receive)
+            if route.brings_news:
+                self._waiting.ring()
         except HttpError as error:
             response = error.response()
         self._metrics.requests.labels(operation, str(response.status)).inc()
         self._metrics.seconds.labels(operation).observe(time.monotonic() - began_s)
         await send_response(response, send)
+
+    async def _ask(self, route: Route, request: Request, argument: str) -> Response:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, route, request, argument)
 
     def _route(self, request: Request) -> tuple[Route, str]:
         path, argument = request.path, ""

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final, TypeVar
+from typing import Final
 
 from edgeroot.verifier.errors import VerifierError
 from edgeroot.verifier.findings import ComponentVerdict
 from edgeroot.verifier.fleet import WINDOW_DEFAULT_S, Device, Place, Selection, Standing
-from edgeroot.verifier.ports import FleetRecords
+from edgeroot.verifier.ports import FeedRecords, FleetRecords
 from edgeroot.verifier.rollout import Newest, Progress, rollout
 from edgeroot.verifier.server import views
 from edgeroot.verifier.server.access import Access
+from edgeroot.verifier.server.feed import CHANGES_ROUTE, changes
 from edgeroot.verifier.server.http import HttpError, Request, Response, json_response
+from edgeroot.verifier.server.query import choice, number, octets, only
 from edgeroot.verifier.server.routes import Route, Routes
 
 DEVICE_ROUTE: Final = "/fleet/v1/device/{instance_id}"
 LIST_MAX: Final = 200
 LIST_DEFAULT: Final = 50
 HISTORY_MAX: Final = 30
-_Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,7 @@ class Fleet:
     """``window_s``: for how long a device counts as seen after its last result."""
 
     records: FleetRecords
+    feed: FeedRecords
     access: Access
     now_s: Callable[[], int]
     window_s: int = WINDOW_DEFAULT_S
@@ -39,6 +40,7 @@ class Fleet:
             ("GET", "/fleet/v1/devices"): Route("fleet-devices", self._devices, access=self.access),
             ("GET", DEVICE_ROUTE): Route("fleet-device", self._device, access=self.access),
             ("GET", "/fleet/v1/rollout"): Route("fleet-rollout", self._rollout, access=self.access),
+            ("GET", CHANGES_ROUTE): Route("fleet-changes", self._changes, access=self.access),
         }
 
     def _seen_after_s(self) -> int:
@@ -48,23 +50,23 @@ class Fleet:
         return json_response(200, {"at": views.time_of(self.now_s()), **said})
 
     def _summary(self, request: Request, _argument: str) -> Response:
-        _only(request)
+        only(request)
         counts = self.records.fleet_counts(self._seen_after_s())
         return self._answer(window_s=self.window_s, devices=sum(counts.values()), counts=dict(counts))
 
     def _devices(self, request: Request, _argument: str) -> Response:
-        query = _only(
+        query = only(
             request,
             *("status", "search", "implementation", "progress", "component", "measurement"),
             *("after", "before", "limit"),
         )
-        limit = _number(query, "limit", most=LIST_MAX) or LIST_DEFAULT
+        limit = number(query, "limit", most=LIST_MAX) or LIST_DEFAULT
         if "after" in query and "before" in query:
             raise HttpError(400, "give after or before, not both")
         try:
             after, before = (Place.parse(query[one]) if one in query else None for one in ("after", "before"))
             selection = Selection(
-                standing=_choice(query, "status", Standing),
+                standing=choice(query, "status", Standing),
                 prefix=query.get("search", ""),
                 firmware=self._firmware(query),
                 after=after,
@@ -85,9 +87,9 @@ class Fleet:
 
     def _firmware(self, query: Mapping[str, str]) -> frozenset[int] | None:
         """The combinations of components that are asked for; None if it does not matter."""
-        implementation = _octets(query, "implementation")
-        progress = _choice(query, "progress", Progress)
-        component, measurement = query.get("component"), _octets(query, "measurement")
+        implementation = octets(query, "implementation")
+        progress = choice(query, "progress", Progress)
+        component, measurement = query.get("component"), octets(query, "measurement")
         if query.keys().isdisjoint({"implementation", "progress", "component", "measurement"}):
             return None
         references = self.records.fleet_references() if progress is not None else {}
@@ -102,12 +104,12 @@ class Fleet:
         )
 
     def _device(self, request: Request, name: str) -> Response:
-        query = _only(request, "result", "before")
+        query = only(request, "result", "before")
         instance_id = bytes.fromhex(name)
         device = self.records.fleet_device(instance_id)
         if device is None:
             raise HttpError(404, "no such device is endorsed")
-        before, wanted = _number(query, "before"), _number(query, "result") or device.result
+        before, wanted = number(query, "before"), number(query, "result") or device.result
         history = self.records.fleet_history(instance_id, before=before, limit=HISTORY_MAX + 1)
         shown = self.records.fleet_history(instance_id, before=wanted + 1, limit=1)
         if "result" in query and (not shown or shown[0].number != wanted):
@@ -123,10 +125,13 @@ class Fleet:
         )
 
     def _rollout(self, request: Request, _argument: str) -> Response:
-        _only(request)
+        only(request)
         references = self.records.fleet_references()
         states = rollout(self.records.fleet_firmware(), references, self.records.component_revoked)
         return self._answer(implementations=[views.implementation_view(one) for one in states])
+
+    def _changes(self, request: Request, _argument: str) -> Response:
+        return changes(self.feed, request)
 
 
 def _has(components: Sequence[ComponentVerdict], name: str | None, measurement: bytes | None) -> bool:
@@ -138,39 +143,3 @@ def _has(components: Sequence[ComponentVerdict], name: str | None, measurement: 
 
 def _place(device: Device) -> str:
     return Place(device.at_s, device.instance_id).text()
-
-
-def _only(request: Request, *names: str) -> Mapping[str, str]:
-    """The query, if it has no other parameters: what is not understood would show too much or too little."""
-    for name in request.query:
-        if name not in names:
-            known = ", ".join(names) or "none"
-            raise HttpError(400, f"the parameter {name[:40]!r} is not understood; there are: {known}")
-    return request.query
-
-
-def _choice(query: Mapping[str, str], name: str, kind: type[_Choice]) -> _Choice | None:
-    if name not in query:
-        return None
-    try:
-        return kind(query[name])
-    except ValueError as error:
-        raise HttpError(400, f"{name} is one of {', '.join(kind)}") from error
-
-
-def _number(query: Mapping[str, str], name: str, *, most: int = (1 << 62)) -> int | None:
-    if name not in query:
-        return None
-    text = query[name]
-    if not text.isascii() or not text.isdecimal() or len(text) > 19 or not 0 < int(text) <= most:
-        raise HttpError(400, f"{name} is a number from 1" + (f" to {most}" if most == LIST_MAX else ""))
-    return int(text)
-
-
-def _octets(query: Mapping[str, str], name: str) -> bytes | None:
-    if name not in query:
-        return None
-    try:
-        return bytes.fromhex(query[name])
-    except ValueError as error:
-        raise HttpError(400, f"{name} is hexadecimal") from error

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from edgeroot.evidence import Lifecycle
 from edgeroot.verifier.findings import Match
 from edgeroot.verifier.fleet import Standing
 from edgeroot.verifier.rollout import Progress
+from edgeroot.verifier.server.feed import CHANGES_DEFAULT, CHANGES_MAX, CHANGES_ROUTE, WAIT_MAX_S
 from edgeroot.verifier.server.fleet import DEVICE_ROUTE, LIST_DEFAULT, LIST_MAX
-from edgeroot.verifier.server.http import JSON
+from edgeroot.verifier.server.http import JSON, PROBLEM
 from edgeroot.verifier.server.operations import TEXT, TIME, array, members, operation, parameter
 from edgeroot.verifier.server.views import Stage
 from edgeroot.verifier.trust import Status
@@ -53,6 +55,15 @@ _RESULT: Final = members(
     trustworthiness={"type": "object", "additionalProperties": {"type": "integer"}},
     checks=array(_CHECK),
     components=array(_COMPONENT),
+)
+_CHANGE: Final = members(
+    device=_HEX,
+    status=_VERDICT,
+    reason=TEXT,
+    evaluated_at=TIME,
+    expires_at=TIME,
+    lifecycle={"enum": ["", *(one.words for one in Lifecycle)]},
+    components=array(members(type=TEXT, version=TEXT)),
 )
 _VERSION: Final = members(
     version=TEXT,
@@ -114,7 +125,23 @@ def fleet_paths() -> dict[str, Any]:
         "/fleet/v1/rollout": {
             "get": _get("Who runs which firmware", members(at=TIME, implementations=array(_IMPLEMENTATION)))
         },
+        CHANGES_ROUTE: {"get": _changes()},
     }
+
+
+def _changes() -> dict[str, Any]:
+    found = _get(
+        "Devices in the order of their last change: the first part without a cursor, or what lies behind one",
+        members(cursor=TEXT, more={"type": "boolean"}, devices=array(_CHANGE)),
+        parameter("after", {"type": "string", "description": "`cursor` of the part before"}),
+        parameter("wait", {"type": "integer", "minimum": 0, "maximum": WAIT_MAX_S, "default": 0}),
+        parameter("limit", {"type": "integer", "minimum": 1, "maximum": CHANGES_MAX, "default": CHANGES_DEFAULT}),
+    )
+    found["responses"]["410"] = {
+        "description": "the store has not had what the cursor stands for: start over without one",
+        "content": {PROBLEM: {"schema": {"type": "object", "properties": {"detail": TEXT}}}},
+    }
+    return found
 
 
 def _get(summary: str, schema: object, *parameters: object) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class Response:
     body: bytes = b""
     media_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    hold_s: float = 0
+    """It says nothing new: the request may be asked again for so long until it does."""
 
 
 class HttpError(Exception):

@@ -24,6 +24,8 @@ class Route:
     access: Access | None = None
     gives_result: bool = False
     """To who does not accept the answer, but a result by itself: that instead."""
+    brings_news: bool = False
+    """Whoever waits for news asks again once it is answered."""
 
 
 Routes: TypeAlias = dict[tuple[str, str], Route]

@@ -20,13 +20,12 @@ from edgeroot.psa import Secret
 from edgeroot.verifier.desk import Desk
 from edgeroot.verifier.ear import sign_ear, sign_ear_cwt
 from edgeroot.verifier.errors import VerifierError
-from edgeroot.verifier.fleet import WINDOW_DEFAULT_S
+from edgeroot.verifier.fleet import RESULT_LIFETIME_DEFAULT_S, WINDOW_DEFAULT_S
 from edgeroot.verifier.policy import Policy
-from edgeroot.verifier.ports import FleetRecords
 from edgeroot.verifier.server.access import Access
 from edgeroot.verifier.server.app import Application
 from edgeroot.verifier.server.fleet import Fleet
-from edgeroot.verifier.store import KEEP_RESULTS, open_store
+from edgeroot.verifier.store import KEEP_RESULTS, SqliteStorage, open_store
 
 TOKEN_MIN_CHARACTERS: Final = 32
 _MAX_CONNECTIONS: Final = 1024
@@ -38,7 +37,8 @@ _GRACE_S: Final = 10
 class Settings:
     """``certificate`` and ``private_key`` are files in PEM; both or neither.
 
-    ``window_s``: for how long a device counts as seen after its last result; ``keep_results``: how many of each.
+    ``window_s``: for how long a device counts as seen after its last result; ``keep_results``: how many of each;
+    ``result_lifetime_s``: for how long one may be relied on.
     """
 
     store: Path
@@ -54,6 +54,7 @@ class Settings:
     viewer_token: Secret | None = None
     window_s: int = WINDOW_DEFAULT_S
     keep_results: int = KEEP_RESULTS
+    result_lifetime_s: int = RESULT_LIFETIME_DEFAULT_S
     rate_per_s: float = 100.0
 
 
@@ -81,6 +82,7 @@ def serve(settings: Settings, listening: Callable[[str], None]) -> None:
             now_s=lambda: int(time.time()),
             random=os.urandom,
             corim_signers=settings.corim_signers,
+            result_lifetime_s=settings.result_lifetime_s,
         )
         application = Application(
             desk,
@@ -95,7 +97,7 @@ def serve(settings: Settings, listening: Callable[[str], None]) -> None:
             application.close()
 
 
-def _fleet(settings: Settings, records: FleetRecords) -> Fleet:
+def _fleet(settings: Settings, storage: SqliteStorage) -> Fleet:
     """Shown to whoever has the viewer's token; without one to this machine, if nobody else can reach the verifier."""
     access = Access(
         words="the fleet is shown to whoever has the verifier's viewer token",
@@ -103,7 +105,20 @@ def _fleet(settings: Settings, records: FleetRecords) -> Fleet:
         token=settings.viewer_token,
         open_to_loopback=ipaddress.ip_address(settings.host).is_loopback,
     )
-    return Fleet(records=records, access=access, now_s=lambda: int(time.time()), window_s=settings.window_s)
+    return Fleet(
+        records=storage, feed=storage, access=access, now_s=lambda: int(time.time()), window_s=settings.window_s
+    )
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, application: Application) -> None:
+        super().__init__(config)
+        self._application = application
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Uvicorn waits for requests in progress: those that only wait would take up the whole grace."""
+        self._application.dismiss()
+        await super().shutdown(sockets)
 
 
 def _run(application: Application, settings: Settings, listening: Callable[[str], None]) -> None:
@@ -134,7 +149,7 @@ def _run(application: Application, settings: Settings, listening: Callable[[str]
         # uvicorn ends in order and then raises the signal again, for whoever wants to die of it: here nobody.
         before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config, application).run(sockets=[listener])
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from edgeroot.verifier.corim import ReferenceValue
+from edgeroot.verifier.feed import Change
 from edgeroot.verifier.findings import ComponentVerdict, Match
 from edgeroot.verifier.fleet import Device, Result
 from edgeroot.verifier.rollout import ImplementationState, VersionState
@@ -52,6 +53,18 @@ def device_view(one: Device, seen_after_s: int) -> dict[str, object]:
         "results": one.results,
         "failed": one.failed,
         "why": one.why,
+    }
+
+
+def change_view(one: Change) -> dict[str, object]:
+    return {
+        "device": one.device.hex(),
+        "status": one.status.name.lower(),
+        "reason": one.reason,
+        "evaluated_at": time_of(one.evaluated_at_s),
+        "expires_at": time_of(one.expires_at_s),
+        "lifecycle": one.lifecycle,
+        "components": [{"type": part.name, "version": part.version} for part in one.components],
     }
 
 

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from edgeroot.verifier.errors import VerifierError
 from edgeroot.verifier.findings import Check, Findings
-from edgeroot.verifier.store import boots
+from edgeroot.verifier.fleet import RESULT_LIFETIME_DEFAULT_S
+from edgeroot.verifier.store import boots, feed
 from edgeroot.verifier.store.latest import Latest
 
 _APPLICATION_ID: Final = 0x45445246  # "EDRF"
@@ -96,7 +97,15 @@ def _to_3(connection: sqlite3.Connection) -> None:
     _run(connection, boots.TABLE)
 
 
-_STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_to_1, _to_2, _to_3)
+def _to_4(connection: sqlite3.Connection) -> None:
+    """Last results in their order. Those of before did not say when they expire, nor apart which life cycle it was."""
+    _run(connection, feed.TABLE)
+    fill = """INSERT INTO feed SELECT row_number() OVER (ORDER BY result), instance_id, at_s, at_s + ?, ''
+        FROM latest WHERE result > 0"""
+    connection.execute(fill, (RESULT_LIFETIME_DEFAULT_S,))
+
+
+_STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_to_1, _to_2, _to_3, _to_4)
 SCHEMA_VERSION: Final = len(_STEPS)
 
 

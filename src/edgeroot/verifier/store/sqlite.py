@@ -19,9 +19,10 @@ from edgeroot.verifier.audit import START, check_chain, line_of, link
 from edgeroot.verifier.corim import Endorsements, ReferenceValue, VerificationKey
 from edgeroot.verifier.errors import VerifierError
 from edgeroot.verifier.findings import NO_FINDINGS, Findings
-from edgeroot.verifier.fleet import Result
+from edgeroot.verifier.fleet import RESULT_LIFETIME_DEFAULT_S, Result
 from edgeroot.verifier.ports import Revoked, Session, SessionStatus
 from edgeroot.verifier.store.boots import Boots
+from edgeroot.verifier.store.feed import Feed
 from edgeroot.verifier.store.latest import Latest
 from edgeroot.verifier.store.schema import prepare
 from edgeroot.verifier.trust import Status
@@ -44,7 +45,7 @@ DELETE FROM result WHERE number IN (SELECT number FROM result WHERE instance_id 
 class SqliteStorage:
     """:class:`edgeroot.verifier.ports.Storage` and :class:`edgeroot.verifier.ports.FleetRecords`.
 
-    Used by one thread at a time.
+    And :class:`edgeroot.verifier.ports.FeedRecords`. Used by one thread at a time.
     """
 
     def __init__(self, connection: sqlite3.Connection, *, keep_results: int = KEEP_RESULTS) -> None:
@@ -52,6 +53,8 @@ class SqliteStorage:
         self._execute = connection.execute
         self._keep_results = keep_results
         self._latest = Latest(connection)
+        self._feed = Feed(connection, self)
+        self.feed_page = self._feed.page
         boots = Boots(connection)
         self.boot_seen, self.remember_boot = boots.seen, boots.remember
         self.fleet_counts = self._latest.counts
@@ -160,6 +163,7 @@ class SqliteStorage:
         status: int,
         claims: Mapping[str, object],
         findings: Findings = NO_FINDINGS,
+        lifecycle: str = "",
     ) -> None:
         added = self._execute(
             "INSERT INTO result (instance_id, at_s, status, claims, findings) VALUES (?, ?, ?, ?, ?)",
@@ -167,6 +171,10 @@ class SqliteStorage:
         )
         number = int(added.lastrowid or 0)
         count = self._latest.judged(instance_id, number=number, at_s=at_s, status=status, findings=findings)
+        expires_at_s = claims.get("exp")
+        if not isinstance(expires_at_s, int):
+            expires_at_s = at_s + RESULT_LIFETIME_DEFAULT_S
+        self._feed.judged(instance_id, at_s=at_s, expires_at_s=expires_at_s, lifecycle=lifecycle)
         if count > self._keep_results:
             self._execute(_PRUNE, (instance_id, count - self._keep_results))
             self._latest.pruned(instance_id, self._keep_results)
@@ -212,8 +220,12 @@ class SqliteStorage:
                 ],
             )
 
-    def revoke(self, kind: Revoked, name: str, reason: str) -> None:
+    def revoke(self, kind: Revoked, name: str, reason: str, *, at_s: int) -> None:
         self._execute("REPLACE INTO revocation VALUES (?, ?, ?)", (kind, name, reason))
+        if kind is Revoked.DEVICE:
+            self._feed.device_revoked(bytes.fromhex(name), at_s)
+        else:
+            self._feed.component_revoked()
 
     def log(self, entry: Mapping[str, object]) -> None:
         row = self._execute("SELECT number, link FROM audit ORDER BY number DESC LIMIT 1").fetchone()

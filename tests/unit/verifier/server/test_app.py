@@ -97,7 +97,7 @@ def desk(storage: SqliteStorage) -> Desk:
 
 @pytest.fixture
 def fleet(storage: SqliteStorage) -> Fleet:
-    return Fleet(records=storage, access=Access(words="", closed="nobody"), now_s=lambda: 1_000)
+    return Fleet(records=storage, feed=storage, access=Access(words="", closed="nobody"), now_s=lambda: 1_000)
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def maker(tmp_path: Path) -> Iterator[FleetMaker]:
 @pytest.fixture
 def web(maker: FleetMaker) -> Iterator[Web]:
     access = Access(words="takes the viewer's token", closed="", token=Secret(TOKEN.encode()))
-    fleet = Fleet(records=maker.storage, access=access, now_s=lambda: NOW_S)
+    fleet = Fleet(records=maker.storage, feed=maker.storage, access=access, now_s=lambda: NOW_S)
     application = Application(
         maker.desk(), verification_key={}, provisioning_token=None, fleet=fleet, rate_per_s=10_000
     )

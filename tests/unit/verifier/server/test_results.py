@@ -8,6 +8,7 @@ import cbor2
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.types import Options
 
 from edgeroot.evidence import read_cose, verify_sign1
 from edgeroot.verifier import media_types
@@ -36,8 +37,10 @@ def test_a_result_by_itself(desk: Desk, web: Web) -> None:
     verify_sign1(message, key.public_key())
     read = cbor2.loads(message.payload)
     session = web("GET", path, accept=f"{media_types.EAR_CWT}, {media_types.SESSION}").json()
-    claims = jwt.decode(session["result"], key.public_key(), algorithms=["ES256"], options={"verify_iat": False})
-    assert (read[6], read[10]) == (claims["iat"], nonce)
+    unchecked: Options = {"verify_iat": False, "verify_exp": False}
+    claims = jwt.decode(session["result"], key.public_key(), algorithms=["ES256"], options=unchecked)
+    assert (read[6], read[4], read[10]) == (claims["iat"], claims["exp"], nonce)
+    assert claims["exp"] - claims["iat"] == 1_800
     assert read[266]["PSA_IOT"][1000] == 2
     checks = claims["submods"]["PSA_IOT"]["ear.veraison.policy-claims"]["checks"]
     assert read[266]["PSA_IOT"][-70001]["checks"] == checks
