@@ -17,7 +17,7 @@ _MAX_HEADER_CHARACTERS: Final = 2048
 _MAX_KEY_ID_CHARACTERS: Final = 512
 # JWT-SVID clause 2 permits these alone. So nobody brings a key along (jwk, jku, x5c, x5u) or asks for more (crit, b64).
 _HEADERS: Final = frozenset({"alg", "kid", "typ"})
-_TYPES: Final = frozenset({"JWT", "JOSE"})
+_TYPES: Final = ("JWT", "JOSE")
 _COMPACT: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 

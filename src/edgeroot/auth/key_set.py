@@ -17,6 +17,7 @@ MAX_KEY_SET_BYTES: Final = 256 * 1024
 _MAX_KEYS: Final = 256
 _RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _RSA_BITS: Final = range(2048, 8193)
+_USES: Final = ("sig", "jwt-svid")
 _CURVE_ALGORITHMS: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 # RFC 7518 clause 6: what only who signs may know.
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
@@ -49,7 +50,7 @@ def read_key_set(document: bytes) -> KeySet:
         if not _PRIVATE_MEMBERS.isdisjoint(entry):
             raise KeySetError("the key set holds private or symmetric keys; only public keys belong in it")
         key_id = entry.get("kid")
-        if not isinstance(key_id, str) or not key_id or entry.get("use", "sig") not in {"sig", "jwt-svid"}:
+        if not isinstance(key_id, str) or not key_id or entry.get("use", "sig") not in _USES:
             continue
         key = _public_key(entry)
         trusted = None if key is None else trust(key, entry.get("alg"))

@@ -89,18 +89,18 @@ class ApiServer:
         raise ApiServerError(f"{detail}; look at the rights of the service's account ({self._token_file})")
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        headers, context = self._headers(), self._tls_context()
         try:
-            headers = self._headers()
             used = self._take_idle()
             if used is not None:
                 try:
                     return self._answer(used, method, path, body, headers)
-                except (http.client.HTTPException, OSError):
-                    # Closed while it lay here; both questions may be asked twice.
+                except (http.client.HTTPException, OSError) as error:
                     used.close()
-            fresh = http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout_s, context=self._tls_context()
-            )
+                    if isinstance(error, TimeoutError):
+                        raise
+                    # It was closed while it lay here; both questions may be asked twice.
+            fresh = http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=context)
             try:
                 return self._answer(fresh, method, path, body, headers)
             except BaseException:
@@ -138,19 +138,28 @@ class ApiServer:
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if self._token_file is not None:
-            headers["Authorization"] = "Bearer " + self._token_file.read_text("ascii").strip()
+            try:
+                credential = self._token_file.read_text("ascii").strip()
+            except (OSError, ValueError) as error:
+                raise ApiServerError(f"the service's own credential cannot be read ({self._token_file})") from error
+            if not credential.isprintable():
+                raise ApiServerError(f"the service's own credential is not one line ({self._token_file})")
+            headers["Authorization"] = f"Bearer {credential}"
         return headers
 
     def _tls_context(self) -> ssl.SSLContext:
-        version = None
-        if self._ca_file is not None:
-            found = self._ca_file.stat()
-            version = (found.st_ino, found.st_mtime_ns)
-        if self._context is None or self._context[0] != version:
-            context = ssl.create_default_context(cafile=self._ca_file)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            self._context = (version, context)
-        return self._context[1]
+        try:
+            version = None
+            if self._ca_file is not None:
+                found = self._ca_file.stat()
+                version = (found.st_ino, found.st_mtime_ns)
+            if self._context is None or self._context[0] != version:
+                context = ssl.create_default_context(cafile=self._ca_file)
+                context.minimum_version = ssl.TLSVersion.TLSv1_2
+                self._context = (version, context)
+            return self._context[1]
+        except OSError as error:
+            raise ApiServerError(f"the cluster's CA cannot be read ({self._ca_file}): {error}") from error
 
 
 def _read_review(answer: bytes) -> Review:
