@@ -11,9 +11,9 @@ from lightkube import ApiError, Client
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.models.certificates_v1 import CertificateSigningRequestSpec
 from lightkube.models.core_v1 import EventSource, ObjectReference
-from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
+from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.certificates_v1 import CertificateSigningRequest
-from lightkube.resources.core_v1 import ConfigMap, Event
+from lightkube.resources.core_v1 import Event
 from lightkube.types import PatchType
 
 from edgeroot.edge.certificates.approval import CERTIFICATE_ANNOTATION, RESULT_ANNOTATION
@@ -37,26 +37,6 @@ class ApiCluster:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-
-    def published_chain(self, certificate: HardwareCertificate) -> bytes | None:
-        try:
-            found = self._client.get(ConfigMap, certificate.config_map_name, namespace=certificate.namespace)
-        except ApiError as error:
-            if error.status.code == _NOT_FOUND:
-                return None
-            raise
-        chain = (found.data or {}).get("tls.crt")
-        return chain.encode() if chain else None
-
-    def publish(self, certificate: HardwareCertificate, content: Mapping[str, str]) -> None:
-        """Server-side apply: a ConfigMap of the same name that somebody else fills is a conflict, not overwritten."""
-        owned = ConfigMap(
-            metadata=ObjectMeta(
-                name=certificate.config_map_name, namespace=certificate.namespace, ownerReferences=[_owner(certificate)]
-            ),
-            data=dict(content),
-        )
-        self._client.apply(owned, field_manager=FIELD_MANAGER)
 
     def sent_request(self, name: str) -> SentRequest | None:
         try:
@@ -121,9 +101,3 @@ class ApiCluster:
                 count=1,
             )
         )
-
-
-def _owner(certificate: HardwareCertificate) -> OwnerReference:
-    return OwnerReference(
-        apiVersion=API_VERSION, kind="HardwareCertificate", name=certificate.name, uid=certificate.uid, controller=True
-    )

@@ -61,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Put the chain where the workload finds it."""
+    """Tell the chain: it is what was asked for."""
 
     chain: bytes
     leaf: x509.Certificate

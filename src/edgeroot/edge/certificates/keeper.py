@@ -35,10 +35,6 @@ class NodeError(Exception):
 class Cluster(Protocol):
     """What the keeper needs of Kubernetes."""
 
-    def published_chain(self, certificate: HardwareCertificate) -> bytes | None: ...
-
-    def publish(self, certificate: HardwareCertificate, content: Mapping[str, str]) -> None: ...
-
     def sent_request(self, name: str) -> SentRequest | None: ...
 
     def send_request(self, certificate: HardwareCertificate, *, name: str, request: bytes, result: str) -> None: ...
@@ -90,7 +86,7 @@ class Keeper:
         self, certificate: HardwareCertificate, resource: Mapping[str, Any], status: dict[str, Any], now: datetime
     ) -> float:
         observed = Observed(
-            chain=self._cluster.published_chain(certificate),
+            chain=status.get("certificate", "").encode() or None,
             published_generation=status.get("publishedGeneration", 0),
             public_key=self._keys.public_key(certificate),
             request=None,
@@ -127,12 +123,10 @@ class Keeper:
     def _publish(
         self, certificate: HardwareCertificate, resource: Mapping[str, Any], step: Publish, now: datetime
     ) -> None:
-        uri = key_uri(certificate.key_name)
-        self._cluster.publish(certificate, {"tls.crt": step.chain.decode("ascii"), "key.uri": uri})
         leaf = step.leaf
-        message = f"the certificate is in the ConfigMap {certificate.config_map_name}"
         status = {
-            "keyURI": uri,
+            "certificate": step.chain.decode("ascii"),
+            "keyURI": key_uri(certificate.key_name),
             "serialNumber": f"{leaf.serial_number:x}",
             "notBefore": _text(leaf.not_valid_before_utc),
             "notAfter": _text(leaf.not_valid_after_utc),
@@ -141,6 +135,7 @@ class Keeper:
             # Without them the next attempt would find the request of an earlier one by its name.
             "failures": 0,
         }
+        message = f"{certificate.signer_name} has issued a certificate until {status['notAfter']}"
         self._say(resource, status, _condition(ready=True, reason="Issued", message=message, now=now))
         self._cluster.tell(certificate, reason="Issued", message=message)
 

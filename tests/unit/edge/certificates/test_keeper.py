@@ -24,15 +24,8 @@ class MemoryCluster:
     resource: dict[str, Any] = field(default_factory=resource)
     requests: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     answers: dict[str, SentRequest] = field(default_factory=dict)
-    content: dict[str, str] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
     status_writes: int = 0
-
-    def published_chain(self, certificate: HardwareCertificate) -> bytes | None:
-        return self.content["tls.crt"].encode() if self.content else None
-
-    def publish(self, certificate: HardwareCertificate, content: Mapping[str, str]) -> None:
-        self.content = dict(content)
 
     def sent_request(self, name: str) -> SentRequest | None:
         if name not in self.requests:
@@ -54,6 +47,10 @@ class MemoryCluster:
         [condition] = self.resource["status"]["conditions"]
         found: dict[str, Any] = condition
         return found
+
+    @property
+    def chain(self) -> str:
+        return str(self.resource["status"]["certificate"])
 
     def answer(self, answer: SentRequest) -> None:
         self.answers[list(self.requests)[-1]] = answer
@@ -108,8 +105,8 @@ def test_from_the_wish_to_the_certificate() -> None:
     assert list(scene.cluster.requests) == [name]
     scene.issue()
     scene.look()
-    assert set(scene.cluster.content) == {"tls.crt", "key.uri"}
-    assert scene.cluster.content["key.uri"] == "pkcs11:object=till;type=private"
+    assert scene.cluster.resource["status"]["keyURI"] == "pkcs11:object=till;type=private"
+    assert scene.cluster.chain.startswith("-----BEGIN CERTIFICATE-----")
     assert scene.cluster.condition["status"] == "True"
     assert scene.cluster.events == ["KeyCreated", "Requested", "Issued"]
     writes = scene.cluster.status_writes
@@ -122,14 +119,14 @@ def test_it_is_renewed_with_the_same_key() -> None:
     scene.look()
     scene.issue()
     scene.look()
-    key, first = scene.keys.key, scene.cluster.content["tls.crt"]
+    key, first = scene.keys.key, scene.cluster.chain
     later = NOW + timedelta(days=60)
     scene.look(later)
-    assert scene.cluster.content["tls.crt"] == first
+    assert scene.cluster.chain == first
     assert scene.cluster.condition["status"] == "True"
     scene.issue(begin=later)
     scene.look(later)
-    assert scene.cluster.content["tls.crt"] != first
+    assert scene.cluster.chain != first
     assert scene.keys.key is key
     assert len(scene.cluster.requests) == 2
 
@@ -152,12 +149,12 @@ def test_a_failed_renewal_leaves_the_certificate_in_use() -> None:
     scene.look()
     scene.issue()
     scene.look()
-    chain = scene.cluster.content["tls.crt"]
+    chain = scene.cluster.chain
     later = NOW + timedelta(days=60)
     scene.look(later)
     scene.cluster.answer(SentRequest(state=RequestState.REFUSED, reason="no"))
     scene.look(later)
-    assert scene.cluster.content["tls.crt"] == chain
+    assert scene.cluster.chain == chain
     assert scene.cluster.condition["status"] == "True"
     assert "no (the certificate before is in use until" in scene.cluster.condition["message"]
 
