@@ -69,7 +69,11 @@ ROOMS: Final[Mapping[str, Room]] = {
     "client": _room("wire psa", outside="cryptography", io=True),
     "kubelet": _room(outside="google grpc"),
     "identity": _room("auth kubelet", outside="grpc spiffe", io=True),
-    "edge": _room("client verifier evidence kubelet", outside="grpc google prometheus_client", io=True),
+    "edge": _room(
+        "client verifier evidence kubelet",
+        outside="cryptography google grpc httpx2 jwt lightkube msgspec prometheus_client uvicorn",
+        io=True,
+    ),
     "cli": _room(outside="click rich", io=True),
     "testing": _room("psa wire providers keystore auth", outside="pytest hypothesis cryptography", io=True),
 }
