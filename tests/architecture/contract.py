@@ -54,7 +54,9 @@ ROOMS: Final[Mapping[str, Room]] = {
     "service": _room("wire psa providers keystore auth"),
     "confinement": _room("psa", outside="pyseccomp", io=True),
     "daemon": _room(
-        "service wire psa providers keystore auth sealing tee confinement", outside="prometheus_client", io=True
+        "service wire psa providers keystore auth identity sealing tee confinement",
+        outside="prometheus_client",
+        io=True,
     ),
     "secure": _room(
         "psa abi engine element evidence sealing confinement",
