@@ -19,6 +19,7 @@ class Settings:
     timeout_s: float | None = 60.0
     endpoint: str | None = None
     app_name: str = "parsec-tool"
+    token_file: str | None = None
     json: bool = False
 
 
@@ -45,6 +46,11 @@ def _endpoint(context: click.Context, _parameter: click.Parameter, value: str | 
 def _app_name(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
         context.ensure_object(Settings).app_name = value
+
+
+def _token_file(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Settings).token_file = value
 
 
 def _json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -89,6 +95,15 @@ def common_parameters(*, hidden: bool) -> list[click.Parameter]:
             hidden=hidden,
             help="Name for services that let applications name themselves. Default: EDGEROOT_APP_NAME, then "
             "parsec-tool, so that keys made with that program are found.",
+        ),
+        click.Option(
+            ["--token-file"],
+            metavar="PATH",
+            expose_value=False,
+            callback=_token_file,
+            hidden=hidden,
+            help="Authenticate by the token in this file. Default: EDGEROOT_TOKEN_FILE, then a token projected to "
+            "/var/run/secrets/tokens/parsec, where the service takes tokens.",
         ),
         click.Option(
             ["--json"], is_flag=True, expose_value=False, callback=_json, help="Print one JSON object, for programs."

@@ -330,10 +330,14 @@ class Core:
         spec = BY_OPERATION[type(operation)]
         provider = ProviderId.CORE if spec.core else (yield from self.provider_id())
         credentials: Credentials = (yield from self._credentials()) if spec.needs_identity else NoAuth()
-        message = yield from self._transmit(operation, spec, provider, credentials)
         name = type(operation).__name__
         try:
-            response = decode_response(message)
+            auth = credentials.field()
+            response = decode_response((yield from self._transmit(operation, spec, provider, (credentials, auth))))
+            # Whoever is not believed has had nothing done, so a newer proof may be tried whatever the operation.
+            if response.status == ResponseStatus.AUTHENTICATION_ERROR and credentials.renewed(auth):
+                auth = credentials.field()
+                response = decode_response((yield from self._transmit(operation, spec, provider, (credentials, auth))))
             if response.status:
                 raise ServiceError.of(response.status, name)
             if response.opcode != spec.opcode:
@@ -357,10 +361,10 @@ class Core:
         return result
 
     def _transmit(
-        self, operation: ops.Operation, spec: OperationSpec, provider: int, credentials: Credentials
+        self, operation: ops.Operation, spec: OperationSpec, provider: int, proof: tuple[Credentials, bytes]
     ) -> Flow[bytes]:
         keep = self._session.keep_connection
-        frame = _frame(operation, spec, provider, credentials, FLAG_EXTENDED | (FLAG_KEEP if keep else 0))
+        frame = _frame(operation, spec, provider, proof, FLAG_EXTENDED | (FLAG_KEEP if keep else 0))
         repeatable = not isinstance(operation, _CREATES_OR_DESTROYS)
         try:
             return (yield Transmission(frame, keep, repeatable))
@@ -397,12 +401,14 @@ class Core:
         raise NoProviderError(f"the service has no provider {self._wanted!r}: choose one of {known}")
 
 
-def _frame(operation: ops.Operation, spec: OperationSpec, provider: int, credentials: Credentials, flags: int) -> bytes:
+def _frame(
+    operation: ops.Operation, spec: OperationSpec, provider: int, proof: tuple[Credentials, bytes], flags: int
+) -> bytes:
     from edgeroot.wire.codec import encode_operation
 
     try:
         body = encode_operation(operation)
-        auth = credentials.field()
+        credentials, auth = proof
         return encode_request(
             opcode=spec.opcode, provider=provider, body=body, auth_type=credentials.auth_type, auth=auth, flags=flags
         )

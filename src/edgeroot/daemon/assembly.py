@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from itertools import cycle
 from mmap import mmap
 from pathlib import Path
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns, time
 from typing import Final
 
 from edgeroot.auth import AUTHENTICATORS, Authenticator
@@ -21,6 +22,7 @@ from edgeroot.daemon.connection import Listening
 from edgeroot.daemon.control import ControlLine
 from edgeroot.daemon.elsewhere import WriterLink
 from edgeroot.daemon.helper_process import NICE, run_helper, serve_jobs
+from edgeroot.daemon.identity_process import run_identity
 from edgeroot.daemon.log_output import standard_error
 from edgeroot.daemon.metrics import CounterTable
 from edgeroot.daemon.observer import MeteredObserver, RequestObserver
@@ -47,9 +49,11 @@ from edgeroot.service.jobs import Executor
 from edgeroot.service.keys import KeyCache
 from edgeroot.service.mounted import MountedProvider
 from edgeroot.service.pipeline import Pipeline, Rules
+from edgeroot.service.tokens import TokenAuthenticator
 
 _log: Final = logging.getLogger(__name__)
 _WORD_BYTES: Final = 8
+_TOKENS_TAKE: Final = ("grpc", "jwt", "spiffe")
 PROVIDER_GROUP: Final = "edgeroot.providers"
 
 
@@ -102,6 +106,8 @@ def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], write: St
 
     Leaves no connection to a store open, so that the processes forked afterwards each make their own.
     """
+    if config.tokens is not None and not all(map(find_spec, _TOKENS_TAKE)):
+        raise StartError("JwtSvid needs what is not installed: pip install 'edgeroot[k8s]'")
     managers = {config.key_manager(provider).name: config.key_manager(provider) for provider in config.providers}
     stores = tuple(_prepare_store(manager) for manager in managers.values())
     store_of = {name: index for index, name in enumerate(managers)}
@@ -205,13 +211,21 @@ def listening(
     authenticators: Mapping[int, Authenticator],
 ) -> Listening:
     """A listener as this worker serves it."""
-    accepted = {number: one for number, one in authenticators.items() if number in config.auth_types}
+    accepted: dict[int, Authenticator | TokenAuthenticator] = {}
+    for auth in service.config.authenticators:
+        if auth.auth_type not in config.auth_types:
+            continue
+        if auth.tokens is None:
+            accepted[auth.auth_type] = authenticators[auth.auth_type]
+        else:  # whose token it is may depend on the slot through which it comes
+            accepted[auth.auth_type] = TokenAuthenticator(config.slot, clock_s=time, steady_clock_s=monotonic)
     users = Users(
         service.users,
         listener=index,
         worker=worker,
         max_connections=config.max_connections_per_user,
         max_waiting=config.max_queued_requests_per_user,
+        told_apart=config.slot is None,
     )
     return Listening(
         listener.socket.fileno(),
@@ -233,7 +247,9 @@ def worker_main(
         one if one.remote else replace(one, stepped=one.provider.stepped(workers)) for one in service.providers
     )
     readers = [Reader.open(path) for path in service.stores]
-    authenticators = {auth.auth_type: AUTHENTICATORS[auth.name]() for auth in config.authenticators}
+    authenticators = {
+        auth.auth_type: AUTHENTICATORS[auth.name]() for auth in config.authenticators if auth.tokens is None
+    }
     keys = KeyCache(readers, generations)
     factory = KeyFactory([_holder(service, store) for store in range(len(service.stores))], keys)
     audit = AuditLog(standard_error(), log_format=config.core.log_format) if config.core.audit else None
@@ -294,6 +310,19 @@ def host_main(service: Service, provider: int, control: ControlLine) -> None:
         serve_jobs(Executor({provider: back_end}), control)
     finally:
         back_end.close()
+
+
+def identity_main(service: Service, control: ControlLine) -> None:
+    """What the identity process runs."""
+    from edgeroot.identity.verifier import TokenVerifier  # here alone: it brings what it takes to talk to others
+
+    tokens = service.config.tokens
+    assert tokens is not None
+    verifier = TokenVerifier(tokens)
+    try:
+        run_identity(verifier.verify, control, longest_s=service.config.core.execution_timeout_s)
+    finally:
+        verifier.close()
 
 
 def scout_main(service: Service, control: ControlLine) -> None:

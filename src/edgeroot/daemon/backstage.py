@@ -9,24 +9,26 @@ from math import inf
 from typing import Final
 
 from edgeroot.daemon.channel import Channel, ChannelClosedError
-from edgeroot.daemon.control import Message, Order, Role
-from edgeroot.daemon.elsewhere import HelperLinks, WriterLink
+from edgeroot.daemon.control import Message, Order, Peer, Role
+from edgeroot.daemon.elsewhere import HelperLinks, IdentityLinks, WriterLink
 from edgeroot.daemon.users import User
 from edgeroot.keystore.writes import Write
 from edgeroot.providers.api import BackEndCall, Link
 from edgeroot.service.effects import EffectOutcome
 from edgeroot.service.jobs import Job, JobOutcome
+from edgeroot.service.questions import TokenAnswer, TokenQuestion
 from edgeroot.wire.status import ResponseStatus
 
-Waited = WriterLink | HelperLinks | Link
+Waited = WriterLink | HelperLinks | IdentityLinks | Link
 """Whose answer a request can wait for."""
 
 _NOT_CONNECTED: Final = (-1, 0)
 _ABANDONED: Final = JobOutcome(ResponseStatus.CONNECTION_ERROR)
+_UNWANTED: Final = TokenAnswer(ResponseStatus.CONNECTION_ERROR, "the client has gone")
 
 
 class Backstage:
-    """Connects writers and helpers at the supervisor's word, and hands what they say to ``resume``."""
+    """Connects writers, helpers and others at the supervisor's word, and hands what they say to ``resume``."""
 
     def __init__(
         self,
@@ -37,6 +39,7 @@ class Backstage:
     ) -> None:
         self.writers = writers
         self.helpers = HelperLinks()
+        self.identity = IdentityLinks()
         self.hosts = {provider: HelperLinks() for provider in hosts}  # by the index of the provider that lives there
         self._links: dict[Link, tuple[int, int]] = {}  # with the descriptor that the poll knows, and which connection's
         self._poll = poll
@@ -61,6 +64,11 @@ class Backstage:
         """Queue a job for whoever does it; see :meth:`HelperLinks.send`."""
         self._stirred = True
         self.doer_of(job).send(number, user, job, wanted)
+
+    def send_question(self, number: int, user: User, question: TokenQuestion, wanted: Callable[[], bool]) -> None:
+        """Queue a question for the identity process; see :meth:`IdentityLinks.send`."""
+        self._stirred = True
+        self.identity.send(number, user, question, wanted)
 
     def send_call(self, number: int, user: User, call: BackEndCall) -> None:
         """Send a call to a back end over its link."""
@@ -93,9 +101,14 @@ class Backstage:
             for number, outcome in writer.connect(channel):
                 self._resume(number, outcome)
         else:
-            doers = self.hosts[index] if message.peer.role is Role.HOST else self.helpers
+            doers = self._doers(message.peer)
             self._sources[fd] = partial(self._hear_helper, doers, channel)
             doers.connect(channel)
+
+    def _doers(self, peer: Peer) -> HelperLinks | IdentityLinks:
+        if peer.role is Role.IDENTITY:
+            return self.identity
+        return self.hosts[peer.index] if peer.role is Role.HOST else self.helpers
 
     def hear(self, fd: int) -> None:
         """Something has arrived at a descriptor; it may have gone by what another one of this turn said."""
@@ -112,6 +125,8 @@ class Backstage:
         for doers in (self.helpers, *self.hosts.values()):
             for number in doers.abandoned():
                 self._resume(number, _ABANDONED)
+        for number in self.identity.abandoned():
+            self._resume(number, _UNWANTED)
         for link, known in self._links.items():
             for number, failure in link.flush():
                 self._resume(number, failure)
@@ -155,7 +170,7 @@ class Backstage:
             self._forget(writer.channel, writer.channel.fileno())
             writer.disconnect()
 
-    def _hear_helper(self, doers: HelperLinks, channel: Channel) -> None:
+    def _hear_helper(self, doers: HelperLinks | IdentityLinks, channel: Channel) -> None:
         fd = channel.fileno()
         for number, outcome in doers.receive(channel):
             self._resume(number, outcome)

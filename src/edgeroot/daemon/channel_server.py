@@ -18,6 +18,7 @@ class ChannelServer:
         self._poll.register(control.fileno(), select.EPOLLIN)
         self._channels: dict[int, Channel] = {}
         self._blocked: set[int] = set()  # clients that take no more for now
+        self._watched: set[int] = set()
         self._draining = False
         self.met = 0
         """How many clients have ever been connected."""
@@ -30,6 +31,11 @@ class ChannelServer:
     def ready(self) -> None:
         """Tell the supervisor that requests may come."""
         self._control.send(Message(Order.READY))
+
+    def watch(self, fd: int) -> None:
+        """Have :meth:`stirred` return also when this descriptor becomes readable."""
+        self._watched.add(fd)
+        self._poll.register(fd, select.EPOLLIN)
 
     @property
     def finished(self) -> bool:
@@ -46,6 +52,8 @@ class ChannelServer:
         stirred = []
         for fd, event in self._poll.poll(longest_s):
             channel = self._channels.get(fd)
+            if fd in self._watched:
+                continue
             if channel is None:
                 self._obey()
             elif event & ~select.EPOLLOUT:

@@ -12,14 +12,16 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from edgeroot.auth import AUTHENTICATORS, Identity
+from edgeroot.auth import AUTHENTICATORS, Identity, TokenSettings
 from edgeroot.daemon.config_settings import read_settings
+from edgeroot.daemon.config_tokens import JWT_SVID, read_tokens
 from edgeroot.daemon.config_values import ConfigError, Findings, TableReader, suggestion
 from edgeroot.providers.api import ProviderType
+from edgeroot.service.tokens import TokenAuthenticator
 
 __all__ = [
     "AuthenticatorConfig",
@@ -47,10 +49,11 @@ DEFAULT_STORES: Final = {
 UPSTREAM_PROVIDER_IDS: Final = {"MbedCrypto": 1, "Pkcs11": 2, "Tpm": 3, "TrustedService": 4, "CryptoAuthLib": 5}
 _FIRST_EXTENDED_PROVIDER_ID: Final = 16
 _MAX_PROVIDER_ID: Final = 255  # the wire protocol's header has one byte for it
-_ABSENT_AUTHENTICATORS: Final = ("JwtSvid",)
 _MAX_SIZE_BYTES: Final = 2**32 - 1  # the wire protocol's body length is a u32
 _MAX_COUNT: Final = 2**31 - 1
 _MAX_WORKERS: Final = 1024
+_MAX_SLOTS: Final = 1024
+SLOT_SOCKET: Final = "parsec.sock"
 _MAX_PORT: Final = 65535
 _DEFAULT_CONFIG_TIMEOUT_S: Final = 5.0
 _DEFAULT_MANAGER: Final = "sqlite-manager"
@@ -79,7 +82,8 @@ class ListenerConfig:
     """``[listener]``. ``auth_types`` are the wire's numbers of the authenticators accepted here.
 
     ``timeout_s`` bounds the arrival of a request and, separately, the sending of its answer. ``name`` is the
-    descriptor's name under socket activation; ``group_id`` None leaves the socket's group alone.
+    descriptor's name under socket activation; ``group_id`` None leaves the socket's group alone. A table with ``slots``
+    becomes one of these for each of them, with its number in ``slot``.
     """
 
     socket_path: Path
@@ -92,15 +96,25 @@ class ListenerConfig:
     max_queued_requests_per_user: int = 64
     kept_connection_idle_timeout_s: float = 60.0
     max_requests_per_connection: int = 1000
+    slot: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that has to be there; in it the service makes the socket, or ``slots`` and what is in it."""
+        return self.socket_path.parents[0 if self.slot is None else 2]
 
 
 @dataclass(frozen=True, slots=True)
 class AuthenticatorConfig:
-    """``[authenticator]``: the name in the configuration, its number on the wire and the names of its admins."""
+    """``[authenticator]``: the name in the configuration, its number on the wire and the names of its admins.
+
+    ``tokens`` is there if it takes tokens.
+    """
 
     name: str
     auth_type: int
     admins: tuple[str, ...] = ()
+    tokens: TokenSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +165,11 @@ class ServiceConfig:
     def admins(self) -> frozenset[Identity]:
         """The admins, each bound to the authenticator that it is configured under."""
         return frozenset(Identity(auth.auth_type, name) for auth in self.authenticators for name in auth.admins)
+
+    @property
+    def tokens(self) -> TokenSettings | None:
+        """How tokens are checked; None if none are taken."""
+        return next((auth.tokens for auth in self.authenticators if auth.tokens is not None), None)
 
     def key_manager(self, provider: ProviderConfig) -> KeyManagerConfig:
         """The key manager that a provider of this configuration names."""
@@ -250,8 +269,8 @@ def _default_provider(provider_type: ProviderType, **settings: Path) -> Provider
 def read_document(root: TableReader, provider_types: Mapping[str, ProviderType], host: Host) -> ServiceConfig:
     """Read a whole document; what is wrong with it is in the reader's findings, and then the result means nothing."""
     core = _read_core(root.table("core_settings") or TableReader({}, "core_settings", root.findings), host)
-    declared, authenticators = _read_authenticators(root)
-    listeners = _read_listeners(root, declared, host)
+    authenticators = _read_authenticators(root, host)
+    listeners = _read_listeners(root, {auth.name: auth.auth_type for auth in authenticators}, host)
     key_managers = _read_key_managers(root, host)
     providers = _read_providers(root, {manager.name for manager in key_managers}, provider_types, host)
     metrics_table = root.table("metrics")
@@ -288,30 +307,24 @@ def _read_core(table: TableReader, host: Host) -> CoreConfig:
     return core
 
 
-def _read_authenticators(root: TableReader) -> tuple[dict[str, int], tuple[AuthenticatorConfig, ...]]:
-    """The numbers of all declared authenticators (0 for one that is absent from this release), and the usable ones."""
-    declared: dict[str, int] = {}
-    usable: list[AuthenticatorConfig] = []
+def _read_authenticators(root: TableReader, host: Host) -> tuple[AuthenticatorConfig, ...]:
+    authenticators: list[AuthenticatorConfig] = []
     tables = root.tables("authenticator")
     if not tables and not root.has("authenticator"):
         root.problem("authenticator", "is required: a table with auth_type")
     for table in tables:
-        name = table.optional_choice("auth_type", (*AUTHENTICATORS, *_ABSENT_AUTHENTICATORS), required=True)
+        name = table.optional_choice("auth_type", (*AUTHENTICATORS, JWT_SVID), required=True)
         admins = _read_admins(table)
-        if name in _ABSENT_AUTHENTICATORS:
-            table.text("workload_endpoint")
-            table.problem("auth_type", f'authenticator "{name}" is not available in this release')
+        tokens = read_tokens(table, host.directory) if name == JWT_SVID else None
         table.finish()
         if name is None:
             continue
-        if name in declared:
+        if any(name == other.name for other in authenticators):
             table.problem("auth_type", f'"{name}" is configured twice')
-        declared[name] = 0
-        if name in AUTHENTICATORS:
-            declared[name] = AUTHENTICATORS[name]().auth_type
-            usable.append(AuthenticatorConfig(name, declared[name], admins))
-            _warn_of_powerless_admins(table, name, admins)
-    return declared, tuple(usable)
+        auth_type = TokenAuthenticator.auth_type if name == JWT_SVID else AUTHENTICATORS[name]().auth_type
+        authenticators.append(AuthenticatorConfig(name, auth_type, admins, tokens))
+        _warn_of_powerless_admins(table, name, admins)
+    return tuple(authenticators)
 
 
 def _read_admins(table: TableReader) -> tuple[str, ...]:
@@ -323,10 +336,10 @@ def _read_admins(table: TableReader) -> tuple[str, ...]:
 
 
 def _warn_of_powerless_admins(table: TableReader, authenticator: str, admins: tuple[str, ...]) -> None:
-    if authenticator != "UnixPeerCredentials":
-        return
     for admin in admins:
-        if not (admin.isascii() and admin.isdecimal()):
+        if authenticator == JWT_SVID and not admin.startswith("spiffe://"):
+            table.warning("admins", f'"{admin}" is nobody: under {JWT_SVID} names are SPIFFE IDs (spiffe://…)')
+        if authenticator == "UnixPeerCredentials" and not (admin.isascii() and admin.isdecimal()):
             table.warning("admins", f'"{admin}" is nobody: under UnixPeerCredentials names are decimal user ids')
 
 
@@ -336,16 +349,20 @@ def _read_listeners(root: TableReader, declared: dict[str, int], host: Host) -> 
     if not tables and not root.has("listener"):
         root.problem("listener", "is required: a table with listener_type and timeout")
     for table in tables:
-        listener = _read_listener(table, declared, host)
-        if any(listener.socket_path == other.socket_path for other in listeners):
-            table.problem("socket_path", f"{listener.socket_path} is the socket of another listener")
-        if listener.name is not None and any(listener.name == other.name for other in listeners):
-            table.problem("name", f'"{listener.name}" is the name of another listener')
-        listeners.append(listener)
+        found = _read_listener(table, declared, host)
+        taken = {other.socket_path for other in listeners}
+        for listener in found:
+            if listener.socket_path in taken:
+                table.problem("socket_path", f"{listener.socket_path} is the socket of another listener")
+                break
+        if found[0].name is not None and any(found[0].name == other.name for other in listeners):
+            table.problem("name", f'"{found[0].name}" is the name of another listener')
+        listeners += found
     return tuple(listeners)
 
 
-def _read_listener(table: TableReader, declared: dict[str, int], host: Host) -> ListenerConfig:
+def _read_listener(table: TableReader, declared: dict[str, int], host: Host) -> list[ListenerConfig]:
+    """One, or one for each slot."""
     table.optional_choice("listener_type", ("DomainSocket",), required=True)
     accepted = table.texts("authenticators")
     for name in accepted or ():
@@ -372,8 +389,23 @@ def _read_listener(table: TableReader, declared: dict[str, int], host: Host) -> 
         kept_connection_idle_timeout_s=table.milliseconds("kept_connection_idle_timeout", 60_000),
         max_requests_per_connection=table.integer("max_requests_per_connection", 1000, minimum=1, maximum=_MAX_COUNT),
     )
+    slots = table.integer("slots", minimum=1, maximum=_MAX_SLOTS) if table.has("slots") else None
+    table.raw("slots", int, required=False)  # so that it is not unknown where it is absent
     table.finish()
-    return listener
+    return [listener] if slots is None else _read_slots(table, listener, slots)
+
+
+def _read_slots(table: TableReader, listener: ListenerConfig, slots: int) -> list[ListenerConfig]:
+    """Each slot is for one pod at a time, whatever user its processes run as: only a token says who is there."""
+    if listener.auth_types != {TokenAuthenticator.auth_type}:
+        table.problem("authenticators", f'must be ["{JWT_SVID}"] where there are slots')
+    if listener.name is not None:
+        table.problem("name", "is for one socket: the service itself makes those of the slots")
+    folder = listener.socket_path.parent / "slots"
+    numbers = range(min(max(slots, 1), _MAX_SLOTS))
+    found = [replace(listener, slot=slot, socket_path=folder / f"{slot:02}" / SLOT_SOCKET) for slot in numbers]
+    table.check_socket_path("socket_path", found[-1].socket_path)
+    return found
 
 
 def _read_mode(table: TableReader) -> int:

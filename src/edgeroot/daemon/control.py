@@ -33,6 +33,7 @@ class Role(Enum):
     WORKER = "worker"
     HELPER = "helper"
     HOST = "host"
+    IDENTITY = "identity"
     SCOUT = "scout"
 
 

@@ -102,8 +102,8 @@ def _configuration(path: Path) -> Iterator[Finding]:
     yield Finding("ok", "configuration", f"{path} is in order")
     for warning in config.warnings:
         yield Finding("warning", "configuration", warning, f"Change it in {path}.")
-    for listener in config.listeners:
-        yield from _folder("socket", listener.socket_path.parent)
+    for folder in {listener.folder for listener in config.listeners}:
+        yield from _folder("socket", folder)
     for folder in {manager.path.parent for manager in config.key_managers}:
         yield from _folder("key store", folder)
 

@@ -1,11 +1,11 @@
-"""A worker's links to the processes that work for it: the writers of the stores and the helpers."""
+"""A worker's links to the processes that work for it: writers, helpers and hosts, whoever judges tokens."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from edgeroot.daemon.channel import Channel, ChannelClosedError
 from edgeroot.daemon.users import User
@@ -16,9 +16,12 @@ from edgeroot.keystore.recovery import look_up_outcome
 from edgeroot.keystore.write_codec import decode_outcome, encode_write
 from edgeroot.keystore.writes import Outcome, Result, Write
 from edgeroot.service.jobs import Job, JobOutcome
+from edgeroot.service.questions import LOST, TokenAnswer, TokenQuestion
 from edgeroot.wire.status import ResponseStatus
 
-_LOST_HELPER: Final = JobOutcome(ResponseStatus.PSA_ERROR_COMMUNICATION_FAILURE)
+_LOST_JOB: Final = JobOutcome(ResponseStatus.PSA_ERROR_COMMUNICATION_FAILURE)
+_AskedT = TypeVar("_AskedT", bound=Job | TokenQuestion)
+_AnswerT = TypeVar("_AnswerT", bound=JobOutcome | TokenAnswer)
 
 
 class WriterLink:
@@ -83,26 +86,29 @@ class WriterLink:
 
 
 @dataclass(slots=True)
-class _Given:
+class _Given(Generic[_AskedT]):
     """A job that a helper has from us."""
 
     number: int
     user: User
-    job: Job
+    job: _AskedT
 
 
-class HelperLinks:
+class TurnLinks(Generic[_AskedT, _AnswerT]):
     """Jobs waiting for a helper, in turn by user; in each channel to one there is one of ours at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, decode: Callable[[bytes], _AnswerT], lost: _AnswerT) -> None:
+        """``lost`` is the outcome of a job whose helper did not survive it."""
+        self._decode = decode
+        self._outcome_if_lost = lost
         self._channels: list[Channel] = []
-        self._busy: dict[Channel, _Given] = {}
-        self._queues: OrderedDict[User, deque[tuple[int, Job]]] = OrderedDict()
+        self._busy: dict[Channel, _Given[_AskedT]] = {}
+        self._queues: OrderedDict[User, deque[tuple[int, _AskedT]]] = OrderedDict()
         self._dropped: set[int] = set()
         self._wanted: dict[int, Callable[[], bool]] = {}
         self._abandoned: list[int] = []
 
-    def send(self, number: int, user: User, job: Job, wanted: Callable[[], bool]) -> None:
+    def send(self, number: int, user: User, job: _AskedT, wanted: Callable[[], bool]) -> None:
         """Queue a job. ``wanted`` is asked when its turn comes: whether the client still waits for it."""
         self._queues.setdefault(user, deque()).append((number, job))
         self._wanted[number] = wanted
@@ -122,7 +128,7 @@ class HelperLinks:
         self._channels.append(channel)
         self._dispatch()
 
-    def receive(self, channel: Channel) -> list[tuple[int, JobOutcome]]:
+    def receive(self, channel: Channel) -> list[tuple[int, _AnswerT]]:
         """Outcomes that have arrived; if the helper is gone, the job that it had begun has failed."""
         try:
             messages = channel.get()
@@ -130,7 +136,7 @@ class HelperLinks:
             channel.close()
             self._channels.remove(channel)
             return self._lose(channel, begun=not (closed.left_unread or channel.has_output))
-        outcomes = [(number, JobOutcome.decode(message)) for number, message in messages]
+        outcomes = [(number, self._decode(message)) for number, message in messages]
         if outcomes:
             number = self._busy.pop(channel).number
             self._wanted.pop(number, None)
@@ -138,14 +144,14 @@ class HelperLinks:
             self._dispatch()
         return outcomes
 
-    def _lose(self, channel: Channel, *, begun: bool) -> list[tuple[int, JobOutcome]]:
+    def _lose(self, channel: Channel, *, begun: bool) -> list[tuple[int, _AnswerT]]:
         """``begun``: the helper had read the job that was in the channel."""
         given = self._busy.pop(channel, None)
         outcomes = []
         if given is not None and begun:
             self._wanted.pop(given.number, None)
             self._dropped.discard(given.number)
-            outcomes = [(given.number, _LOST_HELPER)]
+            outcomes = [(given.number, self._outcome_if_lost)]
         elif given is not None:  # somebody else's job ended the helper: this one is the next again
             self._queues.setdefault(given.user, deque()).appendleft((given.number, given.job))
             self._queues.move_to_end(given.user, last=False)
@@ -162,7 +168,7 @@ class HelperLinks:
             self._busy[channel] = job
             channel.put(job.number, job.job.encode())
 
-    def _next(self) -> _Given | None:
+    def _next(self) -> _Given[_AskedT] | None:
         while self._queues:
             user, queue = self._queues.popitem(last=False)
             number, job = queue.popleft()
@@ -176,3 +182,84 @@ class HelperLinks:
                 del self._wanted[number]
                 self._abandoned.append(number)
         return None
+
+
+class HelperLinks(TurnLinks[Job, JobOutcome]):
+    """To the helpers, or to the hosts of a provider."""
+
+    def __init__(self) -> None:
+        super().__init__(JobOutcome.decode, _LOST_JOB)
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A question under way, and all who wait for its answer: whether each still does."""
+
+    number: int
+    user: User
+    question: TokenQuestion
+    askers: dict[int, Callable[[], bool]]
+
+    def is_wanted(self) -> bool:
+        return any(wanted() for wanted in self.askers.values())
+
+
+class IdentityLinks:
+    """Questions about tokens on their way to the identity process: each is asked once, however many wait for it."""
+
+    def __init__(self) -> None:
+        self._links: TurnLinks[TokenQuestion, TokenAnswer] = TurnLinks(TokenAnswer.decode, LOST)
+        self._by_question: dict[TokenQuestion, _Asked] = {}
+        self._by_asker: dict[int, _Asked] = {}
+        self._by_number: dict[int, _Asked] = {}
+        self._number = 0
+
+    def may_send(self, user: User, question: TokenQuestion) -> bool:
+        """Whether the user has not too many questions under way; to join one of them is always allowed."""
+        if question in self._by_question:
+            return True
+        return sum(asked.user is user for asked in self._by_number.values()) < user.max_waiting
+
+    def send(self, number: int, user: User, question: TokenQuestion, wanted: Callable[[], bool]) -> None:
+        """As :meth:`TurnLinks.send`."""
+        asked = self._by_question.get(question)
+        if asked is not None:
+            asked.askers[number] = wanted
+            self._by_asker[number] = asked
+            return
+        self._number += 1
+        asked = _Asked(self._number, user, question, {number: wanted})
+        self._by_question[question] = self._by_asker[number] = self._by_number[self._number] = asked
+        self._links.send(self._number, user, question, asked.is_wanted)
+
+    def abandoned(self) -> list[int]:
+        """As :meth:`TurnLinks.abandoned`."""
+        return [asker for number in self._links.abandoned() for asker in self._take(number)]
+
+    def forget(self, number: int) -> None:
+        """As :meth:`TurnLinks.forget`."""
+        asked = self._by_asker.pop(number, None)
+        if asked is None:
+            return
+        del asked.askers[number]
+        if not asked.askers:
+            self._take(asked.number)
+            self._links.forget(asked.number)
+
+    def connect(self, channel: Channel) -> None:
+        self._links.connect(channel)
+
+    def receive(self, channel: Channel) -> list[tuple[int, TokenAnswer]]:
+        """As :meth:`TurnLinks.receive`."""
+        answers = self._links.receive(channel)
+        return [(asker, answer) for number, answer in answers for asker in self._take(number)]
+
+    def _take(self, number: int) -> list[int]:
+        """Who waits for this question's answer, which is no longer under way."""
+        asked = self._by_number.pop(number, None)
+        if asked is None:
+            return []
+        del self._by_question[asked.question]
+        for asker in asked.askers:
+            del self._by_asker[asker]
+        return list(asked.askers)

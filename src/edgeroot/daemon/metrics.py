@@ -46,7 +46,8 @@ _REFUSED_AT: Final = _ACCEPTED_AT + 1
 _JOBS_AT: Final = _ACCEPTED_AT + 2
 _WRITES_AT: Final = _ACCEPTED_AT + 3
 _AUDIT_LOST_AT: Final = _ACCEPTED_AT + 4
-_ROW_WORDS: Final = _ACCEPTED_AT + 5
+_QUESTIONS_AT: Final = _ACCEPTED_AT + 5
+_ROW_WORDS: Final = _ACCEPTED_AT + 6
 
 
 class WorkerCounters:
@@ -80,6 +81,10 @@ class WorkerCounters:
 
     def job(self) -> None:
         self._row[_JOBS_AT] += 1
+
+    def token_question(self) -> None:
+        """A request that waits for the identity process to judge its token."""
+        self._row[_QUESTIONS_AT] += 1
 
     def store_write(self) -> None:
         self._row[_WRITES_AT] += 1
@@ -141,6 +146,10 @@ class Totals:
     @property
     def store_writes(self) -> int:
         return self._values[_WRITES_AT]
+
+    @property
+    def token_questions(self) -> int:
+        return self._values[_QUESTIONS_AT]
 
     @property
     def audit_lost(self) -> int:

@@ -81,6 +81,11 @@ class _ServiceCollector(Collector):
             "edgeroot_connections_parked", "Connections that are waiting for a byte", snapshot.parked_connections
         )
         yield CounterMetricFamily("edgeroot_helper_jobs", "Operations handed to a helper process", totals.jobs)
+        yield CounterMetricFamily(
+            "edgeroot_token_questions",
+            "Requests that waited for the identity process to judge their token",
+            totals.token_questions,
+        )
         yield CounterMetricFamily("edgeroot_store_writes", "Changes handed to a store's writer", totals.store_writes)
         yield CounterMetricFamily(
             "edgeroot_audit_lines_lost", "Audit lines that standard error did not take", totals.audit_lost

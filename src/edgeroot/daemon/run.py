@@ -89,7 +89,7 @@ def _written(config: ServiceConfig, types: Mapping[str, ProviderType]) -> set[Pa
     """What the service writes to. A reload may name new places only below these, once it is confined."""
     folders = {manager.path if manager.path.is_dir() else manager.path.parent for manager in config.key_managers}
     folders |= {manager.path.parent for manager in config.key_managers}
-    folders |= {listener.socket_path.parent for listener in config.listeners}
+    folders |= {listener.folder for listener in config.listeners}
     if config.metrics is not None and isinstance(config.metrics.listen, Path):
         folders.add(config.metrics.listen.parent)
     folders |= {device for one in config.providers for device in types[one.provider_type].devices(one.settings)}

@@ -14,6 +14,7 @@ from edgeroot.daemon.config import ListenerConfig
 
 _log: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 4096
+_FOLDER_MODE: Final = 0o755
 
 
 class ListenError(Exception):
@@ -60,6 +61,9 @@ def inherited(fd: int, config: ListenerConfig) -> Listener:
 def bind(config: ListenerConfig) -> Listener:
     """Bind and listen. A socket that a dead service left is replaced; anything else at the path is refused."""
     path = config.socket_path
+    if config.slot is not None:
+        _make_folder(path.parent.parent)
+        _make_folder(path.parent)
     _make_way(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)
@@ -80,6 +84,18 @@ def bind(config: ListenerConfig) -> Listener:
         raise
     sock.listen(_BACKLOG)
     return listener
+
+
+def _make_folder(path: Path) -> None:
+    """A slot's folder stays for ever: it is mounted into pods, which find the socket of the next service there."""
+    try:
+        path.mkdir()
+        path.chmod(_FOLDER_MODE)
+    except FileExistsError as error:
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            raise ListenError(f"{path} exists and is not a folder: remove it") from error
+    except OSError as error:
+        raise ListenError(_explain(path, error)) from error
 
 
 def _make_way(path: Path) -> None:

@@ -45,8 +45,9 @@ _RESTARTS: Final = 20
 _RESTART_WINDOW_S: Final = 10.0
 _DRAIN_EXTRA_S: Final = 5.0
 _GIVING_BACK_S: Final = 2.0
-# So that a host has its next job from a worker while the worker still passes on the outcome of the last.
-_CHANNELS_TO_A_HOST: Final = 2
+# So that a host has its next job from a worker while the worker still passes on the outcome of the last; and so that
+# the identity process, which waits for others, waits for several at once.
+_CHANNELS: Final = {Role.HOST: 2, Role.IDENTITY: 4}
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class Crew:
     helpers: dict[int, Child] = field(default_factory=dict)
     hosts: dict[int, Child] = field(default_factory=dict)  # by the index of the provider
     scouts: dict[int, Child] = field(default_factory=dict)  # one at most
+    identities: dict[int, Child] = field(default_factory=dict)  # one at most: where tokens are accepted
     draining_until_s: float | None = None
 
     def children(self) -> list[Child]:
@@ -67,7 +69,7 @@ class Crew:
 
     def doers(self) -> list[Child]:
         """Whoever works for the workers."""
-        return [*self.helpers.values(), *self.hosts.values()]
+        return [*self.helpers.values(), *self.hosts.values(), *self.identities.values()]
 
     def others(self) -> list[Child]:
         """Whoever ends after the workers."""
@@ -228,6 +230,8 @@ class Supervisor:
             self._start_host(crew, provider)
         if crew.service.inspected:
             self._start_scout(crew, 0)
+        if crew.service.config.tokens is not None:
+            self._start_identity(crew, 0)
         for index in range(crew.service.config.core.thread_pool_size):
             self._start_worker(crew, index)
 
@@ -255,6 +259,11 @@ class Supervisor:
     def _start_scout(self, crew: Crew, index: int) -> None:
         peer = Peer(Role.SCOUT, index)
         crew.scouts[index] = self._spawn(peer, lambda control: assembly.scout_main(crew.service, control))
+
+    def _start_identity(self, crew: Crew, index: int) -> None:
+        peer = Peer(Role.IDENTITY, index)
+        crew.identities[index] = self._spawn(peer, lambda control: assembly.identity_main(crew.service, control))
+        self._connect_doer(crew, crew.identities[index])
 
     def _connect_doer(self, crew: Crew, doer: Child) -> None:
         for worker in crew.workers.values():
@@ -324,6 +333,7 @@ class Supervisor:
                 (crew.helpers, self._start_helper),
                 (crew.hosts, self._start_host),
                 (crew.scouts, self._start_scout),
+                (crew.identities, self._start_identity),
             ):
                 if others.get(child.peer.index) is child:
                     del others[child.peer.index]
@@ -466,7 +476,7 @@ class Supervisor:
 
 
 def _connect_for_jobs(worker: Child, doer: Child) -> None:
-    for _ in range(_CHANNELS_TO_A_HOST if doer.peer.role is Role.HOST else 1):
+    for _ in range(_CHANNELS.get(doer.peer.role, 1)):
         connect(worker.control, worker.peer, doer.control, doer.peer)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from edgeroot.daemon.shared import UserTable
+
+_EVERYBODY: Final = 0
 
 
 class User:
@@ -37,9 +41,23 @@ class User:
 
 
 class Users:
-    """All users of one listener."""
+    """All users of one listener.
 
-    def __init__(self, table: UserTable, *, listener: int, worker: int, max_connections: int, max_waiting: int) -> None:
+    They are not ``told_apart`` where all are one: at a slot, whose processes may run as any user, and those of other
+    slots as the same.
+    """
+
+    def __init__(
+        self,
+        table: UserTable,
+        *,
+        listener: int,
+        worker: int,
+        max_connections: int,
+        max_waiting: int,
+        told_apart: bool = True,
+    ) -> None:
+        self._told_apart = told_apart
         self._table = table
         self._listener = listener
         self._worker = worker
@@ -48,6 +66,8 @@ class Users:
         self._users: dict[int, User] = {}
 
     def get(self, uid: int) -> User:
+        if not self._told_apart:
+            uid = _EVERYBODY
         user = self._users.get(uid)
         if user is None:
             row = self._table.claim(self._listener, uid)

@@ -21,7 +21,7 @@ from edgeroot.auth import PeerCredentials
 from edgeroot.daemon.backstage import Backstage, Waited
 from edgeroot.daemon.connection import Connection, Listening, Peer, State
 from edgeroot.daemon.control import ControlLine, Message, Order, SupervisorGoneError
-from edgeroot.daemon.elsewhere import WriterLink
+from edgeroot.daemon.elsewhere import IdentityLinks, WriterLink
 from edgeroot.daemon.exchange import accept, answer, look, stop_receiving
 from edgeroot.daemon.metrics import WorkerCounters
 from edgeroot.daemon.share import ACCEPTS_AT_ONCE, Share
@@ -32,6 +32,7 @@ from edgeroot.providers.api import BackEndAnswer, BackEndCall
 from edgeroot.service.effects import EffectOutcome, ResponseSteps, StoreWrite
 from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.service.pipeline import ConstantResponse, Pipeline
+from edgeroot.service.questions import TokenQuestion
 from edgeroot.wire.framing import Request, bytes_needed, encode_early_error, next_request
 from edgeroot.wire.header import FLAG_KEEP
 from edgeroot.wire.status import ResponseStatus, WireError
@@ -191,7 +192,8 @@ class Worker:
             if isinstance(waited, WriterLink):
                 status = ResponseStatus.KEY_INFO_MANAGER_ERROR
             else:
-                connection.user.add_waiting(-1)
+                if not isinstance(waited, IdentityLinks):
+                    connection.user.add_waiting(-1)
                 status = ResponseStatus.CONNECTION_ERROR
             del self._waiting[number]
             steps = connection.steps
@@ -421,6 +423,15 @@ class Worker:
             self._backstage.send_job(number, connection.user, job, partial(_is_there, connection))
             if self._counters is not None:
                 self._counters.job()
+        elif isinstance(effect, TokenQuestion):
+            if not self._backstage.identity.may_send(connection.user, effect):
+                self._turn_away(connection, steps)
+                return
+            number = self._wait(connection, self._backstage.identity)
+            question = effect.due(self._waiting[number][1])
+            self._backstage.send_question(number, connection.user, question, partial(_is_there, connection))
+            if self._counters is not None:
+                self._counters.token_question()
         else:
             self._queue(connection)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgeroot.auth import Authenticator, Identity, PeerCredentials
 from edgeroot.service.mounted import MountedProvider
+from edgeroot.service.tokens import TokenAuthenticator
 from edgeroot.wire.framing import Request
 from edgeroot.wire.status import ResponseStatus, WireError
 
@@ -15,7 +16,7 @@ from edgeroot.wire.status import ResponseStatus, WireError
 class Door:
     """What a listener lets in: the authenticators that it accepts, by authentication type, in the order configured."""
 
-    authenticators: Mapping[int, Authenticator]
+    authenticators: Mapping[int, Authenticator | TokenAuthenticator]
 
 
 class Call:

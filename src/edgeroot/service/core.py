@@ -14,6 +14,7 @@ from edgeroot.service.call import Call
 from edgeroot.service.creation import KeyFactory
 from edgeroot.service.effects import PAUSE, BodySteps
 from edgeroot.service.mounted import MountedProvider
+from edgeroot.service.tokens import TokenAuthenticator
 from edgeroot.wire import operations as ops
 from edgeroot.wire.codec import encode_result
 from edgeroot.wire.header import FLAG_EXTENDED
@@ -164,7 +165,7 @@ class CoreProvider:
         return b""
 
 
-def _list_authenticators(authenticators: Iterable[Authenticator]) -> bytes:
+def _list_authenticators(authenticators: Iterable[Authenticator | TokenAuthenticator]) -> bytes:
     # Clients take the first that they can serve, so each listener names those that it accepts and no other.
     listed = tuple(
         ops.AuthenticatorInfo(

@@ -4,6 +4,8 @@ A request that can be answered at once is; any other is a generator that yields 
 
 * :class:`StoreWrite`: hand the write to the store's writer; the outcome is :class:`edgeroot.keystore.writes.Outcome`.
 * :class:`~edgeroot.service.jobs.Job`: let a helper or a host do it; the outcome is a ``JobOutcome``.
+* :class:`~edgeroot.service.questions.TokenQuestion`: let the identity process answer it; the outcome is a
+  ``TokenAnswer``.
 * :class:`~edgeroot.providers.api.BackEndCall`: send it over its link; the outcome is a ``BackEndAnswer``.
 * :data:`PAUSE`: let other users' requests go first; the outcome is None.
 """
@@ -17,6 +19,7 @@ from typing import Final, TypeVar
 from edgeroot.keystore.writes import Outcome, Write
 from edgeroot.providers.api import BackEndAnswer, BackEndCall, Steps
 from edgeroot.service.jobs import Job, JobOutcome
+from edgeroot.service.questions import TokenAnswer, TokenQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,10 @@ class Pause:
 
 PAUSE: Final = Pause()
 
-Effect = StoreWrite | Job | BackEndCall | Pause
-EffectOutcome = Outcome | JobOutcome | BackEndAnswer | None
+Effect = StoreWrite | Job | TokenQuestion | BackEndCall | Pause
+EffectOutcome = Outcome | JobOutcome | TokenAnswer | BackEndAnswer | None
 _T = TypeVar("_T")
-_OutcomeT = TypeVar("_OutcomeT", Outcome, JobOutcome)
+_OutcomeT = TypeVar("_OutcomeT", Outcome, JobOutcome, TokenAnswer)
 StepsTo = Generator[Effect, EffectOutcome, _T]
 
 

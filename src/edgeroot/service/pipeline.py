@@ -25,7 +25,9 @@ from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.service.keys import CachedKey, KeyCache
 from edgeroot.service.making import NewKey, NewObject
 from edgeroot.service.mounted import MountedProvider
+from edgeroot.service.questions import TokenQuestion
 from edgeroot.service.statuses import raise_violation
+from edgeroot.service.tokens import TokenAuthenticator
 from edgeroot.service.uses import KEY_USES, KEYLESS_USES, KeylessUse, KeyUse
 from edgeroot.wire import operations as ops
 from edgeroot.wire.codec import decode_operation, encode_operation, encode_result
@@ -163,10 +165,24 @@ class Pipeline:
 
     def _serve(self, call: Call) -> bytes | BodySteps:
         request = call.request
-        opcode = request.opcode
         # The numbers follow the order that clients can observe; 1 to 6 are the framing's, 7 is check_request's.
         if request.auth_type != _NO_AUTH:
-            call.identity = self._authenticate(call)  # 8.
+            found = self._authenticate(call)  # 8.
+            if isinstance(found, TokenQuestion):
+                return self._serve_when_known(call, found)
+            call.identity = found
+        return self._serve_known(call)
+
+    def _serve_when_known(self, call: Call, question: TokenQuestion) -> BodySteps:
+        authenticator = call.door.authenticators[call.request.auth_type]
+        assert isinstance(authenticator, TokenAuthenticator)  # nobody else has questions
+        call.identity = yield from authenticator.ask(question)
+        body = self._serve_known(call)
+        return body if isinstance(body, bytes) else (yield from body)
+
+    def _serve_known(self, call: Call) -> bytes | BodySteps:
+        request = call.request
+        opcode = request.opcode
         is_core = request.provider == _CORE
         if not is_core:
             call.provider = self._providers.get(request.provider)
@@ -190,7 +206,7 @@ class Pipeline:
             return self._use_no_key(call, keyless, operation)
         return self._manage(call, operation)
 
-    def _authenticate(self, call: Call) -> Identity:
+    def _authenticate(self, call: Call) -> Identity | TokenQuestion:
         authenticator = call.door.authenticators.get(call.request.auth_type)
         if authenticator is None:
             raise WireError(ResponseStatus.AUTHENTICATOR_NOT_REGISTERED)

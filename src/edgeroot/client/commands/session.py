@@ -24,18 +24,20 @@ _COMMAND_LINE_WORDS: Final = {
     "list_authenticators()": "'edgeroot list-authenticators'",
     "app_name": "--app-name",
     "timeout_s": "--timeout",
+    "pass auth=TokenFile(path) to the client": "give it with --token-file",
 }
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def open_client(settings: Settings) -> Client:
     """A client as the common options ask for it. Nothing is sent yet."""
-    from edgeroot.client import Client
+    from edgeroot.client import Client, TokenFile
 
     return Client(
         settings.endpoint,
         app_name=settings.app_name,
         provider=settings.provider,
+        auth=None if settings.token_file is None else TokenFile(settings.token_file),
         timeout_s=settings.timeout_s,
     )
 
