@@ -17,10 +17,14 @@ RESOURCE = "edgeroot.dev/parsec"
 
 
 class PodResourcesDouble(pb_grpc.PodResourcesListerServicer):
-    """``holders`` is who holds which slot, as ``namespace/pod``. ``may_answer`` cleared makes it hang."""
+    """``holders`` is who holds which slot, as ``namespace/pod``; ``more`` are others that hold one as well.
+
+    ``may_answer`` cleared makes it hang.
+    """
 
     def __init__(self) -> None:
         self.holders: dict[int, str] = {}
+        self.more: dict[int, str] = {}
         self.other_devices: dict[str, str] = {}
         self.questions = 0
         self.may_answer = threading.Event()
@@ -32,6 +36,7 @@ class PodResourcesDouble(pb_grpc.PodResourcesListerServicer):
         return pb.ListPodResourcesResponse(
             pod_resources=[
                 *(_pod(holder, RESOURCE, f"slot-{slot:02d}") for slot, holder in self.holders.items()),
+                *(_pod(holder, RESOURCE, f"slot-{slot:02d}") for slot, holder in self.more.items()),
                 *(_pod(holder, "example.com/gpu", device) for device, holder in self.other_devices.items()),
             ]
         )
