@@ -24,7 +24,9 @@ class FrameCommand(click.Command):
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:  # noqa: ANN401 - click's own
         super().__init__(*args, **{"context_settings": _CONTEXT, **kwargs})
-        self.params.extend(common_parameters(hidden=True))
+        # What a command calls its own it keeps, also if a common option has the same name.
+        own = {name for parameter in self.params for name in parameter.opts}
+        self.params.extend(one for one in common_parameters(hidden=True) if own.isdisjoint(one.opts))
         self.examples = tuple(examples)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -32,12 +32,27 @@ def test_every_command_shows_examples_of_itself(edgeroot: CommandLine, name: str
     assert f"edgeroot {name}" in text.partition("Examples:")[2]
 
 
+def leaves(command: click.Command) -> list[click.Command]:
+    if not isinstance(command, click.Group):
+        return [command]
+    return [leaf for one in command.commands.values() for leaf in leaves(one)]
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_offers_json(name: str) -> None:
     found = Root(COMMANDS).get_command(click.Context(Root({})), name)
     assert found is not None
-    for command in found.commands.values() if isinstance(found, click.Group) else [found]:
+    for command in leaves(found):
         assert "--json" in {option for parameter in command.params for option in parameter.opts}, command.name
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_no_command_has_two_options_of_one_name(name: str) -> None:
+    found = Root(COMMANDS).get_command(click.Context(Root({})), name)
+    assert found is not None
+    for command in leaves(found):
+        options = [option for parameter in command.params for option in parameter.opts]
+        assert len(options) == len(set(options)), command.name
 
 
 @pytest.mark.parametrize(
