@@ -45,6 +45,8 @@ ADD: Final = (
     "INSERT INTO key (authenticator, application, provider, key_name, state, holder, attributes, reference)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
+# No more than the bound is counted, so the longest list of keys costs what the bound allows.
+HAS: Final = "SELECT 1 FROM key WHERE authenticator = ? AND application = ? LIMIT 1 OFFSET ?"
 REMOVE: Final = f"DELETE FROM key WHERE {ONE_KEY} AND state = 0 AND reference = ?"
 COMMIT: Final = (
     f"UPDATE key SET state = 0, holder = NULL, reference = ?, attributes = ?"

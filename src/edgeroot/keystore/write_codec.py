@@ -145,9 +145,14 @@ def _remove_of(parts: Sequence[bytes]) -> Remove:
     return Remove(_identity_of(identity), reference)
 
 
+def _insert_of(parts: Sequence[bytes]) -> Insert:
+    *record, max_keys = parts
+    return Insert(_record_of(record), _number_of(max_keys))
+
+
 def _reserve_of(parts: Sequence[bytes]) -> Reserve:
-    *record, holder = parts
-    return Reserve(_record_of(record), holder.decode())
+    *record, holder, max_keys = parts
+    return Reserve(_record_of(record), holder.decode(), _number_of(max_keys))
 
 
 def _commit_of(parts: Sequence[bytes]) -> Commit:
@@ -185,9 +190,14 @@ class _Kind(NamedTuple):
 _KINDS: Final = {
     kind.number: kind
     for kind in (
-        _Kind(1, Insert, lambda write: _record(write.record), lambda parts: Insert(_record_of(parts))),
+        _Kind(1, Insert, lambda write: (*_record(write.record), _number(write.max_keys)), _insert_of),
         _Kind(2, Remove, lambda write: (*_identity(write.identity), write.reference), _remove_of),
-        _Kind(3, Reserve, lambda write: (*_record(write.record), write.holder.encode()), _reserve_of),
+        _Kind(
+            3,
+            Reserve,
+            lambda write: (*_record(write.record), write.holder.encode(), _number(write.max_keys)),
+            _reserve_of,
+        ),
         _Kind(
             4,
             Commit,

@@ -36,6 +36,7 @@ DONE: Final = Outcome(Result.DONE)
 ALREADY_EXISTS: Final = Outcome(Result.ALREADY_EXISTS)
 DOES_NOT_EXIST: Final = Outcome(Result.DOES_NOT_EXIST)
 CONFLICT: Final = Outcome(Result.CONFLICT)
+TOO_MANY: Final = Outcome(Result.TOO_MANY)
 
 
 class Writer:
@@ -138,15 +139,18 @@ class Writer:
         self._touch(identity)
         return DONE
 
-    def _add(self, record: KeyRecord, state: KeyState, holder: str | None) -> Outcome:
-        values = (*key_columns(record.identity), int(state), holder, bytes(record.attributes), record.reference)
+    def _add(self, record: KeyRecord, state: KeyState, holder: str | None, max_keys: int) -> Outcome:
+        columns = key_columns(record.identity)
+        if max_keys and self._execute(sql.HAS, (*columns[:2], max_keys - 1)).fetchone() is not None:
+            return TOO_MANY if self._execute(sql.LOOK_UP, columns).fetchone() is None else ALREADY_EXISTS
+        values = (*columns, int(state), holder, bytes(record.attributes), record.reference)
         return self._changed(record.identity, sql.ADD, values, ALREADY_EXISTS)
 
     def _insert(self, write: Insert) -> Outcome:
-        return self._add(write.record, KeyState.LIVE, None)
+        return self._add(write.record, KeyState.LIVE, None, write.max_keys)
 
     def _reserve(self, write: Reserve) -> Outcome:
-        return self._add(write.record, KeyState.RESERVED, write.holder)
+        return self._add(write.record, KeyState.RESERVED, write.holder, write.max_keys)
 
     def _remove(self, write: Remove) -> Outcome:
         columns = key_columns(write.identity)

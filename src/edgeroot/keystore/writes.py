@@ -20,9 +20,13 @@ MAX_ORPHANS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """A new live key. ALREADY_EXISTS if the name is taken by a record in any state."""
+    """A new live key. ALREADY_EXISTS if the name is taken by a record in any state.
+
+    TOO_MANY if its application has ``max_keys`` records in this store already, in whatever state; 0 is no bound.
+    """
 
     record: KeyRecord
+    max_keys: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +42,14 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Takes the name, with the reference that the back end plans to use. ALREADY_EXISTS as for :class:`Insert`."""
+    """Takes the name, with the reference that the back end plans to use.
+
+    ALREADY_EXISTS and TOO_MANY as for :class:`Insert`.
+    """
 
     record: KeyRecord
     holder: str
+    max_keys: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +157,8 @@ class Result(IntEnum):
     """The disk is full; nothing of the write is stored (PSA_ERROR_INSUFFICIENT_STORAGE)."""
     FAILED = 5
     """The store cannot be written; nothing of the write is stored (PSA_ERROR_STORAGE_FAILURE)."""
+    TOO_MANY = 6
+    """The application may have no more keys; nothing of the write is stored (PSA_ERROR_INSUFFICIENT_STORAGE)."""
 
 
 @dataclass(frozen=True, slots=True)

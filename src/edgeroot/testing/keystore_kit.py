@@ -40,6 +40,7 @@ APPLICATIONS: Final = ("1000", "", "a\0b", "Zoë", "a")
 PROVIDERS: Final = ("mbed-crypto-provider", "tpm-provider")
 KEY_NAMES: Final = ("", "key", "key\0", "KEY", "ключ/密钥", "\U0001f511")
 HOLDERS: Final = ("holder-a", "holder-b", "holder-c")
+BOUNDS: Final = (0, 1, 3)
 REFERENCES: Final = (b"", b"\x00\x01", b"reference", bytes(5000))
 ATTRIBUTES: Final = (
     KeyAttributes(KeyType(0x7112), 256, UsageFlags.SIGN_HASH, Algorithm(0x06000609)),
@@ -72,8 +73,8 @@ class KeyStoreModel:
 
     def apply(self, batch: Sequence[Write]) -> list[Outcome]:
         appliers: Mapping[type[Write], Callable[[Any], Outcome]] = {
-            Insert: lambda write: self._add(StoredKey(write.record, KeyState.LIVE, None)),
-            Reserve: lambda write: self._add(StoredKey(write.record, KeyState.RESERVED, write.holder)),
+            Insert: lambda write: self._add(StoredKey(write.record, KeyState.LIVE, None), write.max_keys),
+            Reserve: lambda write: self._add(StoredKey(write.record, KeyState.RESERVED, write.holder), write.max_keys),
             Remove: self._remove,
             Commit: self._commit,
             Release: lambda write: self._settle(
@@ -110,9 +111,12 @@ class KeyStoreModel:
             self.keys[identity] = stored
         return _DONE
 
-    def _add(self, stored: StoredKey) -> Outcome:
+    def _add(self, stored: StoredKey, max_keys: int) -> Outcome:
         if stored.record.identity in self.keys:
             return Outcome(Result.ALREADY_EXISTS)
+        owner = stored.record.identity[:2]
+        if max_keys and sum(identity[:2] == owner for identity in self.keys) >= max_keys:
+            return Outcome(Result.TOO_MANY)
         self.keys[stored.record.identity] = stored
         return _DONE
 
@@ -183,9 +187,9 @@ def random_write(rng: random.Random) -> Write:
     record = KeyRecord(identity, reference, attributes)
     makers: Sequence[Callable[[], Write]] = (
         lambda: Insert(record),
-        lambda: Insert(record),
+        lambda: Insert(record, rng.choice(BOUNDS)),
         lambda: Remove(identity, reference),
-        lambda: Reserve(record, holder),
+        lambda: Reserve(record, holder, rng.choice(BOUNDS)),
         lambda: Commit(identity, holder, reference, attributes),
         lambda: Release(identity, holder),
         lambda: Mark(identity, holder),
