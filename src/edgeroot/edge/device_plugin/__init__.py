@@ -1,0 +1,1 @@
+"""The service's slots as devices of a Kubernetes node, and who holds them."""
