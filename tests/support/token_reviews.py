@@ -25,6 +25,7 @@ from edgeroot.auth import KubernetesSettings
 from tests.support.tokens import Issuer
 
 CREDENTIAL = "the-services-own"
+LEEWAY_S = 60  # as the real one's library has it
 KEY_SET_PATH = "/openid/v1/jwks"
 REVIEW_PATH = "/apis/authentication.k8s.io/v1/tokenreviews"
 
@@ -92,7 +93,7 @@ class ApiServerDouble:
         username = claims["sub"]
         uid = self.uids.get(username, claims["kubernetes.io"]["serviceaccount"]["uid"])
         audiences = [one for one in claims["aud"] if one in spec["audiences"]]
-        if username in self.deleted or claims["exp"] < time.time() or not audiences:
+        if username in self.deleted or claims["exp"] + LEEWAY_S < time.time() or not audiences:
             status: dict[str, Any] = {"error": f"[invalid bearer token, {username} is not there]"}
         else:
             status = {"authenticated": True, "user": {"username": username, "uid": uid}}

@@ -55,6 +55,7 @@ class ApiServer:
         self._token_file = token_file
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
+        self._max_idle = _MAX_IDLE_CONNECTIONS
         self._idle: list[http.client.HTTPSConnection] = []
         self._context: tuple[tuple[int, int] | None, ssl.SSLContext] | None = None
 
@@ -72,8 +73,9 @@ class ApiServer:
         return _read_review(self._ask("POST", _REVIEW_PATH, json.dumps(question).encode()))
 
     def close(self) -> None:
-        """Give the connections back. Whoever asks later opens new ones."""
+        """End the connections. Those that are being used end with their answers."""
         with self._lock:
+            self._max_idle = 0
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
@@ -124,7 +126,7 @@ class ApiServer:
         if len(answer) > _MAX_ANSWER_BYTES:
             raise http.client.HTTPException("the answer is too long")
         with self._lock:
-            kept = not response.will_close and response.isclosed() and len(self._idle) < _MAX_IDLE_CONNECTIONS
+            kept = not response.will_close and response.isclosed() and len(self._idle) < self._max_idle
             if kept:
                 self._idle.append(connection)
         if not kept:
