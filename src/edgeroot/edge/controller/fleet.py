@@ -8,7 +8,7 @@ from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from edgeroot.edge.controller.actions import Actions, decide, is_ours, wanted_taints
+from edgeroot.edge.controller.actions import Actions, decide, wanted_taints
 from edgeroot.edge.controller.contact import Contact
 from edgeroot.edge.controller.records import Component, EdgeNode, Moment, Node, Result, State
 from edgeroot.edge.controller.verdict import NEVER, Held, Judgement, Knowledge, Policy, hold, judge
@@ -223,9 +223,9 @@ class Fleet:
         """How many EdgeNodes stand how, as their status says."""
         return Counter(edge.status.state for edge in self._edges.values() if edge.status is not None)
 
-    def marked(self) -> int:
-        """How many nodes are ours."""
-        return sum(1 for name, node in self._nodes.items() if name in self._edges or is_ours(node))
+    def deadlines(self) -> int:
+        """How many are remembered, with those that nobody waits for any more."""
+        return len(self._heap)
 
 
 def _older(version: str, known: str) -> bool:
