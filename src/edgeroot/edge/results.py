@@ -24,9 +24,10 @@ class ResultError(ValueError):
 class VerifierResult:
     """What the verifier says of one device.
 
-    ``device`` is the verifier's id of it, as its fleet interface gives it, in hexadecimal. ``nonce`` is the challenge
-    that the evidence answered. ``attested_key`` is the SubjectPublicKeyInfo, in DER, of a key that was made in the
-    device and has never left it (``ear.veraison.key-attestation``), if the evidence was a statement about one.
+    ``device`` is the verifier's id of it, as its fleet interface gives it, in hexadecimal; empty if the evidence does
+    not prove whose it is, which no affirming result is about. ``nonce`` is the challenge that the evidence answered.
+    ``attested_key`` is the SubjectPublicKeyInfo, in DER, of a key that was made in the device and has never left it
+    (``ear.veraison.key-attestation``), if the evidence was a statement about one.
     """
 
     status: str
@@ -71,11 +72,12 @@ def read_result(
 def _read(claims: Mapping[str, Any]) -> VerifierResult:
     [submodule] = claims["submods"].values()  # of several it would be open which device is meant
     stated = submodule.get("ear.veraison.key-attestation")
+    status = str(submodule["ear.status"])
     device = submodule["ear.veraison.policy-claims"]["device"]
-    if not isinstance(device, str) or not device:
+    if not isinstance(device, str) or (status == _AFFIRMING and not device):
         raise ValueError("no device")
     return VerifierResult(
-        status=str(submodule["ear.status"]),
+        status=status,
         device=device,
         nonce=_decoded(claims["eat_nonce"]),
         issued_at_s=int(claims["iat"]),
