@@ -8,8 +8,10 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPSConnection
@@ -46,6 +48,7 @@ class Fleet:
         (folder / "tls.pem").write_bytes(pem)
         (folder / "certificate.pem").write_bytes(self._certificate())
         (folder / "token").write_text(os.urandom(32).hex() + "\n")
+        (folder / "look").write_text(os.urandom(32).hex() + "\n")
         (folder / "lab.toml").write_text('lifecycles = ["unknown"]\n')
 
     def _certificate(self) -> bytes:
@@ -72,6 +75,7 @@ class Fleet:
     def serving(self) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         command = [sys.executable, "-m", "edgeroot", "verifier", "serve", "--store", "fleet.db", "--port", "0"]
         options = ["--sign", "sign.pem", "--policy", "lab.toml", "--provisioning-token-file", "token"]
+        options += ["--viewer-token-file", "look", "--result-lifetime", "7"]
         tls = ["--tls-certificate", "certificate.pem", "--tls-key", "tls.pem"]
         with subprocess.Popen([*command, *options, *tls], cwd=self.folder, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
@@ -190,6 +194,35 @@ def test_nothing_acknowledged_is_lost_when_it_is_killed(fleet: Fleet, client: Cl
         assert fleet.ask(url, "POST", path, token, content_type=PSA)[0] == 409
         assert fleet.judged(url, client)["ear.status"] == "affirming"
     fleet.run("verifier", "check-audit", "--store", "fleet.db", "--noted", noted["link"])
+
+
+def test_the_feed_goes_on_over_a_restart_and_keeps_nobody_waiting(fleet: Fleet, client: Client) -> None:
+    bearer = "Bearer " + (fleet.folder / "look").read_text().strip()
+
+    def changes(url: str, query: str = "") -> dict[str, Any]:
+        status, _path, said = fleet.ask(url, "GET", f"/fleet/v1/changes?{query}", authorization=bearer)
+        assert status == 200, said
+        found: dict[str, Any] = said
+        return found
+
+    with fleet.serving() as (url, server), ThreadPoolExecutor() as threads:
+        submit(fleet, url)
+        first = changes(url)
+        reader = threads.submit(changes, url, f"after={first['cursor']}&wait=30")
+        assert fleet.judged(url, client)["ear.status"] == "affirming"
+        (change,) = reader.result(15)["devices"]
+        lasts = datetime.fromisoformat(change["expires_at"]) - datetime.fromisoformat(change["evaluated_at"])
+        assert (change["status"], lasts) == ("affirming", timedelta(minutes=7))
+        cursor = reader.result()["cursor"]
+        reader = threads.submit(changes, url, f"after={cursor}&wait=30")
+        time.sleep(0.5)
+        server.terminate()
+        assert reader.result(15)["devices"] == []
+        assert server.wait(5) == 0, "it waits for its readers"
+    fleet.run("verifier", "revoke", "--store", "fleet.db", "device", change["device"], "--reason", "it was stolen")
+    with fleet.serving() as (url, _server):
+        (revoked,) = changes(url, f"after={cursor}")["devices"]
+        assert (revoked["device"], revoked["status"]) == (change["device"], "contraindicated")
 
 
 @pytest.mark.parametrize(
