@@ -14,18 +14,20 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import grpc
 import pytest
 
-from edgeroot.client import Client
+from edgeroot.client import Client, TokenFile
+from edgeroot.client.auth import NoAuth
+from edgeroot.client.errors import AuthenticationError, TransportError
 from edgeroot.kubelet.contract.generated import device_plugin_pb2, pod_resources_pb2
 from edgeroot.kubelet.contract.generated.device_plugin_pb2_grpc import DevicePluginStub
 from edgeroot.kubelet.contract.generated.pod_resources_pb2_grpc import PodResourcesListerStub
 from tests.support.kubelet import Kubelet
-from tests.support.service import Service, running_service
+from tests.support.token_service import TokenService, running_token_service
 
 RESOURCE = "edgeroot.dev/parsec"
 GROUP = 54321 if os.geteuid() == 0 else os.getegid()
@@ -78,34 +80,28 @@ def make_slots(directory: Path, count: int) -> None:
         (directory / f"{number:02d}").mkdir(parents=True)
 
 
-@contextmanager
-def service_with_slots(count: int) -> Iterator[Service]:
-    """The service, with a listener in each slot's folder."""
-    with running_service(start=False) as service:
-        make_slots(service.folder / "run/slots", count)
-        text = service.config_path.read_text().replace("[listener]", "[[listener]]")
-        at = f'"{service.folder}/run/'
-        table = text[text.index("[[listener]]") : text.index("[authenticator]")]
-        tables = [table.replace(at, f"{at}slots/{number:02d}/") for number in range(count)]
-        service.config_path.write_text(text.replace(table, table + "".join(tables)))
-        service.start()
-        yield service
+@pytest.fixture(scope="module")
+def tokens() -> Iterator[TokenService]:
+    """A service with two slots, which asks the plugin who holds them."""
+    with running_token_service(start=False) as made:
+        made.configure(f"unix:{made.service.folder}/pods.sock", f"unix:{made.service.folder}/holders.sock")
+        made.service.start()
+        yield made
 
 
-def slots_of(service: Service) -> str:
-    return str(service.folder / "run/slots")
+def slots_of(tokens: TokenService) -> tuple[str, str]:
+    return "--slot-directory", str(tokens.service.folder / "run/slots")
 
 
 def healths(kubelet: Kubelet) -> list[str]:
     return list(kubelet.devices.get(RESOURCE, {}).values())
 
 
-def test_the_kubelet_learns_of_the_slots_of_a_service(kubelet: Kubelet) -> None:
-    with service_with_slots(3) as service, plugin(kubelet, "--slot-directory", slots_of(service)):
-        kubelet.wait_for(lambda: healths(kubelet) == ["Healthy"] * 3, "three healthy slots")
+def test_the_kubelet_learns_of_the_slots_of_a_service(kubelet: Kubelet, tokens: TokenService) -> None:
+    with plugin(kubelet, *slots_of(tokens)):
+        kubelet.wait_for(lambda: bool(healths(kubelet)), "the slots")
 
-        assert list(kubelet.devices[RESOURCE]) == ["slot-00", "slot-01", "slot-02"]
-        assert kubelet.listings == [kubelet.devices[RESOURCE]]
+        assert kubelet.listings == [{"slot-00": "Healthy", "slot-01": "Healthy"}]
         [registration] = kubelet.registrations
         assert (registration.version, registration.resource_name) == ("v1beta1", RESOURCE)
         assert registration.options == device_plugin_pb2.DevicePluginOptions()
@@ -113,22 +109,26 @@ def test_the_kubelet_learns_of_the_slots_of_a_service(kubelet: Kubelet) -> None:
         assert mode == 0o600
 
 
-def test_a_container_gets_a_slot_over_which_the_service_answers(kubelet: Kubelet) -> None:
-    with service_with_slots(2) as service, plugin(kubelet, "--slot-directory", slots_of(service)):
+def test_a_pod_uses_the_slot_that_it_was_given_and_no_other_pod_does(kubelet: Kubelet, tokens: TokenService) -> None:
+    holders = tokens.service.folder / "holders.sock"
+
+    with plugin(kubelet, *slots_of(tokens), "--holders-socket", str(holders)):
         kubelet.wait_for(lambda: healths(kubelet) == ["Healthy"] * 2, "two healthy slots")
+        answer = kubelet.allocate(RESOURCE, ["slot-01"])
+        kubelet.holds("shop", "till-0", "app", {RESOURCE: ["slot-01"]})
 
-        answer = kubelet.allocate(RESOURCE, ["slot-01"], ["slot-00"])
-
-        assert [dict(one.envs) for one in answer.container_responses] == [
-            {"PARSEC_SERVICE_ENDPOINT": "unix:/run/parsec/parsec.sock"}
-        ] * 2
-        mounts = [mount for one in answer.container_responses for mount in one.mounts]
-        assert [(mount.host_path, mount.container_path, mount.read_only) for mount in mounts] == [
-            (f"{slots_of(service)}/01", "/run/parsec", True),
-            (f"{slots_of(service)}/00", "/run/parsec", True),
-        ]
-        with Client(f"unix:{mounts[0].host_path}/parsec.sock") as client:
-            assert client.ping() == (1, 0)
+        [given] = answer.container_responses
+        assert dict(given.envs) == {"PARSEC_SERVICE_ENDPOINT": "unix:/run/parsec/parsec.sock"}
+        [mount] = given.mounts
+        assert (mount.container_path, mount.read_only) == ("/run/parsec", True)
+        endpoint = f"unix:{mount.host_path}/parsec.sock"
+        with Client(endpoint, auth=TokenFile(tokens.token_file(tokens.till_token()))) as client:
+            assert client.list_keys() == ()
+        with (
+            Client(endpoint, auth=TokenFile(tokens.token_file(tokens.camera_token(), "other"))) as client,
+            pytest.raises(AuthenticationError),
+        ):
+            client.list_keys()
 
 
 def test_a_plugin_in_a_container_names_the_hosts_folder(kubelet: Kubelet, folder: Path) -> None:
@@ -202,13 +202,12 @@ def test_it_registers_again_with_a_kubelet_that_has_restarted(kubelet: Kubelet, 
     make_slots(folder / "slots", 1)
 
     with plugin(kubelet, "--slot-directory", str(folder / "slots")):
-        for number in (1, 2):
-            kubelet.wait_for(lambda n=number: len(kubelet.listings) == n, "a list")  # type: ignore[misc]
-            kubelet.restart()
-        kubelet.wait_for(lambda: len(kubelet.listings) == 3, "the list again")
+        kubelet.wait_for(lambda: len(kubelet.listings) == 1, "the list")
+        kubelet.restart()
+        kubelet.wait_for(lambda: len(kubelet.listings) == 2, "the list again")
 
         assert len(kubelet.allocate(RESOURCE, ["slot-00"]).container_responses) == 1
-    assert log(kubelet).count("the kubelet knows edgeroot.dev/parsec") == 3
+    assert log(kubelet).count("the kubelet knows edgeroot.dev/parsec") == 2
 
 
 def test_a_plugin_that_is_there_before_the_kubelet_waits_for_it(kubelet: Kubelet, folder: Path) -> None:
@@ -241,29 +240,48 @@ def test_a_refused_registration_is_said_and_tried_again(kubelet: Kubelet, folder
     )
 
 
-def test_a_service_that_is_gone_makes_its_slots_unhealthy_and_one_that_is_back_healthy(kubelet: Kubelet) -> None:
-    with service_with_slots(2) as service, plugin(kubelet, "--slot-directory", slots_of(service)):
+def test_a_service_that_is_gone_or_hangs_makes_its_slots_unhealthy_until_it_is_back(kubelet: Kubelet) -> None:
+    with running_token_service() as tokens, plugin(kubelet, *slots_of(tokens)):
         kubelet.wait_for(lambda: healths(kubelet) == ["Healthy"] * 2, "two healthy slots")
 
-        service.kill()
-        kubelet.wait_for(lambda: healths(kubelet) == ["Unhealthy"] * 2, "unhealthy slots")
-        service.start()
+        tokens.service.kill()
+        kubelet.wait_for(lambda: healths(kubelet) == ["Unhealthy"] * 2, "unhealthy slots of a killed service")
+        tokens.service.start()
         kubelet.wait_for(lambda: healths(kubelet) == ["Healthy"] * 2, "healthy slots")
 
-        assert len(kubelet.listings) == 3
+        os.killpg(tokens.service.pid, signal.SIGSTOP)
+        try:
+            kubelet.wait_for(lambda: healths(kubelet) == ["Unhealthy"] * 2, "unhealthy slots of a hanging service")
+        finally:
+            os.killpg(tokens.service.pid, signal.SIGCONT)
+        kubelet.wait_for(lambda: healths(kubelet) == ["Healthy"] * 2, "healthy slots")
+
+        assert len(kubelet.listings) == 5
         assert len(kubelet.registrations) == 1
 
 
-def test_a_service_that_hangs_makes_its_slots_unhealthy(kubelet: Kubelet) -> None:
-    with service_with_slots(1) as service, plugin(kubelet, "--slot-directory", slots_of(service)):
-        kubelet.wait_for(lambda: healths(kubelet) == ["Healthy"], "a healthy slot")
+def test_a_pod_that_opens_all_connections_of_its_slot_makes_nothing_unhealthy(kubelet: Kubelet) -> None:
+    with (
+        running_token_service(listener="max_connections_per_user = 4") as tokens,
+        plugin(kubelet, *slots_of(tokens), "--slots", "3"),
+        ExitStack() as greedy,
+    ):
+        kubelet.wait_for(lambda: healths(kubelet) == ["Healthy", "Healthy", "Unhealthy"], "two healthy slots")
+        # Each keeps its connection. While the plugin is at it itself, one of them may be one too many.
+        opened = 0
+        deadline_s = time.monotonic() + _WAIT_S
+        while opened < 4 and time.monotonic() < deadline_s:
+            client = greedy.enter_context(Client(f"unix:{tokens.slot_path(0)}", auth=NoAuth()))
+            try:
+                client.ping()
+                opened += 1
+            except TransportError:
+                continue
+        time.sleep(1)  # ten rounds, of which every second one looks at this slot
+        with pytest.raises(TransportError), Client(f"unix:{tokens.slot_path(0)}", auth=NoAuth()) as late:
+            late.ping()
 
-        os.killpg(service.pid, signal.SIGSTOP)
-        try:
-            kubelet.wait_for(lambda: healths(kubelet) == ["Unhealthy"], "an unhealthy slot")
-        finally:
-            os.killpg(service.pid, signal.SIGCONT)
-        kubelet.wait_for(lambda: healths(kubelet) == ["Healthy"], "a healthy slot")
+        assert len(kubelet.listings) == 1
 
 
 def test_new_slots_are_told_of(kubelet: Kubelet, folder: Path) -> None:
@@ -316,17 +334,15 @@ def test_the_holders_of_slots_are_told_to_a_group_and_no_other_resources(kubelet
     assert not path.exists()
 
 
-def test_its_numbers_are_served(kubelet: Kubelet) -> None:
+def test_its_numbers_are_served(kubelet: Kubelet, tokens: TokenService) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
 
-    with service_with_slots(2) as service:
-        options = ("--slot-directory", slots_of(service), "--slots", "3", "--metrics", address)
-        with plugin(kubelet, *options):
-            kubelet.wait_for(lambda: len(healths(kubelet)) == 3, "three slots")
-            kubelet.allocate(RESOURCE, ["slot-00"], ["slot-01"])
-            with urllib.request.urlopen(f"http://{address}/metrics") as answer:
-                lines = answer.read().decode().splitlines()
+    with plugin(kubelet, *slots_of(tokens), "--slots", "3", "--metrics", address):
+        kubelet.wait_for(lambda: len(healths(kubelet)) == 3, "three slots")
+        kubelet.allocate(RESOURCE, ["slot-00"], ["slot-01"])
+        with urllib.request.urlopen(f"http://{address}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
 
     assert {"edgeroot_slots 3.0", "edgeroot_slots_healthy 2.0"} <= set(lines)
     assert {"edgeroot_slot_allocations_total 2.0", "edgeroot_kubelet_registrations_total 1.0"} <= set(lines)
