@@ -14,8 +14,8 @@ from lightkube.resources.certificates_v1 import CertificateSigningRequestApprova
 
 from edgeroot.edge.certificates.approval import CERTIFICATE_ANNOTATION, Judgement, Rules, judge
 from edgeroot.edge.certificates.cluster import Resource
-from edgeroot.edge.certificates.following import Object
 from edgeroot.edge.certificates.publisher import config_map_for
+from edgeroot.edge.following import Object
 
 _FIELD_MANAGER: Final = "edgeroot-certificate-approver"
 _EdgeNode: Final = create_global_resource("edgeroot.dev", "v1alpha1", "EdgeNode", "edgenodes", verbs=["get"])

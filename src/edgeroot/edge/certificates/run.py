@@ -15,9 +15,9 @@ from edgeroot.edge.certificates.accounts import Accounts
 from edgeroot.edge.certificates.approval import Rules
 from edgeroot.edge.certificates.approver import Approver
 from edgeroot.edge.certificates.cluster import ApiCluster, Resource
-from edgeroot.edge.certificates.following import Follower, Object, run
 from edgeroot.edge.certificates.keeper import Keeper
 from edgeroot.edge.certificates.keys import AskVerifier, ServiceKeys
+from edgeroot.edge.following import Follower, Object, run
 
 _WISH: Final = ("uid", "generation")
 
@@ -27,10 +27,7 @@ def run_keeper(node_name: str, endpoint: str, ask_verifier: AskVerifier, stop: t
     client = Client()
     keys = ServiceKeys(Accounts(client, endpoint).connect, ask_verifier)
     keeper = Keeper(ApiCluster(client), keys)
-    follower = Follower(
-        lambda: client.watch(Resource, namespace="*", fields={"spec.nodeName": node_name}),
-        "HardwareCertificates",
-    )
+    follower = Follower(client, Resource, fields={"spec.nodeName": node_name})
     run(
         follower,
         lambda resource: keeper.reconcile(resource, datetime.now(UTC)),
@@ -46,8 +43,8 @@ def run_approver(verifier_key: bytes, requester: str, signers: frozenset[str], s
         raise ValueError("the verifier's key has to be one of P-256: results are signed with ES256")
     client = Client()
     approver = Approver(client, Rules(requester=requester, signers=signers, verifier_key=key))
-    requests = Follower(lambda: client.watch(CertificateSigningRequest), "CertificateSigningRequests")
-    resources = Follower(lambda: client.watch(Resource, namespace="*"), "HardwareCertificates")
+    requests = Follower(client, CertificateSigningRequest)
+    resources = Follower(client, Resource)
     publishing = threading.Thread(
         target=run,
         args=(resources, approver.publish),

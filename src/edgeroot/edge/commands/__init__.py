@@ -10,6 +10,7 @@ from edgeroot.edge.commands.controller import controller
 from edgeroot.edge.commands.device_plugin import device_plugin
 from edgeroot.edge.commands.enrol import enrol
 from edgeroot.edge.commands.enrolment import enrolment
+from edgeroot.edge.commands.firmware import firmware
 
 SECTION = "Run the service"
 
@@ -24,5 +25,5 @@ def edge() -> None:
     """The parts that belong to a Kubernetes cluster. They need: pip install 'edgeroot[k8s]'"""
 
 
-for _one in (certificates, controller, device_plugin, enrol, enrolment):
+for _one in (certificates, controller, device_plugin, enrol, enrolment, firmware):
     edge.add_command(_one)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -12,6 +10,7 @@ import click
 
 from edgeroot.cli.errors import CommandError
 from edgeroot.cli.frame import FrameGroup, command
+from edgeroot.edge.commands.stopping import until_signal
 
 _MISSING: Final = "this takes further packages: pip install 'edgeroot[k8s,verifier]'"
 _file: Final = click.Path(path_type=Path, dir_okay=False)
@@ -57,7 +56,7 @@ def keep(node_name: str, verifier: str, ca_file: Path | None, endpoint: str) -> 
         except CommandError as error:
             raise NodeError(str(error)) from error
 
-    run_keeper(node_name, endpoint, ask_verifier, _until_signal())
+    run_keeper(node_name, endpoint, ask_verifier, until_signal())
 
 
 @command(
@@ -83,16 +82,9 @@ def approve(verifier_key: Path, signers: Sequence[str], requester: str) -> None:
     except ImportError as error:
         raise CommandError(_MISSING) from error
     try:
-        run_approver(verifier_key.read_bytes(), requester, frozenset(signers), _until_signal())
+        run_approver(verifier_key.read_bytes(), requester, frozenset(signers), until_signal())
     except (OSError, ValueError) as error:
         raise CommandError(f"{verifier_key}: {error}") from error
-
-
-def _until_signal() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 certificates.add_command(keep)
