@@ -52,8 +52,8 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, ca_path: Path | N
     try:
         connection = _connection(parts, ca_path)
         connection.request("POST", f"{parts.path}?{parts.query}" if parts.query else parts.path, body, dict(headers))
-        response = connection.getresponse()
-        content = json.loads(response.read(_ANSWER_MAX_BYTES))
+        with connection.getresponse() as response:
+            content = json.loads(response.read(_ANSWER_MAX_BYTES))
     except (OSError, ValueError, HTTPException) as error:
         raise AwayError(f"{parts.netloc} does not answer as it should: {error}") from error
     finally:
