@@ -70,7 +70,7 @@ class ApiServer:
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": [audience]},
         }
-        return _read_review(self._ask("POST", _REVIEW_PATH, json.dumps(question).encode()))
+        return read_review(self._ask("POST", _REVIEW_PATH, json.dumps(question).encode()))
 
     def close(self) -> None:
         """End the connections. Those that are being used end with their answers."""
@@ -164,7 +164,8 @@ class ApiServer:
             raise ApiServerError(f"the cluster's CA cannot be read ({self._ca_file}): {error}") from error
 
 
-def _read_review(answer: bytes) -> Review:
+def read_review(answer: bytes) -> Review:
+    """What a TokenReview says; ApiServerError if the answer is none."""
     try:
         status = json.loads(answer)["status"]
         user = status.get("user") or {}
