@@ -1,8 +1,8 @@
 """Coverage-guided fuzzing of what anybody may send as a token, and of what issuers send as keys and reviews.
 
 The first byte chooses the target. An input is taken, and then what came of it keeps some promises; or it is refused
-with the one error that there is for it. Run ``python fuzz/fuzz_tokens.py fuzz/corpus/tokens -max_total_time=60`` from the
-root with the root and ``src`` on the path; it needs atheris. The test suite replays the corpus without it.
+with the one error that there is for it. Run ``python fuzz/fuzz_tokens.py fuzz/corpus/tokens -max_total_time=60`` from
+the root with the root and ``src`` on the path; it needs atheris. The test suite replays the corpus without it.
 ``python fuzz/fuzz_tokens.py --seeds`` writes the seeds anew.
 """
 
