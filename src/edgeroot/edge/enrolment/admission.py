@@ -45,12 +45,13 @@ def admit(
 
     ``of_device`` are all EdgeNodes with this device, ``of_name`` the one that is called as wanted. RefusedError.
     """
-    own = sorted(of_device, key=lambda one: one.name)
-    if len(own) > 1:
-        names = ", ".join(one.name for one in own)
-        raise RefusedError(f"several EdgeNodes name device {device} ({names}): delete all but one")
     if of_name is not None and of_name.device != device:
         raise RefusedError(f"the name {wanted} belongs to another device")
+    # The one of this name is among them, unless an operator wrote the device otherwise than the API server looks for.
+    by_name = {one.name: one for one in (*of_device, *(() if of_name is None else (of_name,)))}
+    own = [by_name[name] for name in sorted(by_name)]
+    if len(own) > 1:
+        raise RefusedError(f"several EdgeNodes name device {device} ({', '.join(sorted(by_name))}): delete all but one")
     if own:
         if wanted not in ("", own[0].name):
             raise RefusedError(f"device {device} is the node {own[0].name}, and no other")

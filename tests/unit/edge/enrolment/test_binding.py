@@ -64,6 +64,10 @@ def test_an_operators_node(wanted: str, rules: Rules) -> None:
     assert (admission.name, admission.known) == ("gate-1", GATE)
 
 
+def test_a_device_that_is_found_by_its_nodes_name_only() -> None:
+    assert admit(DEVICE, "gate-1", of_device=[], of_name=GATE, rules=Rules()).known == GATE
+
+
 @pytest.mark.parametrize("rules", [Rules(), OPEN])
 @pytest.mark.parametrize(
     ("device", "wanted", "of_device", "of_name", "words"),
