@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from itertools import cycle
 from mmap import mmap
 from pathlib import Path
-from time import monotonic, perf_counter_ns, time
+from time import monotonic, monotonic_ns, perf_counter_ns, time
 from typing import Final
 
 from edgeroot.auth import AUTHENTICATORS, Authenticator
@@ -26,6 +26,7 @@ from edgeroot.daemon.identity_process import run_identity
 from edgeroot.daemon.log_output import standard_error
 from edgeroot.daemon.metrics import CounterTable
 from edgeroot.daemon.observer import MeteredObserver, RequestObserver
+from edgeroot.daemon.rates import RateTable
 from edgeroot.daemon.shared import UserTable, WorkerLoads
 from edgeroot.daemon.sockets import Listener
 from edgeroot.daemon.users import Users
@@ -49,6 +50,7 @@ from edgeroot.service.jobs import Executor
 from edgeroot.service.keys import KeyCache
 from edgeroot.service.mounted import MountedProvider
 from edgeroot.service.pipeline import Pipeline, Rules
+from edgeroot.service.quotas import Quotas
 from edgeroot.service.tokens import TokenAuthenticator
 
 _log: Final = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class Service:
     users: UserTable
     loads: WorkerLoads
     counters: CounterTable | None  # None: metrics are off
+    rates: RateTable | None  # None: there are no quotas
     missing: memoryview  # by provider: what its back end has lost, as the scout says
 
     @property
@@ -133,8 +136,9 @@ def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], write: St
         _recover(path, {name: one for one in here for name in (one.name, one.objects_name)}, write)
     workers = config.core.thread_pool_size
     counters = None if config.metrics is None else CounterTable(workers)
+    rates = RateTable(monotonic_ns) if config.quotas else None
     missing = memoryview(mmap(-1, _WORD_BYTES * len(mounted))).cast("Q")
-    return Service(config, stores, tuple(mounted), UserTable(workers), WorkerLoads(workers), counters, missing)
+    return Service(config, stores, tuple(mounted), UserTable(workers), WorkerLoads(workers), counters, rates, missing)
 
 
 def _prepare_store(manager: KeyManagerConfig) -> Path:
@@ -268,6 +272,7 @@ def worker_main(
         ),
         observe=observer,
         clock_ns=perf_counter_ns,
+        quotas=None if service.rates is None else Quotas(config.quotas, service.rates),
     )
     Worker(
         index,

@@ -34,16 +34,18 @@ def format_audit_json(
     duration_us: int,
     uid: int,
     pid: int,
+    quota: str = "",
 ) -> str:
     """A JSON object. ``opcode`` and ``status`` are the protocol's names; the other strings can hold anything.
 
     Of a name that would take more than 1500 bytes the beginning is shown and the beginning of its SHA-256.
     """
     who = _who_json(provider, authenticator, application)
+    beyond = f',"quota":"{quota}"' if quota else ""
     return (
         f'{{"ts":"{format_time(time_s)}","event":"key_operation","opcode":"{opcode}",{who},'
         f'"key":{_bounded(key, encode_basestring_ascii)},"status":"{status}",'
-        f'"duration_us":{duration_us},"uid":{uid},"pid":{pid}}}\n'
+        f'"duration_us":{duration_us},"uid":{uid},"pid":{pid}{beyond}}}\n'
     )
 
 
@@ -67,12 +69,14 @@ def format_audit_text(
     duration_us: int,
     uid: int,
     pid: int,
+    quota: str = "",
 ) -> str:
     """The same as ``[time AUDIT edgeroot] key_operation key=value``; values that are not one plain word are quoted."""
     who = _who_text(provider, authenticator, application)
+    beyond = f" quota={quota}" if quota else ""
     return (
         f"[{format_time(time_s)} AUDIT edgeroot] key_operation opcode={opcode} {who} "
-        f"key={_bounded(key, text_value)} status={status} duration_us={duration_us} uid={uid} pid={pid}\n"
+        f"key={_bounded(key, text_value)} status={status} duration_us={duration_us} uid={uid} pid={pid}{beyond}\n"
     )
 
 
@@ -94,7 +98,7 @@ def _bounded(name: str, show: Callable[[str], str]) -> str:
     return show(f"{name[:_BEGINNING_CHARS]}…sha256:{digest}")
 
 
-Entry: TypeAlias = tuple[float, str, str, int, str, str, str, int, int, int]
+Entry: TypeAlias = tuple[float, str, str, int, str, str, str, int, int, int, str]
 """The arguments of :func:`format_audit_json`."""
 
 

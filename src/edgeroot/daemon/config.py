@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from edgeroot.auth import AUTHENTICATORS, Identity, TokenSettings
+from edgeroot.daemon.config_quotas import read_quotas
 from edgeroot.daemon.config_settings import read_settings
 from edgeroot.daemon.config_tokens import JWT_SVID, read_tokens
 from edgeroot.daemon.config_values import ConfigError, Findings, TableReader, suggestion
 from edgeroot.providers.api import ProviderType
+from edgeroot.service.quotas import Quota
 from edgeroot.service.tokens import TokenAuthenticator
 
 __all__ = [
@@ -160,6 +162,7 @@ class ServiceConfig:
     providers: tuple[ProviderConfig, ...]
     metrics: MetricsConfig | None = None
     warnings: tuple[str, ...] = ()
+    quotas: tuple[Quota, ...] = ()
 
     @property
     def admins(self) -> frozenset[Identity]:
@@ -270,14 +273,16 @@ def read_document(root: TableReader, provider_types: Mapping[str, ProviderType],
     """Read a whole document; what is wrong with it is in the reader's findings, and then the result means nothing."""
     core = _read_core(root.table("core_settings") or TableReader({}, "core_settings", root.findings), host)
     authenticators = _read_authenticators(root, host)
-    listeners = _read_listeners(root, {auth.name: auth.auth_type for auth in authenticators}, host)
+    numbers = {auth.name: auth.auth_type for auth in authenticators}
+    listeners = _read_listeners(root, numbers, host)
     key_managers = _read_key_managers(root, host)
     providers = _read_providers(root, {manager.name for manager in key_managers}, provider_types, host)
     metrics_table = root.table("metrics")
     metrics = _read_metrics(metrics_table, host) if metrics_table else None
+    quotas = read_quotas(root, numbers)
     root.finish()
     return ServiceConfig(
-        core, listeners, authenticators, key_managers, providers, metrics, tuple(root.findings.warnings)
+        core, listeners, authenticators, key_managers, providers, metrics, tuple(root.findings.warnings), quotas
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from mmap import mmap
 from typing import Final
 
+from edgeroot.service.quotas import Limit
 from edgeroot.wire.opcodes import SPECS
 from edgeroot.wire.operations import AuthType
 from edgeroot.wire.status import ResponseStatus
@@ -47,7 +48,8 @@ _JOBS_AT: Final = _ACCEPTED_AT + 2
 _WRITES_AT: Final = _ACCEPTED_AT + 3
 _AUDIT_LOST_AT: Final = _ACCEPTED_AT + 4
 _QUESTIONS_AT: Final = _ACCEPTED_AT + 5
-_ROW_WORDS: Final = _ACCEPTED_AT + 6
+_BEYOND_AT: Final = {limit: _ACCEPTED_AT + 6 + index for index, limit in enumerate(Limit)}
+_ROW_WORDS: Final = _ACCEPTED_AT + 6 + len(Limit)
 
 
 class WorkerCounters:
@@ -85,6 +87,9 @@ class WorkerCounters:
     def token_question(self) -> None:
         """A request that waits for the identity process to judge its token."""
         self._row[_QUESTIONS_AT] += 1
+
+    def beyond_quota(self, limit: Limit) -> None:
+        self._row[_BEYOND_AT[limit]] += 1
 
     def store_write(self) -> None:
         self._row[_WRITES_AT] += 1
@@ -150,6 +155,9 @@ class Totals:
     @property
     def token_questions(self) -> int:
         return self._values[_QUESTIONS_AT]
+
+    def beyond_quota(self, limit: Limit) -> int:
+        return self._values[_BEYOND_AT[limit]]
 
     @property
     def audit_lost(self) -> int:

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from edgeroot import __version__
 from edgeroot.daemon.metrics import AUTH_TYPES, BUCKET_BOUNDS_NS, OPCODES, Totals
+from edgeroot.service.quotas import Limit
 from edgeroot.wire.opcodes import Opcode
 from edgeroot.wire.operations import AuthType
 
@@ -86,6 +87,7 @@ class _ServiceCollector(Collector):
             "Requests that waited for the identity process to judge their token",
             totals.token_questions,
         )
+        yield _beyond_quotas(totals)
         yield CounterMetricFamily("edgeroot_store_writes", "Changes handed to a store's writer", totals.store_writes)
         yield CounterMetricFamily(
             "edgeroot_audit_lines_lost", "Audit lines that standard error did not take", totals.audit_lost
@@ -137,6 +139,15 @@ def _durations(totals: Totals) -> Metric:
             buckets = list(zip(_BOUNDS, map(float, below), strict=True))
             durations.add_metric([_opcode_name(opcode)], buckets, sum_ns / _NS_PER_S)
     return durations
+
+
+def _beyond_quotas(totals: Totals) -> Metric:
+    beyond = CounterMetricFamily(
+        "edgeroot_requests_beyond_quota", "Requests refused by their application's quota", labels=["limit"]
+    )
+    for limit in Limit:
+        beyond.add_metric([limit], totals.beyond_quota(limit))
+    return beyond
 
 
 def _authentication_failures(totals: Totals) -> Metric:

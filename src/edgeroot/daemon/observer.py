@@ -28,7 +28,10 @@ _NOT_BELIEVED: Final = frozenset(
 
 
 class RequestObserver:
-    """Audits operations on keys and clients, and every refusal of an identity. Other requests leave no line."""
+    """Audits operations on keys and clients, every refusal of an identity, and whatever is beyond a quota.
+
+    Other requests leave no line.
+    """
 
     def __init__(self, audit: AuditLog | None) -> None:
         self._audit = audit
@@ -37,7 +40,7 @@ class RequestObserver:
         if self._audit is None:
             return
         opcode = call.request.opcode
-        if call.key_name is None and opcode != _DELETE_CLIENT and status not in _REFUSED:
+        if call.key_name is None and opcode != _DELETE_CLIENT and status not in _REFUSED and call.beyond is None:
             return
         identity = call.identity
         provider = call.provider
@@ -54,6 +57,7 @@ class RequestObserver:
                 duration_ns // 1000,
                 peer.uid,
                 peer.pid,
+                call.beyond or "",
             )
         )
 
@@ -82,6 +86,8 @@ class MeteredObserver(RequestObserver):
         self._answered(request.opcode, status, duration_ns)
         if status in _NOT_BELIEVED and call.identity is None:
             self._counters.authentication_failed(request.auth_type)
+        if call.beyond is not None:
+            self._counters.beyond_quota(call.beyond)
         super().__call__(call, status, duration_ns)
 
     def flush(self) -> None:

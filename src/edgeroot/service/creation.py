@@ -33,6 +33,7 @@ from edgeroot.service.jobs import Job, JobOutcome
 from edgeroot.service.keys import KeyCache
 from edgeroot.service.making import NewKey, NewObject
 from edgeroot.service.mounted import MountedProvider
+from edgeroot.service.quotas import Limit, QuotaError
 from edgeroot.wire.codec import encode_operation
 from edgeroot.wire.opcodes import Opcode
 from edgeroot.wire.operations import PsaDestroyKey
@@ -61,6 +62,8 @@ _PLACES_TO_TRY: Final = 3
 def write_done(outcome: EffectOutcome) -> Outcome:
     """The outcome of a write that was carried out; WireError for any other."""
     written = expect(Outcome, outcome)
+    if written.result is Result.TOO_MANY:
+        raise QuotaError(Limit.MAX_KEYS, "there are as many already")
     if written.result is not Result.DONE:
         raise WireError(_STATUS[written.result], written.detail)
     return written
@@ -139,7 +142,7 @@ class KeyFactory:
         created = yield from new.make(mounted, None)
         record = KeyRecord(identity, created.reference, created.attributes)
         generation = self._keys.generation(identity)
-        write_done((yield StoreWrite(mounted.store, Insert(record))))
+        write_done((yield StoreWrite(mounted.store, Insert(record, new.max_keys))))
         self._keys.note(record, generation)
         return b""
 
@@ -156,7 +159,7 @@ class KeyFactory:
         holder = self._holders[mounted.store]
         planned = yield from new.plan(mounted)
         record = KeyRecord(identity, planned, new.attributes)
-        write_done((yield StoreWrite(mounted.store, Reserve(record, holder))))
+        write_done((yield StoreWrite(mounted.store, Reserve(record, holder, new.max_keys))))
         try:
             created = yield from new.make(mounted, planned)
         except (WireError, PsaError) as error:

@@ -13,11 +13,15 @@ from edgeroot.service.mounted import MountedProvider
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key to be made. ``job`` is the creation as a job, where it must not run here."""
+    """A key to be made. ``job`` is the creation as a job, where it must not run here.
+
+    ``max_keys`` is how many keys and objects the application may have in the store; 0 is no bound.
+    """
 
     attributes: KeyAttributes
     material: Secret | None
     job: Job | None
+    max_keys: int = 0
 
     def plan(self, mounted: MountedProvider) -> StepsTo[bytes]:
         """The place that it would get."""
@@ -43,11 +47,15 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class NewObject:
-    """A stored object to be made, or what an existing one shall hold. ``job`` is the same as a job."""
+    """A stored object to be made, or what an existing one shall hold. ``job`` is the same as a job.
+
+    ``max_keys`` is as for a key.
+    """
 
     data: Secret
     flags: int
     job: Job
+    max_keys: int = 0
     attributes: KeyAttributes = OBJECT_ATTRIBUTES
 
     def plan(self, mounted: MountedProvider) -> StepsTo[bytes]:

@@ -26,6 +26,7 @@ from edgeroot.service.keys import CachedKey, KeyCache
 from edgeroot.service.making import NewKey, NewObject
 from edgeroot.service.mounted import MountedProvider
 from edgeroot.service.questions import TokenQuestion
+from edgeroot.service.quotas import Limit, Quota, QuotaError, Quotas
 from edgeroot.service.statuses import raise_violation
 from edgeroot.service.tokens import TokenAuthenticator
 from edgeroot.service.uses import KEY_USES, KEYLESS_USES, KeylessUse, KeyUse
@@ -41,6 +42,7 @@ _log: Final = logging.getLogger(__name__)
 _SUCCESS: Final = ResponseStatus.SUCCESS
 _NO_AUTH: Final = AuthType.NO_AUTH
 _CORE: Final = ProviderId.CORE
+_SILENCE_NS: Final = 60_000_000_000  # between two warnings about quotas
 _MAX_SHOWN_CHARS: Final = 200  # of a name, which a client may make as long as a request
 _USING: Final = (
     (UsageFlags.ENCRYPT, Function.ASYMMETRIC_ENCRYPT | Function.AEAD_ENCRYPT | Function.CIPHER_ENCRYPT),
@@ -91,6 +93,7 @@ class Pipeline:
         rules: Rules,
         observe: Observer,
         clock_ns: Callable[[], int],
+        quotas: Quotas | None = None,
     ) -> None:
         self._core = core
         self._providers: Mapping[int, MountedProvider] = {mounted.wire_id: mounted for mounted in providers}
@@ -99,6 +102,8 @@ class Pipeline:
         self._rules = rules
         self._observe = observe
         self._clock_ns = clock_ns
+        self._quotas = quotas
+        self._warned_until_ns: dict[Limit, int] = {}
 
     def handle(self, request: Request, peer: PeerCredentials, door: Door) -> bytes | ResponseSteps:
         """The whole response, or the steps to it."""
@@ -139,6 +144,8 @@ class Pipeline:
 
     def _status_of(self, call: Call, error: Exception) -> ResponseStatus:
         if isinstance(error, WireError):
+            if isinstance(error, QuotaError):
+                self._note_excess(call, error)
             self._log_refusal(call, error)
             return error.status
         if isinstance(error, PsaError):
@@ -150,6 +157,14 @@ class Pipeline:
         fault = error if self._rules.log_error_details else _withheld(error)
         _log.error("a fault in the service itself; please report it", exc_info=fault)
         return ResponseStatus.PSA_ERROR_GENERIC_ERROR
+
+    def _note_excess(self, call: Call, error: QuotaError) -> None:
+        """For the audit log and the metrics each time, in the log now and then: whoever asks too often fills none."""
+        call.beyond = error.limit
+        now_ns = self._clock_ns()
+        if now_ns >= self._warned_until_ns.get(error.limit, now_ns):
+            self._warned_until_ns[error.limit] = now_ns + _SILENCE_NS
+            _log.warning("requests go beyond their application's quota (%s); the audit log says whose", error.limit)
 
     def _log_refusal(self, call: Call, error: WireError | PsaError) -> None:
         """Only if the configuration wants it: names of keys and applications are told to the audit log alone."""
@@ -183,6 +198,8 @@ class Pipeline:
     def _serve_known(self, call: Call) -> bytes | BodySteps:
         request = call.request
         opcode = request.opcode
+        if self._quotas is not None and call.identity is not None:
+            call.quota = self._quotas.admit(call.identity)
         is_core = request.provider == _CORE
         if not is_core:
             call.provider = self._providers.get(request.provider)
@@ -221,6 +238,8 @@ class Pipeline:
         mounted = _offering(call, use.function)
         owner = mounted.objects_name if use.of_object else mounted.name
         key = self._keys.find(_identity_of(call, owner, use.named(operation)), mounted.store)
+        if call.quota is not None:
+            _check_quota(call.quota, key, use, operation)
         if use.has_algorithm:
             key.require(use.usage, operation.alg)  # type: ignore[attr-defined] # has_algorithm says so
         elif use.usage and not (key.attributes.usage & use.usage or key.attributes.key_type.is_public_key):
@@ -306,7 +325,8 @@ class Pipeline:
                 return self._destroy(call, key_name)
             case ops.StorageSet(object_name=name, data=data, create_flags=flags):
                 job = Job(call.require_provider().index, call.request.opcode, call.request.body)
-                return self._set_object(call, name, NewObject(Secret(data), flags, job))
+                max_keys = 0 if call.quota is None else call.quota.max_keys
+                return self._set_object(call, name, NewObject(Secret(data), flags, job, max_keys))
             case ops.StorageRemove(object_name=name):
                 return self._remove_object(call, name)
             case ops.CanDoCrypto(check_type=check_type, attributes=attributes):
@@ -319,16 +339,20 @@ class Pipeline:
     ) -> BodySteps:
         mounted = _offering(call, function)
         identity = _identity_of(call, mounted.name, key_name)
+        max_keys = 0
+        if call.quota is not None:
+            call.quota.check_new_key(attributes)
+            max_keys = call.quota.max_keys
         elsewhere = mounted.stepped is None and (
             mounted.remote or mounted.provider.is_slow(function, attributes, len(call.request.body))
         )
         if not (elsewhere or mounted.provider.keeps_keys):
-            return self._create_here(mounted, identity, NewKey(attributes, material, None))
+            return self._create_here(mounted, identity, NewKey(attributes, material, None, max_keys))
         # A look before much work; the writer has the last word.
         if self._keys.exists(identity, mounted.store):
             raise WireError(ResponseStatus.PSA_ERROR_ALREADY_EXISTS)
         job = Job(mounted.index, call.request.opcode, call.request.body) if elsewhere else None
-        return self._factory.create(mounted, identity, NewKey(attributes, material, job))
+        return self._factory.create(mounted, identity, NewKey(attributes, material, job, max_keys))
 
     def _create_here(self, mounted: MountedProvider, identity: KeyIdentity, new: NewKey) -> BodySteps:
         # To look first would cost more than to make the key; but a name that is taken comes before any other fault.
@@ -397,6 +421,13 @@ def _bound(call: Call, use: KeyUse | KeylessUse, operation: ops.Operation) -> tu
         return operation, call.request.body
     operation = use.bind(operation, call.require_identity())
     return operation, encode_operation(operation)
+
+
+def _check_quota(quota: Quota, key: CachedKey, use: KeyUse, operation: ops.Operation) -> None:
+    if use.has_algorithm:
+        quota.check_use(use.usage, getattr(operation, "alg", None))
+    elif not key.attributes.key_type.is_public_key:  # which may be exported whatever its policy says
+        quota.check_use(use.usage, None)
 
 
 def _shown(name: str) -> str:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from edgeroot.daemon.audit import AuditLog, format_audit_json, format_audit_text
 from edgeroot.daemon.log_output import LogOutput
 
-# Time, opcode, provider, authenticator, application, key, status, duration, uid, pid.
-ENTRY = (1772366400.25, "PsaSignHash", "p", 3, "1000", "my key", "Success", 84, 1000, 77)
+# Time, opcode, provider, authenticator, application, key, status, duration, uid, pid, quota.
+ENTRY = (1772366400.25, "PsaSignHash", "p", 3, "1000", "my key", "Success", 84, 1000, 77, "")
 NAMES = st.text(max_size=100)
 
 
@@ -59,6 +59,12 @@ def test_the_line_as_text() -> None:
     )
 
 
+def test_what_goes_beyond_a_quota_says_so() -> None:
+    beyond = (*ENTRY[:-1], "max_keys")
+    assert json.loads(format_audit_json(*beyond))["quota"] == "max_keys"
+    assert format_audit_text(*beyond).endswith(" pid=77 quota=max_keys\n")
+
+
 @given(NAMES, NAMES, NAMES)
 def test_no_name_can_forge_a_line_or_a_field(provider: str, application: str, key: str) -> None:
     entry = (0.0, "PsaSignHash", provider, 1, application, key, "Success", 1, 2, 3)
@@ -102,14 +108,14 @@ def test_lines_wait_for_the_flush_and_come_in_order(tmp_path: Path, log_format: 
         audit = AuditLog(LogOutput(fd), log_format=log_format)
         audit.flush(0.0)
         for pid in range(100):
-            audit.record((*ENTRY[:-1], pid))
+            audit.record((*ENTRY[:-2], pid, ""))
         assert file.read_bytes() == b""
         assert audit.pending
         audit.flush(0.0)
     finally:
         os.close(fd)
     form = format_audit_json if log_format == "json" else format_audit_text
-    assert file.read_text() == "".join(form(*ENTRY[:-1], pid) for pid in range(100))
+    assert file.read_text() == "".join(form(*ENTRY[:-2], pid, "") for pid in range(100))
     assert not audit.pending
 
 

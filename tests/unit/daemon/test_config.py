@@ -461,6 +461,7 @@ def test_the_reference_describes_exactly_the_keys_there_are() -> None:
             {"provider_type": kind, "key_info_manager": "SQLite"} for kind in ("MbedCrypto", "TrustedService")
         ],
         "metrics": {"listen": "unix:/m"},
+        "quota": [{"authenticator": "JwtSvid", "applications": ["*"]}],
     }
     types = {"MbedCrypto": SoftwareProviderType(), "TrustedService": TrustedServicesProviderType()}
     config = read_document(TableReader(sample, "", findings), types, HOST)

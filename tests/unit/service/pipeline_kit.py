@@ -31,6 +31,7 @@ from edgeroot.service.jobs import Executor, Job
 from edgeroot.service.keys import KeyCache
 from edgeroot.service.mounted import MountedProvider
 from edgeroot.service.pipeline import Pipeline, Rules
+from edgeroot.service.quotas import Quotas
 from edgeroot.testing.keystore_kit import KeyStoreModel
 from edgeroot.wire import operations as ops
 from edgeroot.wire.codec import decode_result, encode_operation
@@ -173,6 +174,7 @@ class Harness:
         remote: bool = False,
         rules: Rules | None = None,
         reader: Reader | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self.model = KeyStoreModel()
         self.reader = ModelReader(self.model)
@@ -194,6 +196,7 @@ class Harness:
             rules=rules or Rules(admins=frozenset({Identity(3, "0")})),
             observe=lambda call, status, _duration: self.observed.append((call, status)),
             clock_ns=lambda: 0,
+            quotas=quotas,
         )
 
     def identity(self, key_name: str) -> KeyIdentity:
