@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from edgeroot.cli.frame import FrameGroup
+from edgeroot.edge.commands.agent import agent
 from edgeroot.edge.commands.certificates import certificates
 from edgeroot.edge.commands.controller import controller
 from edgeroot.edge.commands.device_plugin import device_plugin
@@ -25,5 +26,5 @@ def edge() -> None:
     """The parts that belong to a Kubernetes cluster. They need: pip install 'edgeroot[k8s]'"""
 
 
-for _one in (certificates, controller, device_plugin, enrol, enrolment, firmware):
+for _one in (agent, certificates, controller, device_plugin, enrol, enrolment, firmware):
     edge.add_command(_one)
