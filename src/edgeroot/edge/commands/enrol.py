@@ -65,7 +65,7 @@ def enrol(
     """
     from edgeroot.edge.enrolment.device import Enrolment
     from edgeroot.edge.enrolment.errors import AwayError, RefusedError
-    from edgeroot.edge.enrolment.output import DIRECTORIES, FILES, Output, files_of
+    from edgeroot.edge.enrolment.output import DIRECTORIES, FILES, TAINT, Output, files_of
 
     engine = Output(output)
     place = (directory or Path(DIRECTORIES[engine])).absolute()
@@ -95,3 +95,6 @@ def enrol(
     paths = [str(place / name) for name in contents]
     said = {"node": credential.node_name, "device": credential.device, "files": paths}
     emit(said, f"node {credential.node_name}: {', '.join(paths)}")
+    if engine is Output.KUBELET:
+        options = f"--kubeconfig={paths[-1]} --register-with-taints={TAINT}=:NoSchedule"
+        note(f"start the kubelet with --hostname-override={credential.node_name} {options}")
