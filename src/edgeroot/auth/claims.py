@@ -71,8 +71,10 @@ def judge_workload(claims: dict[str, object], settings: TokenSettings, now_s: fl
     return Workload(spiffe_id, _judge_times(claims, settings.clock_skew_s, now_s))
 
 
-def judge_service_account(claims: dict[str, object], settings: TokenSettings, now_s: float) -> ServiceAccount:
-    """A bound service-account token of Kubernetes. ``settings`` has a table for Kubernetes."""
+def judge_service_account(
+    claims: dict[str, object], settings: TokenSettings, now_s: float, *, at_slot: bool = True
+) -> ServiceAccount:
+    """A bound service-account token of Kubernetes, at a slot or not. ``settings`` has a table for Kubernetes."""
     kubernetes = settings.kubernetes
     if kubernetes is None or claims.get("iss") != kubernetes.issuer:
         raise AuthenticationError("the token is from an issuer that is not trusted here")
@@ -80,7 +82,8 @@ def judge_service_account(claims: dict[str, object], settings: TokenSettings, no
     expires_at_s = _judge_times(claims, settings.clock_skew_s, now_s)
     _judge_life(claims, expires_at_s, kubernetes)
     account = _service_account(claims, expires_at_s)
-    if account.pod is None and kubernetes.require_pod:
+    needs_pod = kubernetes.require_pod and (at_slot or not kubernetes.accounts_without_slot)
+    if account.pod is None and needs_pod:
         raise AuthenticationError(
             "the token is bound to no pod: take one from a projected volume, or set require_pod to false"
         )

@@ -31,7 +31,8 @@ class KubernetesSettings:
     question.
     ``review_interval_s`` bounds each verdict. ``pod_resources`` is the path of a socket with the kubelet's PodResources
     v1; without it no slot can be told to be a pod's. ``pods_without_slot``: a pod's token is taken at an ordinary
-    listener too, where nobody can tell which pod is calling.
+    listener too, where nobody can tell which pod is calling. ``accounts_without_slot``: a token that is bound to no pod
+    is taken there, whatever slots require.
     """
 
     issuer: str
@@ -47,6 +48,7 @@ class KubernetesSettings:
     resource: str = "edgeroot.dev/parsec"
     require_pod: bool = True
     pods_without_slot: bool = False
+    accounts_without_slot: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ def _read_kubernetes(table: TableReader, directory: Path) -> KubernetesSettings:
         resource=table.text("resource", _KUBERNETES.resource),
         require_pod=table.boolean("require_pod", _KUBERNETES.require_pod),
         pods_without_slot=table.boolean("pods_without_slot", _KUBERNETES.pods_without_slot),
+        accounts_without_slot=table.boolean("accounts_without_slot", _KUBERNETES.accounts_without_slot),
     )
     table.finish()
     return settings

@@ -68,7 +68,7 @@ class TokenVerifier:
         kubernetes: KubernetesSettings,
         cluster: Cluster,
     ) -> TokenVerdict:
-        account = judge_service_account(token.claims, self._settings, now_s)
+        account = judge_service_account(token.claims, self._settings, now_s, at_slot=slot is not None)
         age_s = cluster.check(token, account)
         if account.pod is not None:
             age_s = max(age_s, self._check_pod(account.pod, slot, kubernetes))

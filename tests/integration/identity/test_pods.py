@@ -256,6 +256,10 @@ def test_settings_may_take_tokens_without_a_pod_and_pods_without_a_slot(node: No
         assert verifier.verify(node.till(), None).application == TILL
         assert "does not hold slot 4" in refusal(verifier, node.till(), VAULT_SLOT)
         assert "bound to no pod" in refusal(verifier, node.till(pod=None), None)
+    with node.verifier(accounts_without_slot=True) as verifier:
+        assert verifier.verify(node.till(pod=None), None).application == TILL
+        assert "bound to no pod" in refusal(verifier, node.till(pod=None), VAULT_SLOT)
+        assert "only through the slot" in refusal(verifier, node.till(), None)
 
 
 def test_the_trust_domain_and_the_audience_are_the_settings(node: Node) -> None:

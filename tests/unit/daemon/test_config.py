@@ -478,7 +478,7 @@ def test_the_reference_describes_exactly_the_keys_there_are() -> None:
     assert documented["authenticator"]["clock_skew"] == f"`{tokens.clock_skew_s * 1000:.0f}`"
     for key in ("review_interval", "max_token_life"):
         assert cluster[key] == f"`{getattr(tokens.kubernetes, f'{key}_s') * 1000:.0f}`"
-    for key in ("require_pod", "pods_without_slot"):
+    for key in ("require_pod", "pods_without_slot", "accounts_without_slot"):
         assert cluster[key] == f"`{str(getattr(tokens.kubernetes, key)).lower()}`"
     for key in ("trust_domain", "resource"):
         assert cluster[key] == f'`"{getattr(tokens.kubernetes, key)}"`'
