@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from base64 import b64decode, b64encode, urlsafe_b64decode
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import ExitStack
+from copy import copy
+from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final
@@ -20,98 +19,18 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
 
 from edgeroot.client import Client
 from edgeroot.edge.enrolment.binding import challenge_of, derived_name
 from edgeroot.edge.enrolment.request import SIGNER, USAGES, make_request
-from edgeroot.evidence import read_token
 from tests.support.api_double import CSRS, ApiDouble, Status, running_api
+from tests.support.joining import LAB, JoiningSite
 from tests.support.service import SOFTWARE_PROVIDER, Service, running_service
 from tests.support.world import World, running_world, with_world
 
 PSA: Final = "application/psa-attestation-token"
-LAB: Final = 'lifecycles = ["unknown"]\n'
-
-
-@dataclass
-class Site:
-    """A relying party's folder: verifier and enrolment service run from it. ``device`` is the endorsed one's id."""
-
-    folder: Path
-    api: ApiDouble
-    service: Service
-    world: World
-    device: str = ""
-    verifier: str = ""
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        environment = {
-            **os.environ,
-            "EDGEROOT_SECURE_WORLD": str(self.world.socket),
-            "PARSEC_SERVICE_ENDPOINT": self.service.endpoint,
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "edgeroot", *arguments],
-            env=environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr + done.stdout
-        return done.stdout + done.stderr
-
-    def endorse(self, client: Client) -> None:
-        """Take down what the device is and runs, as when it is set up."""
-        challenge = os.urandom(32)
-        setup = client.attestation_token(challenge)
-        self.device = read_token(setup).claims.instance_id.hex()
-        (self.folder / "setup.cbor").write_bytes(setup)
-        (self.folder / "device.pem").write_text(self.run("secure-world", "attestation-key"))
-        named = ("--challenge", challenge.hex(), "--key", "device.pem", "-o", f"{self.device}.corim")
-        self.run("verifier", "endorse", "setup.cbor", *named)
-
-    def submit(self) -> None:
-        """The endorsement, to the verifier that runs."""
-        self.run("verifier", "submit", f"{self.device}.corim", "--url", self.verifier, "--token-file", "token")
-
-    def enrol(self, url: str, *options: str, code: int = 0) -> str:
-        return self.run("-p", "4", "edge", "enrol", url, "--retry-for", "0", "--directory", "node", *options, code=code)
-
-    @contextmanager
-    def serving(self, *arguments: str, environment: Mapping[str, str] = os.environ) -> Iterator[str]:
-        command = [sys.executable, "-m", "edgeroot", *arguments, "--port", "0"]
-        with (
-            (self.folder / "log").open("ab") as log,
-            subprocess.Popen(
-                command, cwd=self.folder, env=dict(environment), stdout=subprocess.PIPE, stderr=log, text=True
-            ) as server,
-        ):
-            assert server.stdout is not None
-            try:
-                yield server.stdout.readline().split()[-1]
-            finally:
-                server.terminate()
-
-    @contextmanager
-    def enrolment(self, *options: str, policy: str = LAB) -> Iterator[str]:
-        """Verifier and enrolment service; the latter's address."""
-        (self.folder / "policy.toml").write_text(policy)
-        kubeconfig = self.api.kubeconfig(self.folder / "kubeconfig")
-        judging = ("--store", "fleet.db", "--sign", "sign.pem", "--policy", "policy.toml")
-        with self.serving("verifier", "serve", *judging, "--provisioning-token-file", "token") as verifier:
-            self.verifier = verifier
-            self.submit()
-            given = ("--verifier", verifier, "--verifier-key", "verify.pem", "--api-server", "https://api.test:6443")
-            command = ("edge", "enrolment", "serve", *given, "--api-server-ca", "authority.pem", *options)
-            with self.serving(*command, environment={**os.environ, "KUBECONFIG": str(kubeconfig)}) as url:
-                yield url
 
 
 @pytest.fixture(scope="module")
@@ -132,16 +51,16 @@ def client(service: Service) -> Iterator[Client]:
         yield client
 
 
+@dataclass
+class Site(JoiningSite):
+    api: ApiDouble = field(default_factory=ApiDouble)
+
+
 @pytest.fixture
 def site(tmp_path: Path, world: World, service: Service, client: Client) -> Iterator[Site]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    (tmp_path / "sign.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    (tmp_path / "verify.pem").write_bytes(public)
-    (tmp_path / "token").write_text(os.urandom(32).hex() + "\n")
     with running_api() as api:
         (tmp_path / "authority.pem").write_bytes(api.authority)
-        one = Site(tmp_path, api, service, world)
+        one = Site(tmp_path, api.kubeconfig(tmp_path / "kubeconfig"), "https://api.test:6443", service, world, api=api)
         one.endorse(client)
         yield one
 
@@ -260,7 +179,8 @@ def test_another_device_is_not_that_node(site: Site) -> None:
         url = stack.enter_context(site.enrolment("--admit-affirmed", "--names", "*"))
         other = stack.enter_context(running_world())
         service = stack.enter_context(running_service(provider=SOFTWARE_PROVIDER + with_world(other)))
-        stranger = replace(site, world=other, service=service)
+        stranger = copy(site)
+        stranger.world, stranger.service = other, service
         assert "contraindicated" in stranger.enrol(url, "--node-name", "gate-1", code=3)
         stranger.endorse(stack.enter_context(service.client(provider=4)))
         stranger.submit()
@@ -270,7 +190,6 @@ def test_another_device_is_not_that_node(site: Site) -> None:
 def test_services_that_come_late(site: Site) -> None:
     """A device waits for a service that is not there yet; the service says when the verifier is away."""
     assert "try again later" in site.enrol("http://127.0.0.1:9", code=1)
-    kubeconfig = site.api.kubeconfig(site.folder / "kubeconfig")
     given = (
         "--verifier",
         "http://127.0.0.1:9",
@@ -280,7 +199,7 @@ def test_services_that_come_late(site: Site) -> None:
         "https://api.test:6443",
     )
     command = ("edge", "enrolment", "serve", *given, "--api-server-ca", "authority.pem")
-    with site.serving(*command, environment={**os.environ, "KUBECONFIG": str(kubeconfig)}) as url:
+    with site.serving(*command, environment={**os.environ, "KUBECONFIG": str(site.kubeconfig)}) as url:
         assert "127.0.0.1:9 does not answer" in site.enrol(url, code=1)
 
 
