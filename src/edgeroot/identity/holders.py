@@ -18,6 +18,7 @@ _TIMEOUT_S: Final = 1.0
 _MAX_AGE_S: Final = 1.0
 # The kubelet answers a hundred questions a second for everybody. Who is refused must not use them up by asking again.
 _REFUSAL_HOLDS_S: Final = 0.25
+_FAILURE_HOLDS_S: Final = 1.0
 _MAX_REFUSALS: Final = 1024
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", 16 << 20),
@@ -74,7 +75,7 @@ class SlotHolders:
         if self._asked_at_s >= called_at_s or now_s - refused_at_s < _REFUSAL_HOLDS_S:
             return
         # A kubelet that hangs holds up nobody but the first who asks.
-        if now_s - self._failed_at_s < _REFUSAL_HOLDS_S:
+        if now_s - self._failed_at_s < _FAILURE_HOLDS_S:
             raise AuthenticationError(self._failure)
         try:
             response = self._stub.List(ListPodResourcesRequest(), timeout=_TIMEOUT_S)

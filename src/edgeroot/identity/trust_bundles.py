@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from time import monotonic
 from typing import Final
 
 from spiffe import JwtBundleSet, WorkloadApiClient
@@ -27,12 +28,14 @@ class TrustBundles:
         self._told = threading.Event()
         self._closed = threading.Event()
         self._trouble = ""
+        # Only who comes in the first moments waits: without an agent nobody would get past those who do.
+        self._patient_until_s = monotonic() + _FIRST_BUNDLE_TIMEOUT_S
         self._follower = threading.Thread(target=self._follow, name="workload-api", daemon=True)
         self._follower.start()
 
     def find(self, trust_domain: str, key_id: str) -> TrustedKey:
         """The trust domain's key with this id; AuthenticationError if there is none."""
-        if not self._told.wait(_FIRST_BUNDLE_TIMEOUT_S):
+        if not self._told.wait(max(0.0, self._patient_until_s - monotonic())):
             raise AuthenticationError(
                 f"there is no trust bundle to check the token with: {self._trouble or 'the agent says nothing'} "
                 f"({self._endpoint})"
