@@ -72,12 +72,14 @@ class Fleet:
         return done.stdout + done.stderr
 
     @contextmanager
-    def serving(self) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    def serving(self, *more: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+        """Address and process."""
         command = [sys.executable, "-m", "edgeroot", "verifier", "serve", "--store", "fleet.db", "--port", "0"]
         options = ["--sign", "sign.pem", "--policy", "lab.toml", "--provisioning-token-file", "token"]
         options += ["--viewer-token-file", "look", "--result-lifetime", "7"]
         tls = ["--tls-certificate", "certificate.pem", "--tls-key", "tls.pem"]
-        with subprocess.Popen([*command, *options, *tls], cwd=self.folder, stdout=subprocess.PIPE, text=True) as server:
+        command += [*options, *tls, *more]
+        with subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None
             try:
                 yield server.stdout.readline().split()[-1], server
