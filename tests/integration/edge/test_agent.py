@@ -29,8 +29,11 @@ from edgeroot.edge.agent.exchange import ExchangeError, verifier_session
 from edgeroot.edge.agent.schedule import Failure
 from edgeroot.edge.agent.state import State, read_state
 from edgeroot.edge.agent.verdict import read_verdict
+from tests.integration.service.test_tpm_evidence import extend
+from tests.integration.test_tpm_verified import BOOT, Verifier, enrolled, log_of
 from tests.integration.test_verifier_service import Fleet, submit
 from tests.support.service import SOFTWARE_PROVIDER, Service, running_service
+from tests.support.swtpm import running_swtpm, with_tpm
 from tests.support.world import World, running_world, with_world
 
 WAIT_S: Final = 30.0
@@ -194,6 +197,29 @@ def test_a_verifier_that_cannot_prove_who_it_is_gets_no_evidence(fleet: Fleet, s
         found = node.wait_for(lambda state: state.failure, "it believes anybody")
     assert "certificate verify failed" in found.failure
     assert not found.status
+
+
+def test_a_tpm_quotes_with_the_boots_log(tmp_path: Path, world: World) -> None:
+    (tmp_path / "verifier").mkdir()
+    (tmp_path / "agent").mkdir()
+    fleet, verifier = Fleet(tmp_path / "agent", world), Verifier(tmp_path / "verifier")
+    (fleet.folder / "log").write_bytes(log_of())
+    with running_swtpm(tmp_path / "tpm") as swtpm:
+        for index, digest in BOOT:
+            extend(swtpm, index, digest)
+        with running_service(provider=SOFTWARE_PROVIDER + with_tpm(swtpm)) as service, verifier.serving():
+            with service.client(provider=3) as client:
+                verifier.enrolled = enrolled(client)
+                verifier.endorse(client)
+            with agent(fleet, verifier.url, service, "--event-log", "log") as node:
+                first = node.wait_for(lambda state: state.status, "there is no result")
+                assert (first.status, first.reason) == ("affirming", "")
+                (fleet.folder / "log").unlink()
+                found = node.wait_for(lambda state: state.failure, "nobody misses the log")
+                assert found.failure.startswith("the event log: ")
+                (fleet.folder / "log").write_bytes(log_of(BOOT[:3]))
+                found = node.wait_for(lambda state: state.status == "contraindicated", "a changed log changes nothing")
+                assert "the event log does not give PCR 4 its value" in found.reason
 
 
 @dataclass

@@ -25,9 +25,10 @@ NONCE_BYTES: Final = 32
 """What services take as a challenge."""
 EXCHANGE_S: Final = 30.0
 ANSWER_MAX_BYTES: Final = 1 << 20
+COSE_SIGN1: Final = b"\xd2"
+"""How tokens begin (RFC 9052, clause 2); quotes of TPMs do not."""
 _NEW_SESSION: Final = f"challenge-response/v1/newSession?nonceSize={NONCE_BYTES}"
 _HERE: Final = frozenset({"127.0.0.1", "::1"})
-_COSE_SIGN1: Final = b"\xd2"
 _BUSY: Final = frozenset({429, 503})
 
 
@@ -78,7 +79,7 @@ class VerifierSession:
 
     async def submit(self, challenge: Challenge, evidence: bytes) -> str:
         """The signed result, an EAR in a JWT."""
-        media_type = EVIDENCE[0] if evidence.startswith(_COSE_SIGN1) else QUOTE[0]
+        media_type = EVIDENCE[0] if evidence.startswith(COSE_SIGN1) else QUOTE[0]
         _, content = await self._post(challenge.session, evidence, {"Accept": SESSION, "Content-Type": media_type})
         result = content.get("result")
         if content.get("status") != "complete" or not isinstance(result, str):

@@ -10,19 +10,20 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from edgeroot._version import __version__
 from edgeroot.client import AsyncClient
 from edgeroot.client.errors import ClientError, NotSupportedError
-from edgeroot.edge.agent.exchange import ExchangeError, check_url, verifier_session
+from edgeroot.edge.agent.exchange import COSE_SIGN1, ExchangeError, check_url, verifier_session
 from edgeroot.edge.agent.inventory import Inventory, Reports
 from edgeroot.edge.agent.report import ReportError, apply_status
 from edgeroot.edge.agent.schedule import Failure, Schedule
 from edgeroot.edge.agent.state import State, write_state
 from edgeroot.edge.agent.verdict import Verdict, VerdictError, one_line, read_verdict
+from edgeroot.evidence import EvidenceError, read_tpm_evidence, write_tpm_evidence
 
 _LONGEST_SLEEP_S: Final = 30.0
 """Sleep does not count the time for which the machine is suspended; the clock does."""
@@ -43,6 +44,8 @@ class Settings:
     interval_s: float = 600.0
     node_name: str = ""
     state: Path | None = None
+    event_log: Path | None = None
+    """Goes along with a TPM's quote."""
     has_provider: bool = False
     """The client has been told which provider attests: no other is tried."""
 
@@ -92,6 +95,9 @@ class Agent:
         except ClientError as error:
             pause_s = self._schedule.after_failure(Failure.LOCAL)
             self._tell_failure(one_line(f"the service: {error}"), pause_s)
+        except (OSError, EvidenceError) as error:
+            pause_s = self._schedule.after_failure(Failure.LOCAL)
+            self._tell_failure(one_line(f"the event log: {error}"), pause_s)
         else:
             pause_s = self._schedule.after_result(
                 time.time(), is_affirming=verdict.is_affirming, lifetime_s=verdict.lifetime_s
@@ -118,6 +124,9 @@ class Agent:
             async with verifier_session(self.settings.verifier, self.settings.ca_path) as session:
                 challenge = await session.challenge()
                 evidence = await self._evidence(service, [one.id for one in providers], challenge.nonce)
+                if self.settings.event_log is not None and not evidence.startswith(COSE_SIGN1):
+                    log = self.settings.event_log.read_bytes()
+                    evidence = write_tpm_evidence(replace(read_tpm_evidence(evidence), event_log=log))
                 return read_verdict(await session.submit(challenge, evidence))
 
     async def _evidence(self, service: AsyncClient, providers: list[int], nonce: bytes) -> bytes:

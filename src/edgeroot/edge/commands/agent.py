@@ -45,6 +45,7 @@ _file: Final = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--node-name", envvar="NODE_NAME", default="", help="Report the inventory to this EdgeNode. Default: NODE_NAME."
 )
+@click.option("--event-log", type=_file, help="What the boot says to have measured: goes along with a TPM's quote.")
 @click.option("--state", type=_folder, help="Keep the last result in this folder, for --check.")
 @click.option("--check", is_flag=True, help="Run nothing: fail unless the node is affirmed now.")
 def agent(
@@ -52,6 +53,7 @@ def agent(
     ca_path: Path | None,
     interval_s: float,
     node_name: str,
+    event_log: Path | None,
     state: Path | None,
     *,
     check: bool,
@@ -84,6 +86,7 @@ def agent(
             ca_path=ca_path,
             interval_s=interval_s,
             node_name=node_name,
+            event_log=event_log,
             state=state,
             has_provider=common.provider is not None,
         )
