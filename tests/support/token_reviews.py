@@ -154,6 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
         double.may_answer.wait(10)
         found = answer(double)
         status = double.status or (404 if found is None else 201 if self.command == "POST" else 200)
+        if self.path == KEY_SET_PATH and "application/jwk-set+json" not in self.headers["Accept"]:
+            status = 406
         if self.headers["Authorization"] != f"Bearer {CREDENTIAL}":
             status = 401
         data = b"{}" if status >= 300 else double.answer or json.dumps(found).encode()

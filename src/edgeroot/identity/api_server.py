@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 _KEY_SET_PATH: Final = "/openid/v1/jwks"
 _REVIEW_PATH: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
+_ACCEPTED: Final = "application/json, application/jwk-set+json"
 _TIMEOUT_S: Final = 2.0
 _MAX_ANSWER_BYTES: Final = 1 << 20
 _MAX_IDLE_CONNECTIONS: Final = 4
@@ -124,12 +125,13 @@ class ApiServer:
         headers: dict[str, str],
     ) -> tuple[int, bytes]:
         connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        answer = response.read(_MAX_ANSWER_BYTES + 1)
+        with connection.getresponse() as response:
+            answer = response.read(_MAX_ANSWER_BYTES + 1)
+            may_go_on = response.isclosed() and not response.will_close
         if len(answer) > _MAX_ANSWER_BYTES:
             raise http.client.HTTPException("the answer is too long")
         with self._lock:
-            kept = not response.will_close and response.isclosed() and len(self._idle) < self._max_idle
+            kept = may_go_on and len(self._idle) < self._max_idle
             if kept:
                 self._idle.append(connection)
         if not kept:
@@ -141,7 +143,7 @@ class ApiServer:
             return self._idle.pop() if self._idle else None
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        headers = {"Accept": _ACCEPTED, "Content-Type": "application/json"}
         if self._token_file is not None:
             try:
                 credential = self._token_file.read_text("ascii").strip()
