@@ -155,8 +155,8 @@ _ADVICE: Final[dict[int, str]] = {
     Status.PROVIDER_DOES_NOT_EXIST: _NO_SUCH_PROVIDER,
     Status.OPCODE_DOES_NOT_EXIST: "This service does not know the operation; list_opcodes() shows what it offers.",
     Status.RESPONSE_TOO_LARGE: "Ask for less at a time, or raise the service's buffer_size_limit.",
-    Status.AUTHENTICATION_ERROR: "The service does not believe who this client says it is; check app_name and the user "
-    "that this process runs as.",
+    Status.AUTHENTICATION_ERROR: "The service does not believe who this client says it is; check app_name, the user "
+    "that this process runs as, or the token and the slot that it came through.",
     Status.AUTHENTICATOR_DOES_NOT_EXIST: _NO_SUCH_AUTHENTICATOR,
     Status.AUTHENTICATOR_NOT_REGISTERED: _NO_SUCH_AUTHENTICATOR,
     Status.KEY_INFO_MANAGER_ERROR: "The service's key store failed; its log says why.",
@@ -168,7 +168,7 @@ _ADVICE: Final[dict[int, str]] = {
     Status.DEPRECATED_PRIMITIVE: "Choose a stronger algorithm or curve, or set allow_deprecated in the service's "
     "configuration.",
     Status.PSA_ERROR_NOT_PERMITTED: "The key's usage flags and algorithm do not permit this; key_attributes() shows "
-    "them.",
+    "them. Or this application's quota in the service's configuration does not.",
     Status.PSA_ERROR_NOT_SUPPORTED: "This provider cannot do this with such a key; list_opcodes() and can_do_crypto() "
     "show what it can.",
     Status.PSA_ERROR_INVALID_ARGUMENT: "A length, a size or a combination of arguments is not allowed.",
@@ -178,8 +178,10 @@ _ADVICE: Final[dict[int, str]] = {
     Status.PSA_ERROR_INVALID_SIGNATURE: "It does not belong to this data, this key and this algorithm: do not trust "
     "the data.",
     Status.PSA_ERROR_INVALID_PADDING: "The ciphertext was not made for this key and this algorithm.",
-    Status.PSA_ERROR_INSUFFICIENT_STORAGE: "The provider's storage is full; destroy keys that are not needed.",
-    Status.PSA_ERROR_INSUFFICIENT_MEMORY: "The service is short of memory; try again later.",
+    Status.PSA_ERROR_INSUFFICIENT_STORAGE: "The provider's storage is full, or this application has as many keys "
+    "as it may; destroy keys that are not needed.",
+    Status.PSA_ERROR_INSUFFICIENT_MEMORY: "The service is short of memory, or this application asks more often than "
+    "it may; try again later.",
     Status.PSA_ERROR_COMMUNICATION_FAILURE: _BACK_END_FAILED,
     Status.PSA_ERROR_STORAGE_FAILURE: _BACK_END_FAILED,
     Status.PSA_ERROR_HARDWARE_FAILURE: _BACK_END_FAILED,

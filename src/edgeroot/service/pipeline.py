@@ -164,7 +164,7 @@ class Pipeline:
         now_ns = self._clock_ns()
         if now_ns >= self._warned_until_ns.get(error.limit, now_ns):
             self._warned_until_ns[error.limit] = now_ns + _SILENCE_NS
-            _log.warning("requests go beyond their application's quota (%s); the audit log says whose", error.limit)
+            _log.warning("an application goes beyond its quota (%s); the audit log names it", error.limit.value)
 
     def _log_refusal(self, call: Call, error: WireError | PsaError) -> None:
         """Only if the configuration wants it: names of keys and applications are told to the audit log alone."""
