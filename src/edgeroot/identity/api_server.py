@@ -7,6 +7,8 @@ import json
 import secrets
 import ssl
 import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +20,7 @@ _ACCEPTED: Final = "application/json, application/jwk-set+json"
 _TIMEOUT_S: Final = 2.0
 _MAX_ANSWER_BYTES: Final = 1 << 20
 _MAX_IDLE_CONNECTIONS: Final = 4
+_MAX_ASKERS: Final = 4
 _MAX_WORDS_CHARACTERS: Final = 200
 
 
@@ -43,7 +46,7 @@ class Review:
 class ApiServer:
     """At an ``https`` URL. Files are read when they are needed: the credential expires, and the CA rotates.
 
-    May be used by several threads at once.
+    May be used by several threads at once. No question takes longer than ``timeout_s``.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class ApiServer:
         self._token_file = token_file
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
+        self._askers = ThreadPoolExecutor(_MAX_ASKERS, "api-server")
         self._max_idle = _MAX_IDLE_CONNECTIONS
         self._idle: list[http.client.HTTPSConnection] = []
         self._context: tuple[tuple[int, int] | None, ssl.SSLContext] | None = None
@@ -83,9 +87,10 @@ class ApiServer:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+        self._askers.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        status, answer = self._exchange(method, self._prefix + path, body)
+        status, answer = self._in_time(lambda: self._exchange(method, self._prefix + path, body))
         if status in {200, 201}:
             return answer
         detail = f"the API server answers {method} {path} with {status}"
@@ -93,6 +98,18 @@ class ApiServer:
             # 401: after a long time without the API server our own credential has expired, until the kubelet renews it.
             raise AwayError(detail)
         raise ApiServerError(f"{detail}; look at the rights of the service's account ({self._token_file})")
+
+    def _in_time(self, exchange: Callable[[], tuple[int, bytes]]) -> tuple[int, bytes]:
+        # A socket's timeout does not bound how long its name is looked up.
+        try:
+            asked = self._askers.submit(exchange)
+        except RuntimeError as error:
+            raise AwayError("nobody is asked any more: this is the end") from error
+        try:
+            return asked.result(self._timeout_s)
+        except (TimeoutError, CancelledError) as error:
+            asked.cancel()
+            raise AwayError(f"the API server at {self._host}:{self._port} does not answer: timed out") from error
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         headers, context = self._headers(), self._tls_context()

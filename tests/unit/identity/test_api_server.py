@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -170,6 +174,34 @@ def test_an_endless_answer_is_cut_off(double: ApiServerDouble, server: ApiServer
 
     with pytest.raises(AwayError, match="too long"):
         server.key_set()
+
+
+def test_a_name_that_nobody_looks_up_is_waited_for_no_longer(
+    double: ApiServerDouble, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the cluster's name server a look-up takes many seconds, whatever timeout a socket has."""
+    answered = threading.Event()
+
+    def look_up(*_: object) -> NoReturn:
+        answered.wait(10)
+        raise socket.gaierror(socket.EAI_AGAIN, "temporary failure")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    began_s = time.monotonic()
+    for _ in range(6):
+        with pytest.raises(AwayError, match="timed out"):
+            server.key_set()
+    assert time.monotonic() - began_s < 4
+    answered.set()
+
+
+def test_after_the_end_nobody_is_asked(double: ApiServerDouble) -> None:
+    server = connect(double)
+    server.close()
+
+    with pytest.raises(AwayError, match="this is the end"):
+        server.key_set()
+    assert double.questions == []
 
 
 @pytest.mark.parametrize("url", ["http://10.0.0.1:6443", "10.0.0.1:6443", "https://", ""])
