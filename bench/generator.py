@@ -60,6 +60,7 @@ class Load:
     requests_per_connection: int = 1
     count: int | None = None
     uid: int | None = None
+    auth: str = "unix"  # or "token:" and a token
     key: str = "bench"
     provider: int = 1
     timeout_ms: int = 30_000
@@ -70,7 +71,7 @@ class Load:
         arguments = ["--socket", str(socket_path), "--op", self.op, "--clients", str(self.clients), "--keep"]
         arguments += ["--threads", str(self.threads)]
         arguments += ["--requests", str(self.requests_per_connection), "--key", self.key]
-        arguments += ["--provider", str(self.provider)]
+        arguments += ["--provider", str(self.provider), "--auth", self.auth]
         arguments += ["--timeout", str(self.timeout_ms), "--drain", str(self.drain_ms)]
         arguments += ["--seconds", str(seconds), "--warm-up", str(warm_up_s)]
         if self.count is not None:

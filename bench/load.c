@@ -161,7 +161,7 @@ static bytes sign_body(const char *name, unsigned scheme) {
 
 static struct {
     const char *socket, *op, *key;
-    uint8_t provider, auth_type, auth[256];
+    uint8_t provider, auth_type, auth[4096];
     uint16_t auth_len;
     unsigned clients, threads, requests_per_connection, drain_ms, timeout_ms;
     long uid, count, payload;
@@ -758,7 +758,7 @@ static const char usage[] =
     "  -w, --warm-up S        time before it (0.3)\n"
     "  -n, --count N          number of keys for mkkeys, rmkeys, signrot\n"
     "  -r, --requests N       requests per connection (1); above 1 the header asks to keep the connection\n"
-    "  -a, --auth AUTH        none, unix (default), direct:NAME\n"
+    "  -a, --auth AUTH        none, unix (default), direct:NAME, token:TOKEN\n"
     "  -p, --provider ID      provider (1)\n"
     "  -k, --key NAME         stem of key names (bench)\n"
     "  -K, --keep             leave the created key behind\n"
@@ -809,6 +809,10 @@ static void parse(int argc, char **argv) {
         opt.auth_type = 1;
         opt.auth_len = (uint16_t)strlen(auth + 7);
         memcpy(opt.auth, auth + 7, opt.auth_len);
+    } else if (!strncmp(auth, "token:", 6) && strlen(auth + 6) <= sizeof opt.auth) {
+        opt.auth_type = 4;
+        opt.auth_len = (uint16_t)strlen(auth + 6);
+        memcpy(opt.auth, auth + 6, opt.auth_len);
     } else if (!strcmp(auth, "unix")) {
         opt.auth_len = 4;
         put_le(opt.auth, getuid(), 4);

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
-from bench import hardware, trust, verifier_load, world
+from bench import hardware, tokens, trust, verifier_load, world
 from bench.generator import Load
 from bench.measure import (
     Bench,
@@ -117,6 +117,7 @@ ROWS: Final = (
         _USERS,
         hardware.beside_slow_tpm,
     ),
+    Row("token-auth", "what a known token adds to a lone client's signature", "µs", 1, False, _USERS, tokens.overhead),
     Row("token", "attestation token of a verified secure world, p50", "ms", 1, False, _USERS, trust.token),
     Row("appraise", "judging a token, against its signature alone", "µs", 6, False, _USERS, trust.appraisal),
     Row("verifier-load", "p99 of a verifier of many devices, half loaded", "ms", 20, False, _OURS, verifier_load.load),

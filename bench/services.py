@@ -133,8 +133,8 @@ class Edgeroot:
             if os.geteuid() == 0:
                 os.chown(place, self.uid, self.uid)
             (place / "config.toml").write_text(
-                '[core_settings]\n[listener]\nlistener_type = "DomainSocket"\ntimeout = 200\n'
-                f'socket_path = "{place}/parsec.sock"\n[authenticator]\nauth_type = "UnixPeerCredentials"\n'
+                '[core_settings]\n[[listener]]\nlistener_type = "DomainSocket"\ntimeout = 200\n'
+                f'socket_path = "{place}/parsec.sock"\n[[authenticator]]\nauth_type = "UnixPeerCredentials"\n'
                 f'[[key_manager]]\nname = "sqlite"\nmanager_type = "SQLite"\nsqlite_db_path = "{place}/keys.sqlite3"\n'
                 '[[provider]]\nprovider_type = "MbedCrypto"\nkey_info_manager = "sqlite"\n' + providers
             )
