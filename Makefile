@@ -20,10 +20,10 @@ bench := $(venv)/.installed-bench
 sources := $(wildcard src tests peers scripts bench fuzz examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak lint format bench docs peers clean
+.PHONY: help setup demo test soak lint format bench docs peers cluster cluster-test clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(dev) ## install edgeroot and its development tools into .venv
 
@@ -50,7 +50,13 @@ demo: $(dev) ## from nothing to a running service and a short story with it; lea
 peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks run against (root)
 	@$(bin)/python -m peers
 
-test: peers ## every test, with few rounds of those that repeat
+cluster: $(dev) ## build the genuine Kubernetes that tests run against (root; a quarter of an hour the first time)
+	@$(bin)/python -m peers.kubernetes
+
+cluster-test: cluster ## the tests against a genuine Kubernetes
+	$(bin)/python -m pytest -m cluster $(PYTEST_ARGS)
+
+test: peers cluster ## every test, with few rounds of those that repeat
 	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm systemd $(manager) $(browser)
 	$(bin)/python -m pytest $(PYTEST_ARGS)
 

@@ -10,6 +10,8 @@ from peers import PeersRoot, PeersUnavailableError, UpstreamService
 from tests.support.requirements import require_root, unavailable
 from tests.support.service import Service, running_service
 
+pytest_plugins = ["tests.support.cluster"]
+
 DEFAULT_ROUNDS = 20
 
 # The same examples in every run: what fails in CI fails at home.
@@ -43,6 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.rounds)
         if "peers_root" in names:
             item.add_marker(pytest.mark.peers)
+        if {"cluster", "kubelet_cluster"} & set(names):
+            item.add_marker(pytest.mark.cluster)
 
 
 @pytest.fixture(scope="session")
