@@ -228,6 +228,24 @@ def test_a_plugin_that_is_there_before_the_kubelet_waits_for_it(kubelet: Kubelet
         assert check(kubelet).returncode == 0
 
 
+def test_a_plugin_that_was_killed_is_known_again_after_its_start(kubelet: Kubelet, folder: Path) -> None:
+    make_slots(folder / "slots", 1)
+    options = ("--slot-directory", str(folder / "slots"), "--holders-socket", str(folder / "holders.sock"))
+    killed = subprocess.Popen(command(kubelet, *options), stderr=subprocess.DEVNULL)
+    try:
+        kubelet.wait_for(lambda: len(kubelet.listings) == 1, "the list")
+    finally:
+        killed.kill()
+        killed.wait()
+    # What it leaves is in nobody's way.
+    assert (kubelet.plugins / kubelet.registrations[0].endpoint).is_socket()
+    assert (folder / "holders.sock").is_socket()
+
+    with plugin(kubelet, *options):
+        kubelet.wait_for(lambda: len(kubelet.listings) == 2, "the list again")
+        assert len(kubelet.allocate(RESOURCE, ["slot-00"]).container_responses) == 1
+
+
 def test_a_refused_registration_is_said_and_tried_again(kubelet: Kubelet, folder: Path) -> None:
     make_slots(folder / "slots", 1)
     kubelet.refuses = "the API version is not known"

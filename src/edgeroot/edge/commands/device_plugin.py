@@ -30,7 +30,7 @@ _file: Final = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--host-slot-directory", type=_folder, help="Where they are for the kubelet. Default: where they are here."
 )
-@click.option("--slots", type=click.IntRange(1, 1000), help="How many there are. Default: as many as lie there.")
+@click.option("--slots", type=click.IntRange(1, 1024), help="How many there are. Default: as many as lie there.")
 @click.option(
     "--kubelet-directory",
     type=_folder,
