@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeroot.client import Client, TokenFile
 from tests.support.pod_resources import PodResourcesDouble, serving
-from tests.support.service import Service, running_service
+from tests.support.service import SOFTWARE_PROVIDER, Service, running_service
 from tests.support.tokens import ISSUER, Issuer
 
 TILL = "spiffe://cluster.local/ns/shop/sa/till"
@@ -31,7 +31,6 @@ auth_type = "JwtSvid"
 issuer = "{issuer}"
 review = "offline"
 jwks_file = "{folder}/keys.json"
-pod_resources = "unix:{folder}/pods.sock"
 review_interval = {review_interval_ms}
 {kubernetes}
 """
@@ -79,17 +78,24 @@ def running_token_service(
     admins: str = "",
     kubernetes: str = "",
     extra: str = "",
+    provider: str = SOFTWARE_PROVIDER,
+    kubelet: bool = True,
     slots: int = 2,
     review_interval_ms: int = 60_000,
     start: bool = True,
 ) -> Iterator[TokenService]:
-    """As :func:`running_service`, with these lines in the table of the slots' listener and in that of the cluster."""
-    with running_service(core=core, extra=extra, start=False) as service:
+    """As :func:`running_service`, with these lines in the table of the slots' listener and in that of the cluster.
+
+    Without ``kubelet`` there is nobody who says which pod holds a slot, and the process that calls has no gRPC server.
+    """
+    with running_service(core=core, extra=extra, provider=provider, start=False) as service, ExitStack() as stack:
         folder, timeout_ms = service.folder, 1000
         text = service.config_path.read_text()
         text = text.replace("[listener]", "[[listener]]").replace("[authenticator]", "[[authenticator]]")
         text = text.replace('parsec.sock"\n', 'parsec.sock"\nauthenticators = ["UnixPeerCredentials"]\n', 1)
         text += _SLOTS.format(folder=folder, timeout_ms=timeout_ms, slots=slots, listener=listener)
+        if kubelet:
+            kubernetes += f'\npod_resources = "unix:{folder}/pods.sock"'
         text += _TOKENS.format(
             folder=folder,
             issuer=ISSUER,
@@ -102,7 +108,8 @@ def running_token_service(
         issuer.write_key_set(folder / "keys.json")
         pods = PodResourcesDouble()
         pods.holders.update({0: "shop/till-0", 1: "yard/camera-0"})
-        with serving(pods, folder / "pods.sock"):
-            if start:
-                service.start()
-            yield TokenService(service, issuer, pods)
+        if kubelet:
+            stack.enter_context(serving(pods, folder / "pods.sock"))
+        if start:
+            service.start()
+        yield TokenService(service, issuer, pods)

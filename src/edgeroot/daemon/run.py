@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from edgeroot.auth import KubernetesSettings
 from edgeroot.confinement import process as hardening
 from edgeroot.confinement.service import confine_service
 from edgeroot.daemon.activation import ActivationError, inherited_sockets, match_listeners
@@ -78,7 +79,8 @@ def run_service(
             notifier=Notifier.from_environment(os.environ),
         )
         if supervisor.has_neighbour:
-            for refused in confine_service(read=config_folders, write=_written(config, types)):
+            read = [*config_folders, *_read_for_tokens(config)]
+            for refused in confine_service(read=read, write=_written(config, types)):
                 _log.warning(refused)
     except (ConfigError, KeyStoreError, StartError, ListenError, ActivationError) as error:
         raise CannotStartError(str(error)) from error
@@ -92,8 +94,20 @@ def _written(config: ServiceConfig, types: Mapping[str, ProviderType]) -> set[Pa
     folders |= {listener.folder for listener in config.listeners}
     if config.metrics is not None and isinstance(config.metrics.listen, Path):
         folders.add(config.metrics.listen.parent)
+    folders |= {cluster.jwks_file.parent for cluster in _clusters(config) if cluster.jwks_file is not None}
     folders |= {device for one in config.providers for device in types[one.provider_type].devices(one.settings)}
     return folders.union(config.core.write_paths)
+
+
+def _clusters(config: ServiceConfig) -> Iterator[KubernetesSettings]:
+    if config.tokens is not None and config.tokens.kubernetes is not None:
+        yield config.tokens.kubernetes
+
+
+def _read_for_tokens(config: ServiceConfig) -> set[Path]:
+    """Folders, since what is in them is renewed by putting another file in the place of the last."""
+    found = {file for cluster in _clusters(config) for file in (cluster.ca_file, cluster.token_file)}
+    return {file.parent for file in found if file is not None}
 
 
 def _set_up_logging(config: ServiceConfig) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from edgeroot.client import Client, NoAuth, errors, templates
+from edgeroot.client import Client, NoAuth, TokenFile, errors, templates
 from edgeroot.wire import operations as ops
 from edgeroot.wire.codec import encode_operation
 from edgeroot.wire.framing import decode_response, encode_request
@@ -19,8 +19,10 @@ from edgeroot.wire.opcodes import BY_OPERATION
 from edgeroot.wire.operations import AuthType
 from edgeroot.wire.status import ResponseStatus as Status
 from tests.support.clients import DIGEST, ECDSA, read_to_end, wait_until
+from tests.support.service import running_service
 from tests.support.token_service import CAMERA, TILL, TokenService, running_token_service
 from tests.support.tokens import Issuer
+from tests.support.workload_api import WorkloadApiDouble, serving_bundles
 
 SHORT_MS = 300
 P256 = templates.ecdsa_p256()
@@ -291,6 +293,37 @@ def test_a_pod_with_heaps_of_garbage_does_not_keep_others_waiting(quick: TokenSe
         end.set()
         for thread in threads:
             thread.join()
+
+
+# SPIFFE
+
+
+def test_upstreams_configuration_for_spiffe_takes_jwt_svids() -> None:
+    """One listener for users of this machine and for workloads with an SVID, as upstream's has one."""
+    trusted, forger = Issuer(), Issuer()
+    agent = WorkloadApiDouble(example_org=trusted)
+    with running_service(start=False) as service, serving_bundles(agent, service.folder / "agent.sock"):
+        text = service.config_path.read_text().replace("[authenticator]", "[[authenticator]]")
+        endpoint = f"unix://{service.folder}/agent.sock"
+        text += f'[[authenticator]]\nauth_type = "JwtSvid"\nworkload_endpoint = "{endpoint}"\n'
+        service.config_path.write_text(text)
+        service.start()
+
+        def client(token: bytes) -> Client:
+            path = service.folder / "svid"
+            path.write_bytes(token)
+            return Client(service.endpoint, auth=TokenFile(path))
+
+        with client(trusted.svid("spiffe://example.org/till")) as till:
+            assert [one.id for one in till.list_authenticators()] == [3, 4]
+            till.generate_key("key", P256)
+            sign(till)
+        with client(trusted.svid("spiffe://example.org/camera")) as camera:
+            assert camera.list_keys() == ()
+        with client(forger.svid("spiffe://example.org/till")) as stranger, pytest.raises(errors.AuthenticationError):
+            sign(stranger)
+        with service.client() as user:
+            assert user.list_keys() == ()
 
 
 def slowest_s(work: Callable[[], object], *, for_s: float) -> float:
