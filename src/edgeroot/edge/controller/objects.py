@@ -66,7 +66,7 @@ def edge_of(found: Mapping[str, Any]) -> EdgeNode:
 def event_of(announcement: Announcement, now_s: float, reporter: str) -> Event:
     """An Event (events.k8s.io/v1) about the EdgeNode."""
     return Event(
-        metadata=ObjectMeta(generateName=f"{announcement.name}.", namespace=EVENTS_NAMESPACE),
+        metadata=ObjectMeta(generateName=f"{announcement.name}-", namespace=EVENTS_NAMESPACE),
         eventTime=micro_time(now_s),
         action="Appraise",
         note=announcement.note.encode()[:_NOTE_MAX_BYTES].decode(errors="ignore"),

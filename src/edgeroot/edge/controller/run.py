@@ -109,13 +109,13 @@ class Controller:
         reader = FeedReader(
             self._settings.feed, start_over=self._fleet.start_over, page=self._on_page, failed=self._on_feed_failed
         )
-        nodes = Listener[Node](
+        nodes: Listener[Node] = Listener(
             listed=self._on_nodes,
             put=lambda node: self._enqueue(self._fleet.put_node(node)),
             dropped=lambda name: self._enqueue(self._fleet.drop_node(name)),
             troubled=lambda _: self.metrics.errors.labels("list").inc(),
         )
-        edges = Listener[EdgeNode](
+        edges: Listener[EdgeNode] = Listener(
             listed=self._on_edges,
             put=lambda edge: self._enqueue(self._fleet.put_edge(edge)),
             dropped=lambda name: self._enqueue(self._fleet.drop_edge(name)),
