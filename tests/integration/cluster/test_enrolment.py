@@ -15,20 +15,25 @@ from typing import Any, Final
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from lightkube import ApiError, Client, KubeConfig
+from lightkube.generic_resource import create_global_resource
+from lightkube.types import PatchType
 
-from edgeroot.client import Client
+from edgeroot.client import Client as ServiceClient
+from edgeroot.edge.enrolment.cluster import ApiCluster
+from edgeroot.edge.enrolment.errors import AwayError
 from edgeroot.edge.enrolment.request import SIGNER, USAGES, make_request
-from edgeroot.edge.enrolment.tokens import BootstrapToken, new_token, secret_data
+from edgeroot.edge.enrolment.tokens import DEVICE, NODE, OPEN, STATE, BootstrapToken, new_token, secret_data
 from peers.kubernetes import Cluster, KubectlError
+from tests.support.cluster_accounts import DEPLOY, account_kubeconfig, deploy
 from tests.support.joining import JoiningSite
 from tests.support.service import SOFTWARE_PROVIDER, Service, running_service
 from tests.support.world import World, running_world, with_world
 
-MANIFESTS: Final = Path(__file__).resolve().parents[3] / "deploy" / "kubernetes"
-ACCOUNT: Final = "edgeroot-enrolment"
-NAMESPACE: Final = "edgeroot-system"
+EdgeNode: Final = create_global_resource("edgeroot.dev", "v1alpha1", "EdgeNode", "edgenodes")
+RIGHTS: Final = "enrolment-rbac.yaml"
 TAINT: Final = {"key": "edgeroot.dev/unattested", "effect": "NoSchedule"}
-TOKENS: Final = ("get", "secrets", "-n", "kube-system", "-l", "edgeroot.dev/enrolment=token")
+TOKENS: Final = ("secrets", "-n", "kube-system", "-l", "edgeroot.dev/enrolment=token")
 
 
 @pytest.fixture(scope="module")
@@ -44,26 +49,23 @@ def service(world: World) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[Client]:
+def client(service: Service) -> Iterator[ServiceClient]:
     with service.client(provider=4) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def prepared(cluster: Cluster) -> Cluster:
-    """With what is applied before the enrolment service runs."""
-    cluster.kubectl("apply", "-f", str(MANIFESTS / "crds" / "edgenode.yaml"))
-    cluster.wait_for("crd/edgenodes.edgeroot.dev", "condition=Established")
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    cluster.kubectl("apply", "-f", str(MANIFESTS / "enrolment-rbac.yaml"))
-    return cluster
+def prepared(cluster: Cluster) -> Iterator[Cluster]:
+    """With what is applied before the enrolment service runs, and without it afterwards."""
+    deploy(cluster, "crds/edgenode.yaml", RIGHTS)
+    yield cluster
+    cluster.kubectl("delete", "-f", str(DEPLOY / RIGHTS))
 
 
 @pytest.fixture(scope="module")
 def account(prepared: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The kubeconfig of the enrolment service's account."""
-    token = prepared.kubectl("create", "token", ACCOUNT, "-n", NAMESPACE).strip()
-    return with_user(prepared, tmp_path_factory.mktemp("account") / "kubeconfig", {"token": token})
+    return account_kubeconfig(prepared, "edgeroot-enrolment", tmp_path_factory.mktemp("account") / "kubeconfig")
 
 
 def with_user(cluster: Cluster, path: Path, user: dict[str, str]) -> Path:
@@ -76,7 +78,7 @@ def with_user(cluster: Cluster, path: Path, user: dict[str, str]) -> Path:
 
 @pytest.fixture
 def site(
-    tmp_path: Path, prepared: Cluster, account: Path, world: World, service: Service, client: Client
+    tmp_path: Path, prepared: Cluster, account: Path, world: World, service: Service, client: ServiceClient
 ) -> Iterator[JoiningSite]:
     """Without any EdgeNode of this device."""
     config = json.loads(prepared.kubeconfig.read_text())
@@ -87,7 +89,7 @@ def site(
     yield one
     prepared.kubectl("delete", "edgenodes", "--all")
     prepared.kubectl("delete", "csr", "--all")
-    prepared.kubectl("delete", *TOKENS[1:])
+    prepared.kubectl("delete", *TOKENS)
 
 
 def name_node(cluster: Cluster, device: str) -> str:
@@ -283,20 +285,22 @@ def test_what_the_services_account_may_not(site: JoiningSite, prepared: Cluster,
     until_refused(prepared, request("x", name, "kubernetes.io/kube-apiserver-client")[0], "no other", account)
     foreign = new_token(int(time.time()) + 600)
     unlabelled = secret(foreign, name, site.device)
-    unlabelled["metadata"]["labels"] = {}
+    unlabelled["metadata"] |= {"labels": {}, "annotations": {STATE: OPEN, NODE: name, DEVICE: site.device}}
     prepared.create(unlabelled)
-    foreign_name = f"bootstrap-token-{foreign.token_id}"
-    for command in (
-        ("patch", "secret", foreign_name, "-n", "kube-system", "-p", '{"metadata": {"annotations": {"a": "b"}}}'),
-        ("delete", "secret", foreign_name, "-n", "kube-system", "--wait=false"),
-        ("patch", "edgenode", name, "--type=merge", "-p", '{"spec": {"device": "00"}}'),
-    ):
-        with pytest.raises(KubectlError, match="enrolment service"):
-            prepared.kubectl(*command, as_whom=account)
-    prepared.create(request("stranger", name)[0])
+    with Client(KubeConfig.from_file(account)) as client:
+        cluster = ApiCluster(client)
+        for change in (
+            lambda: cluster.claim(foreign.token_id, "uid"),
+            lambda: cluster.drop(foreign.token_id),
+            lambda: client.patch(EdgeNode, name, {"spec": {"device": "00"}}, patch_type=PatchType.MERGE),
+        ):
+            with pytest.raises((AwayError, ApiError), match="the enrolment service"):
+                change()
+    renewing = prepared.identify("system:node:renewing", groups=["system:nodes"])
+    prepared.create(request("stranger", "renewing")[0], as_whom=renewing)
     with pytest.raises(KubectlError, match="of those who join, and its own"):
         prepared.kubectl("certificate", "approve", "stranger", as_whom=account)
-    prepared.kubectl("delete", "secret", foreign_name, "-n", "kube-system")
+    prepared.kubectl("delete", "secret", f"bootstrap-token-{foreign.token_id}", "-n", "kube-system")
 
 
 def test_what_a_token_may_not(site: JoiningSite, prepared: Cluster) -> None:
