@@ -155,8 +155,8 @@ class Cluster:
 
     def restore(self, snapshot: Path) -> None:
         """Go back to a snapshot: etcd and the API server start again with what was known then."""
-        self.api_server.stop()
-        self.etcd.stop()
+        self.api_server.kill()
+        self.etcd.kill()
         shutil.rmtree(self.plane.etcd_data)
         self._etcd_tool("etcdutl", "snapshot", "restore", str(snapshot), *self.plane.etcd_member())
         self.etcd.start()

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final, Protocol
@@ -142,9 +142,10 @@ class NamespacedMachine:
 
     def stop(self) -> None:
         """End every process of it; its mounts and its network go with them."""
+        groups = _container_groups(self._first.pid) if self._first.alive() else set()
         self._first.signal(signal.SIGKILL)
         self._first.wait(_START_TIMEOUT_S)
-        _remove_empty_cgroups()
+        _remove_groups(groups)
 
     def _start(self, programs: Path) -> Running:
         settings = self.folder / "kernel-settings"
@@ -212,12 +213,33 @@ def _free_number() -> int:
     return random.choice(free)
 
 
-def _remove_empty_cgroups() -> None:
-    """Remove what containerd made for its containers; one in which something runs cannot be removed, and stays."""
-    for tree in (_CGROUPS / "k8s.io", *_CGROUPS.glob("*/k8s.io")):
-        for folder, _, _ in os.walk(tree, topdown=False):
-            with suppress(OSError):
-                Path(folder).rmdir()
+def _container_groups(first: int) -> set[str]:
+    """The paths of the control groups that containerd made for containers, of all that descends from this process."""
+    parents: dict[int, int] = {}
+    groups: dict[int, set[str]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            process = int(folder.name)
+            parents[process] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            paths = {line.split(":", 2)[2] for line in (folder / "cgroup").read_text().splitlines()}
+            groups[process] = {path for path in paths if path.startswith("/k8s.io/")}
+    found: set[str] = set()
+    for process, own in groups.items():
+        ancestor = process
+        while ancestor not in {0, first}:
+            ancestor = parents.get(ancestor, 0)
+        if ancestor == first:
+            found |= own
+    return found
+
+
+def _remove_groups(paths: Iterable[str]) -> None:
+    """Remove control groups that runc can no longer remove, and the folder that they were in if it is empty now."""
+    for path in [*paths, "/k8s.io"]:
+        # One tree in version 2, one for each controller in version 1, and both in a hybrid.
+        for tree in (_CGROUPS, *_CGROUPS.iterdir()):
+            with suppress(OSError):  # it is not in this tree, or something is in it, of another cluster
+                (tree / path.lstrip("/")).rmdir()
 
 
 def _child(launcher: subprocess.Popen[bytes]) -> int:

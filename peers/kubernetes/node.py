@@ -88,7 +88,7 @@ def _kubelet_config(authority: Authority, *, certificate: Path, key: Path, addre
         "failSwapOn": False,
         "oomScoreAdj": 0,
         # The disk is the test machine's, and how full it is is not this node's business.
-        "evictionHard": {"imagefs.available": "0%", "memory.available": "0", "nodefs.available": "0%"},
+        "evictionHard": {"imagefs.available": "0%", "memory.available": "0%", "nodefs.available": "0%"},
         "imageGCHighThresholdPercent": 100,
         "resolvConf": "",
         # Volumes with tokens, secrets and config maps follow changes in seconds.

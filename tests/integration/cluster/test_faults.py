@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from peers.kubernetes import Cluster, KubectlError
-from tests.support.cluster import running_cluster
+from tests.support.cluster import restricted_namespace, restricted_pod, running_cluster
 from tests.support.requirements import require_root
 
 
@@ -65,22 +65,27 @@ def test_cluster_with_a_node_leaves_nothing_behind() -> None:
     before = _traces()
 
     with running_cluster(node=True) as running:
-        assert _traces() != before
+        namespace = restricted_namespace(running)
+        running.create(restricted_pod("runs-on", namespace, ["sleep", "infinity"]))
+        running.wait_for("pod/runs-on", "condition=Ready", "-n", namespace)
+        made = _traces() - before
         folder = running.folder
         pids = [component.pid for component in running.components()]
 
-    assert _traces() == before
+    assert any(trace.startswith("device edgeroot") for trace in made)
+    assert any(trace.startswith("control group ") for trace in made)
+    assert made & _traces() == set()
     assert not folder.exists()
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
 
 
-def _traces() -> dict[str, object]:
+def _traces() -> set[str]:
     """What a node makes on a machine: network devices, mounts, control groups, and the folders of its programs."""
     places = [Path(place) for place in ("/var/lib/kubelet", "/var/lib/cni", "/run/containerd", "/var/log/pods")]
     return {
-        "network": sorted(os.listdir("/sys/class/net")),
-        "routes": Path("/proc/net/route").read_text(),
-        "mounts": Path("/proc/self/mounts").read_text(),
-        "cgroups": sorted(str(path) for path in Path("/sys/fs/cgroup").rglob("k8s.io")),
-        "folders": [place for place in places if place.exists()],
+        *(f"device {name}" for name in os.listdir("/sys/class/net")),
+        *(f"route {line}" for line in Path("/proc/net/route").read_text().splitlines()),
+        *(f"mount {line}" for line in Path("/proc/self/mounts").read_text().splitlines()),
+        *(f"control group {path}" for path in Path("/sys/fs/cgroup").rglob("k8s.io/*") if path.is_dir()),
+        *(f"folder {place}" for place in places if place.exists()),
     }
