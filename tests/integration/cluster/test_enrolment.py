@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 import uuid
 from base64 import b64decode, b64encode
@@ -25,8 +26,10 @@ from edgeroot.edge.enrolment.errors import AwayError
 from edgeroot.edge.enrolment.request import SIGNER, USAGES, make_request
 from edgeroot.edge.enrolment.tokens import DEVICE, NODE, OPEN, STATE, BootstrapToken, new_token, secret_data
 from peers.kubernetes import Cluster, KubectlError
+from peers.kubernetes.build import Programs
 from tests.support.cluster_accounts import DEPLOY, account_kubeconfig, deploy
 from tests.support.joining import JoiningSite
+from tests.support.requirements import require_root
 from tests.support.service import SOFTWARE_PROVIDER, Service, running_service
 from tests.support.world import World, running_world, with_world
 
@@ -192,6 +195,39 @@ def test_a_bootstrap_token_makes_one_node_once(site: JoiningSite, prepared: Clus
         prepared.wait_for("csr/other", "condition=Denied", timeout_s=20)
         assert "the token is for node" in prepared.get("csr", "other")["status"]["conditions"][0]["message"]
         assert unauthorised(prepared, bootstrap)
+    assert prepared.get(*TOKENS)["items"] == []
+
+
+def test_a_genuine_kubelet_bootstraps(site: JoiningSite, prepared: Cluster) -> None:
+    """It makes its own key and request, waits for the certificate, and then ends for want of a container runtime."""
+    require_root("run a kubelet")
+    name = name_node(prepared, site.device)
+    told = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "cgroupDriver": "cgroupfs",
+        "failCgroupV1": False,
+        "failSwapOn": False,
+        "rotateCertificates": False,
+        "containerRuntimeEndpoint": f"unix://{site.folder}/none.sock",
+    }
+    (site.folder / "kubelet.json").write_text(json.dumps(told))
+    kubeconfig = site.folder / "kubelet.kubeconfig"
+    with site.enrolment() as url:
+        site.enrol(url, "--output", "kubeadm")
+        options = {
+            "config": site.folder / "kubelet.json",
+            "bootstrap-kubeconfig": site.folder / "node" / "edgeroot-bootstrap.conf",
+            "kubeconfig": kubeconfig,
+            "cert-dir": site.folder / "pki",
+            "root-dir": site.folder / "kubelet",
+            "hostname-override": name,
+        }
+        kubelet = (str(Programs.ready().kubernetes), "kubelet")
+        arguments = [f"--{option}={value}" for option, value in options.items()]
+        done = subprocess.run([*kubelet, *arguments], capture_output=True, text=True, timeout=90, check=False)
+    assert kubeconfig.exists(), done.stderr[-3000:]
+    assert identity(prepared, kubeconfig) == f"system:node:{name}"
     assert prepared.get(*TOKENS)["items"] == []
 
 
