@@ -222,7 +222,9 @@ def listening(
         if auth.tokens is None:
             accepted[auth.auth_type] = authenticators[auth.auth_type]
         else:  # whose token it is may depend on the slot through which it comes
-            accepted[auth.auth_type] = TokenAuthenticator(config.slot, clock_s=time, steady_clock_s=monotonic)
+            accepted[auth.auth_type] = TokenAuthenticator(
+                config.slot, clock_s=time, steady_clock_s=monotonic, names=dict(auth.names)
+            )
     users = Users(
         service.users,
         listener=index,

@@ -11,7 +11,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from edgeroot.auth import AUTHENTICATORS, Identity, TokenSettings
 from edgeroot.daemon.config_quotas import read_quotas
 from edgeroot.daemon.config_settings import read_settings
-from edgeroot.daemon.config_tokens import JWT_SVID, read_tokens
+from edgeroot.daemon.config_tokens import JWT_SVID, read_names, read_tokens
 from edgeroot.daemon.config_values import ConfigError, Findings, TableReader, suggestion
 from edgeroot.providers.api import ProviderType
 from edgeroot.service.quotas import Quota
@@ -110,13 +110,15 @@ class ListenerConfig:
 class AuthenticatorConfig:
     """``[authenticator]``: the name in the configuration, its number on the wire and the names of its admins.
 
-    ``tokens`` is there if it takes tokens.
+    ``tokens`` is there if it takes tokens, and ``names`` are those of applications that have another name than their
+    SPIFFE ID.
     """
 
     name: str
     auth_type: int
     admins: tuple[str, ...] = ()
     tokens: TokenSettings | None = None
+    names: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,14 +323,15 @@ def _read_authenticators(root: TableReader, host: Host) -> tuple[AuthenticatorCo
         name = table.optional_choice("auth_type", (*AUTHENTICATORS, JWT_SVID), required=True)
         admins = _read_admins(table)
         tokens = read_tokens(table, host.directory) if name == JWT_SVID else None
+        names = read_names(table) if name == JWT_SVID else ()
         table.finish()
         if name is None:
             continue
         if any(name == other.name for other in authenticators):
             table.problem("auth_type", f'"{name}" is configured twice')
         auth_type = TokenAuthenticator.auth_type if name == JWT_SVID else AUTHENTICATORS[name]().auth_type
-        authenticators.append(AuthenticatorConfig(name, auth_type, admins, tokens))
-        _warn_of_powerless_admins(table, name, admins)
+        authenticators.append(AuthenticatorConfig(name, auth_type, admins, tokens, names))
+        _warn_of_powerless_admins(table, name, set(admins).difference(dict(names).values()))
     return tuple(authenticators)
 
 
@@ -340,8 +343,8 @@ def _read_admins(table: TableReader) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _warn_of_powerless_admins(table: TableReader, authenticator: str, admins: tuple[str, ...]) -> None:
-    for admin in admins:
+def _warn_of_powerless_admins(table: TableReader, authenticator: str, admins: Collection[str]) -> None:
+    for admin in sorted(admins):
         if authenticator == JWT_SVID and not admin.startswith("spiffe://"):
             table.warning("admins", f'"{admin}" is nobody: under {JWT_SVID} names are SPIFFE IDs (spiffe://…)')
         if authenticator == "UnixPeerCredentials" and not (admin.isascii() and admin.isdecimal()):

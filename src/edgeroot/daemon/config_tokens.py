@@ -10,6 +10,7 @@ from edgeroot.auth.token import faults
 from edgeroot.daemon.config_values import TableReader
 
 JWT_SVID: Final = "JwtSvid"
+_SPIFFE: Final = "spiffe://"
 _MS_PER_S: Final = 1000
 _DEFAULTS: Final = TokenSettings()
 _KUBERNETES: Final = KubernetesSettings(issuer="")
@@ -29,6 +30,20 @@ def read_tokens(table: TableReader, directory: Path) -> TokenSettings:
         for fault in faults(settings):
             table.findings.problem(table.name, fault)
     return settings
+
+
+def read_names(table: TableReader) -> tuple[tuple[str, str], ...]:
+    """SPIFFE IDs and the names that their applications have instead."""
+    found: dict[str, str] = {}
+    for one in table.tables("applications"):
+        spiffe_id, name = one.text("spiffe_id"), one.text("name")
+        if spiffe_id and not spiffe_id.startswith(_SPIFFE):
+            one.problem("spiffe_id", f'must be a SPIFFE ID, {_SPIFFE}trust-domain/path, not "{spiffe_id}"')
+        if spiffe_id in found:
+            one.problem("spiffe_id", f'"{spiffe_id}" has a name already')
+        found[spiffe_id] = name
+        one.finish()
+    return tuple(found.items())
 
 
 def _read_kubernetes(table: TableReader, directory: Path) -> KubernetesSettings:

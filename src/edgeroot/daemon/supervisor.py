@@ -12,7 +12,7 @@ import os
 import selectors
 import signal
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,8 +133,14 @@ class Supervisor:
             self._wait(None)
             if self._failed or self._signals.intersection(_STOP_SIGNALS):
                 return
-        for listener in self._crew.listeners:
-            _log.info("listening on unix:%s", listener.path)
+        slots: Counter[Path] = Counter()
+        for config in self._crew.service.config.listeners:
+            if config.slot is None:
+                _log.info("listening on unix:%s", config.socket_path)
+            else:
+                slots[config.socket_path.parents[1]] += 1
+        for folder, count in slots.items():
+            _log.info("listening at %d slots in unix:%s", count, folder)
         _log.info("Parsec is ready.")
         self._notifier.ready()
 

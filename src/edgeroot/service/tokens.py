@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final, NamedTuple
 
 from edgeroot.auth import AuthenticationError, AuthenticationFailure, Identity, PeerCredentials
@@ -40,10 +40,15 @@ class TokenAuthenticator:
         *,
         clock_s: Callable[[], float],
         steady_clock_s: Callable[[], float],
+        names: Mapping[str, str] | None = None,
         capacity: int = _KNOWN,
     ) -> None:
-        """``clock_s`` tells seconds since the epoch, ``steady_clock_s`` is never set."""
+        """``clock_s`` tells seconds since the epoch, ``steady_clock_s`` is never set.
+
+        ``names`` are applications' names by SPIFFE IDs; all others are called by their SPIFFE IDs.
+        """
         self._slot = slot
+        self._names = names or {}
         self._clock_s = clock_s
         self._steady_clock_s = steady_clock_s
         self._capacity = capacity
@@ -76,7 +81,7 @@ class TokenAuthenticator:
         if answer.status is not ResponseStatus.SUCCESS:
             status = ResponseStatus.AUTHENTICATION_ERROR if answer == LOST else answer.status
             raise WireError(status, answer.text)
-        identity = Identity(_JWT_SVID, answer.text)
+        identity = Identity(_JWT_SVID, self._names.get(answer.text, answer.text))
         # Whichever way the clock was set in the meantime: the shorter time is right.
         now_s, now_steady_s = self._clock_s(), self._steady_clock_s()
         until_steady_s = answer.good_until_s + min(asked_steady_s - asked_s, now_steady_s - now_s)

@@ -113,6 +113,7 @@ def test_slots_are_sockets_in_folders_of_their_own() -> None:
     assert {str(one.folder) for one in config.listeners} == {"/run/parsec"}
 
 
+TILL = '{ spiffe_id = "spiffe://a/till", name = "till" }'
 NO_SOCKET = 'must be "unix:/path", a socket with the kubelet\'s PodResources, not "/pods.sock"'
 NO_SLOT_WITHOUT_TOKENS = 'listener[0].authenticators: must be ["JwtSvid"] where there are slots'
 
@@ -160,6 +161,14 @@ NO_SLOT_WITHOUT_TOKENS = 'listener[0].authenticators: must be ["JwtSvid"] where 
             'authenticator[0]: kubernetes.review = "online" needs api_server; without one, set review = "offline"',
         ),
         (
+            LISTENER + TOKENS + 'applications = [{ spiffe_id = "till", name = "a" }]\n' + CLUSTER,
+            'authenticator[0].applications[0].spiffe_id: must be a SPIFFE ID, spiffe://trust-domain/path, not "till"',
+        ),
+        (
+            LISTENER + TOKENS + f"applications = [{TILL}, {TILL}]\n" + CLUSTER,
+            'authenticator[0].applications[1].spiffe_id: "spiffe://a/till" has a name already',
+        ),
+        (
             LISTENER + TOKENS + CLUSTER + TOKENS + CLUSTER,
             'authenticator[1].auth_type: "JwtSvid" is configured twice',
         ),
@@ -167,6 +176,13 @@ NO_SLOT_WITHOUT_TOKENS = 'listener[0].authenticators: must be ["JwtSvid"] where 
 )
 def test_a_fault_is_named_with_its_key(text: str, expected: str) -> None:
     assert expected in problems(text)
+
+
+def test_applications_may_have_other_names_than_their_spiffe_ids() -> None:
+    config = parse(LISTENER + TOKENS + f"applications = [{TILL}]\n" + CLUSTER)
+    assert config.authenticators[0].names == (("spiffe://a/till", "till"),)
+    admins = 'admins = [{ name = "till" }]\n'
+    assert parse(LISTENER + TOKENS + f"applications = [{TILL}]\n" + admins + CLUSTER).warnings == ()
 
 
 def test_an_admin_who_can_be_nobody_is_warned_of() -> None:

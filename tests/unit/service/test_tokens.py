@@ -106,6 +106,16 @@ def test_a_verdict_that_is_over_already_serves_the_request_that_asked_and_no_oth
     assert isinstance(tokens.authenticate(b"token", PEER), TokenQuestion)
 
 
+def test_an_application_may_have_another_name_than_its_spiffe_id(clocks: Clocks) -> None:
+    tokens = TokenAuthenticator(
+        None, clock_s=lambda: clocks.wall_s, steady_clock_s=lambda: clocks.steady_s, names={TILL.application: "till"}
+    )
+    assert ask(tokens, b"token", good_for(10))[0] == Identity(4, "till")
+    assert tokens.authenticate(b"token", PEER) == Identity(4, "till")
+    other = TokenAnswer(Status.SUCCESS, "spiffe://other", EPOCH_S + 10)
+    assert ask(tokens, b"other", other)[0] == Identity(4, "spiffe://other")
+
+
 def test_the_oldest_verdict_goes_when_there_are_too_many(tokens: TokenAuthenticator) -> None:
     for token in (b"1", b"2", b"3", b"4"):
         ask(tokens, token, good_for(10))
