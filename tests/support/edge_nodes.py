@@ -156,8 +156,10 @@ class RunningController:
 
 
 @contextmanager
-def controller(kubeconfig: Path, folder: Path, feed: FeedDouble, *options: str) -> Iterator[RunningController]:
-    """Until it is ready, and ended in order at the end, if it was not killed."""
+def controller(
+    kubeconfig: Path, folder: Path, feed: FeedDouble, *options: str, ready: bool = True
+) -> Iterator[RunningController]:
+    """Once it is ready, if that is wanted; ended in order at the end, if it was not killed."""
     folder.mkdir(parents=True, exist_ok=True)
     token_path = folder / "token"
     token_path.write_text(TOKEN)
@@ -169,7 +171,8 @@ def controller(kubeconfig: Path, folder: Path, feed: FeedDouble, *options: str) 
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     running = RunningController(process, log_path)
     try:
-        until(running.ready, "the controller is ready")
+        if ready:
+            until(running.ready, "the controller is ready")
         yield running
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
