@@ -17,6 +17,8 @@ from peers.kubernetes import BUSYBOX, Cluster
 from tests.support.requirements import require_root, unavailable
 
 AUDIENCE = "parsec"
+# Where edgeroot's client looks for one by itself.
+TOKEN_FILE = "/var/run/secrets/tokens/parsec"
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +76,7 @@ def restricted_pod(
     service_account: str = "default",
     token_audience: str = "",
 ) -> dict[str, Any]:
-    """A pod of user 1000 that may write nowhere; with an audience, its token for it is ``/token/token``."""
+    """A pod of user 1000 that may write nowhere; with an audience, its token for it is TOKEN_FILE."""
     container: dict[str, Any] = {
         "name": "main",
         "image": image,
@@ -95,9 +97,10 @@ def restricted_pod(
         "containers": [container],
     }
     if token_audience:
-        source = {"serviceAccountToken": {"audience": token_audience, "path": "token", "expirationSeconds": 600}}
+        place = Path(TOKEN_FILE)
+        source = {"serviceAccountToken": {"audience": token_audience, "path": place.name, "expirationSeconds": 600}}
         spec["volumes"] = [{"name": "token", "projected": {"sources": [source]}}]
-        container["volumeMounts"] = [{"name": "token", "mountPath": "/token", "readOnly": True}]
+        container["volumeMounts"] = [{"name": "token", "mountPath": str(place.parent), "readOnly": True}]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
 
 

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from peers.kubernetes import NODE, Cluster, KubectlError
-from tests.support.cluster import AUDIENCE, output_of_pod, restricted_namespace, restricted_pod
+from tests.support.cluster import AUDIENCE, TOKEN_FILE, output_of_pod, restricted_namespace, restricted_pod
 
 
 def test_restricted_pod_runs_and_its_output_is_seen(kubelet_cluster: Cluster) -> None:
@@ -31,7 +31,7 @@ def test_pod_that_is_not_restricted_is_refused(kubelet_cluster: Cluster) -> None
 
 def test_projected_token_names_the_pod_and_its_node(kubelet_cluster: Cluster) -> None:
     namespace = restricted_namespace(kubelet_cluster)
-    pod = restricted_pod("holder", namespace, ["cat", "/token/token"], token_audience=AUDIENCE)
+    pod = restricted_pod("holder", namespace, ["cat", TOKEN_FILE], token_audience=AUDIENCE)
 
     token = output_of_pod(kubelet_cluster, pod)
 
