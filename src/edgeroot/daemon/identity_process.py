@@ -25,6 +25,10 @@ Verify = Callable[[bytes, int | None], TokenVerdict]
 """May be called by several threads at once."""
 
 
+class _WithheldError(Exception):
+    """Stands in the log for an exception whose message may hold a token."""
+
+
 class StuckError(Exception):
     """A question is still being answered for which nobody waits any more."""
 
@@ -124,8 +128,9 @@ class Desk:
             return TokenAnswer(status, str(error))
         # Whatever happens, the question is answered: a token must not end the process that others wait for. A fault
         # that lasts is told once.
-        fault = f"{type(error).__name__}: {error}"
+        fault = type(error).__name__
         if fault != self._fault:
             self._fault = fault
-            _log.error("a fault in the service itself while judging a token; please report it", exc_info=error)
+            withheld = _WithheldError(f"{fault}, whose message is withheld").with_traceback(error.__traceback__)
+            _log.error("a fault in the service itself while judging a token; please report it", exc_info=withheld)
         return TokenAnswer(ResponseStatus.AUTHENTICATION_ERROR, "the token could not be judged: see the log")

@@ -57,7 +57,7 @@ def judge(token: bytes, slot: int | None) -> TokenVerdict:
     if token == b"encoding":
         raise AuthenticationError("it is not UTF-8", kind=AuthenticationFailure.INVALID_ENCODING)
     if token == b"fault":
-        raise RuntimeError("a fault")
+        raise RuntimeError(2 * token.decode())
     return TokenVerdict(f"{token.decode()} at {slot}", 12.5)
 
 
@@ -85,6 +85,8 @@ def test_a_fault_that_lasts_is_told_once(channel: Channel, caplog: pytest.LogCap
             desk.take(channel, number, question(token))
             answers_of(desk, 1)
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert "RuntimeError" in caplog.text
+    assert "faultfault" not in caplog.text
 
 
 def test_a_token_that_takes_long_holds_up_no_other(channel: Channel) -> None:
