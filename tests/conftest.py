@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.rounds)
         if "peers_root" in names:
             item.add_marker(pytest.mark.peers)
-        if {"cluster", "kubelet_cluster"} & set(names):
+        if {"cluster", "kubelet_cluster"} & set(names) or item.path.parent.name == "cluster":
             item.add_marker(pytest.mark.cluster)
 
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from peers.kubernetes import NODE, Cluster
 from peers.kubernetes.control_plane import ISSUER
 from scripts.build_image import build_image
-from tests.support.cluster import AUDIENCE, output_of_pod, restricted_namespace, restricted_pod
+from tests.support.cluster import AUDIENCE, TOKEN_FILE, output_of_pod, restricted_namespace, restricted_pod
 from tests.support.service import Service, running_service
 
 IMAGE = "edgeroot.dev/edgeroot:test"
@@ -153,6 +153,26 @@ def test_restricted_pod_makes_a_key_and_signs_with_nothing_but_its_token(site: S
     assert _signed(other, "a picture") != key
     with pytest.raises(InvalidSignature):
         _signed(first, "another receipt")
+
+
+def test_token_is_of_no_use_in_a_pod_that_holds_another_slot(site: Site) -> None:
+    robbed, thief = site.account("robbed"), site.account("thief")
+    site.cluster.create(site.pod("robbed", "sleep 600", account=robbed))
+    site.cluster.wait_for("pod/robbed", "condition=Ready", "-n", site.namespace)
+    in_it = ("exec", "robbed", "-n", site.namespace, "--")
+    site.cluster.kubectl(*in_it, "edgeroot", "create-ecc-key", "-k", "door")
+    token = site.cluster.kubectl(*in_it, "sh", "-c", f"read -r token <{TOKEN_FILE}; echo $token").strip()
+    own = "edgeroot list-keys >/dev/null 2>&1 && echo own"
+    stolen = "EDGEROOT_TOKEN_FILE=/dev/shm/stolen edgeroot list-keys 2>&1 || echo refused"
+    command = f"echo {token} >/dev/shm/stolen; {own}; {stolen}"
+
+    said = output_of_pod(site.cluster, site.pod("thief", command, account=thief))
+
+    assert "door" in site.cluster.kubectl(*in_it, "edgeroot", "list-keys")
+    assert said.startswith("own\n")
+    assert said.endswith("refused\n")
+    assert "door" not in said
+    site.cluster.kubectl("delete", "pod", "robbed", "-n", site.namespace, "--now")
 
 
 def test_pod_without_a_slot_sees_no_service(site: Site) -> None:
