@@ -203,23 +203,14 @@ def test_services_that_come_late(site: Site) -> None:
         assert "127.0.0.1:9 does not answer" in site.enrol(url, code=1)
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (("--host", "0.0.0.0"), "over TLS only"),
-        (("--tls-key", "sign.pem"), "both a certificate"),
-        (("--verifier", "http://verifier.example"), "only https"),
-        (("--verifier-key", "token"), "no public key"),
-    ],
-)
-def test_what_it_does_not_start_with(site: Site, options: tuple[str, ...], words: str) -> None:
-    given = (
-        "--verifier",
-        "http://127.0.0.1:9",
-        "--verifier-key",
-        "verify.pem",
-        "--api-server",
-        "https://api.test:6443",
-    )
-    command = ("edge", "enrolment", "serve", *given, "--api-server-ca", "authority.pem", "--port", "0")
-    assert words in site.run(*command, *options, code=1)
+def test_what_it_does_not_start_with(site: Site) -> None:
+    given = {"verifier": "http://127.0.0.1:9", "verifier-key": "verify.pem", "api-server-ca": "authority.pem"}
+    for options, words in (
+        ({"host": "0.0.0.0"}, "over TLS only"),
+        ({"tls-key": "sign.pem"}, "both a certificate"),
+        ({"verifier": "http://verifier.example"}, "only https"),
+        ({"verifier-key": "token"}, "no public key"),
+    ):
+        arguments = [f"--{name}={value}" for name, value in {**given, **options}.items()]
+        command = ("edge", "enrolment", "serve", "--api-server", "https://api.test", "--port", "0")
+        assert words in site.run(*command, *arguments, code=1)
