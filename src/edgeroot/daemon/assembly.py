@@ -72,6 +72,11 @@ def provider_types() -> dict[str, ProviderType]:
     return found
 
 
+def can_judge_tokens() -> bool:
+    """Whether what that takes is installed; nothing of it is imported here."""
+    return all(map(find_spec, _TOKENS_TAKE))
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """Everything that the processes of one configuration have in common."""
@@ -109,7 +114,7 @@ def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], write: St
 
     Leaves no connection to a store open, so that the processes forked afterwards each make their own.
     """
-    if config.tokens is not None and not all(map(find_spec, _TOKENS_TAKE)):
+    if config.tokens is not None and not can_judge_tokens():
         raise StartError("JwtSvid needs what is not installed: pip install 'edgeroot[k8s]'")
     managers = {config.key_manager(provider).name: config.key_manager(provider) for provider in config.providers}
     stores = tuple(_prepare_store(manager) for manager in managers.values())

@@ -90,7 +90,7 @@ def _other_processes(ptrace_scope: str) -> Iterator[Finding]:
 
 
 def _configuration(path: Path) -> Iterator[Finding]:
-    from edgeroot.daemon.assembly import provider_types
+    from edgeroot.daemon.assembly import can_judge_tokens, provider_types
     from edgeroot.daemon.config import ConfigError, load_config
 
     try:
@@ -102,6 +102,8 @@ def _configuration(path: Path) -> Iterator[Finding]:
     yield Finding("ok", "configuration", f"{path} is in order")
     for warning in config.warnings:
         yield Finding("warning", "configuration", warning, f"Change it in {path}.")
+    if config.tokens is not None and not can_judge_tokens():
+        yield Finding("failure", "tokens", "JwtSvid needs what is not installed", "pip install 'edgeroot[k8s]'")
     for folder in {listener.folder for listener in config.listeners}:
         yield from _folder("socket", folder)
     for folder in {manager.path.parent for manager in config.key_managers}:

@@ -7,7 +7,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import pytest
 
@@ -259,6 +260,39 @@ def test_an_identity_process_that_is_killed_comes_back_and_its_questions_are_ans
     assert "the identity 0 was killed by SIGKILL; starting it anew" in quick.service.log()
 
 
+def test_an_identity_process_that_is_killed_again_and_again_under_load_costs_no_request() -> None:
+    with running_token_service(review_interval_ms=100) as tokens:
+        end = threading.Event()
+        faults: list[Exception] = []
+        signed = [0, 0]
+
+        def use(slot: int, token: bytes) -> None:
+            try:
+                with tokens.client(token, slot, name=f"token-{slot}") as client:
+                    client.generate_key("key", P256)
+                    while not end.is_set():
+                        sign(client)
+                        signed[slot] += 1
+            except errors.ClientError as error:
+                faults.append(error)
+
+        threads = [
+            threading.Thread(target=use, args=(slot, token))
+            for slot, token in enumerate((tokens.till_token(), tokens.camera_token()))
+        ]
+        for thread in threads:
+            thread.start()
+        for _ in range(4):
+            wait_until(lambda: bool(identity_processes(tokens)), "an identity process")
+            (identity,) = identity_processes(tokens)
+            wait_until(partial(is_beyond, signed, tuple(signed)), "both to go on")
+            os.kill(identity, signal.SIGKILL)
+        end.set()
+        for thread in threads:
+            thread.join()
+        assert faults == []
+
+
 def test_an_identity_process_that_does_not_answer_is_not_waited_for_longer_than_for_others() -> None:
     with running_token_service(core="execution_timeout = 300") as tokens:
         (identity,) = identity_processes(tokens)
@@ -324,6 +358,10 @@ def test_upstreams_configuration_for_spiffe_takes_jwt_svids() -> None:
             sign(stranger)
         with service.client() as user:
             assert user.list_keys() == ()
+
+
+def is_beyond(counts: Sequence[int], before: Sequence[int]) -> bool:
+    return all(now > then for now, then in zip(counts, before, strict=True))
 
 
 def slowest_s(work: Callable[[], object], *, for_s: float) -> float:
