@@ -201,6 +201,9 @@ def test_services_that_come_late(site: Site) -> None:
     command = ("edge", "enrolment", "serve", *given, "--api-server-ca", "authority.pem")
     with site.serving(*command, environment={**os.environ, "KUBECONFIG": str(site.kubeconfig)}) as url:
         assert "127.0.0.1:9 does not answer" in site.enrol(url, code=1)
+        ours = copy(site)
+        ours.service = Service(site.folder)  # which nobody has started
+        assert "this device's own service does not answer" in ours.enrol(url, code=1)
 
 
 def test_what_it_does_not_start_with(site: Site) -> None:

@@ -63,6 +63,7 @@ def enrol(
     With kubelet, a key is made here and the node's certificate for it is written, with a kubeconfig. With kubeadm and
     k3s it is a bootstrap token that is good for minutes. The exit code is 3 if the device is refused.
     """
+    from edgeroot.client.errors import EndpointError, TransportError
     from edgeroot.edge.enrolment.device import Enrolment
     from edgeroot.edge.enrolment.errors import AwayError, RefusedError
     from edgeroot.edge.enrolment.output import DIRECTORIES, FILES, TAINT, Output, files_of
@@ -73,11 +74,18 @@ def enrol(
     if there and not force:
         raise CommandError(f"{there[0]} exists: the device is a node already, or replace it with --force")
     with service() as client:
+
+        def attest(challenge: bytes) -> bytes:
+            try:
+                return client.attestation_token(challenge)
+            except (EndpointError, TransportError) as error:
+                raise AwayError(f"this device's own service does not answer: {error}") from error
+
         enrolment = Enrolment(
             url=url,
             node_name=node_name,
             with_key=engine is Output.KUBELET,
-            attest=client.attestation_token,
+            attest=attest,
             tell=lambda words: note(printable(words)),
             ca_path=ca_file,
         )
