@@ -52,12 +52,14 @@ def inherited_sockets(
 def match_listeners(sockets: Sequence[InheritedSocket], listeners: Sequence[ListenerConfig]) -> tuple[int | None, ...]:
     """For each listener the descriptor that it has, None where the service is to bind the socket itself.
 
-    One socket for one listener always match. Otherwise a socket belongs to the listener of its name or else of its
+    One socket for one listener always match, slots left aside, which have to be where they are. Otherwise a socket belongs to the listener of its name or else of its
     path; ActivationError for a socket that belongs to none, or to one that has a socket already.
     """
-    if len(sockets) == len(listeners) == 1:
-        return (sockets[0].fd,)
     matched: list[int | None] = [None] * len(listeners)
+    plain = [index for index, one in enumerate(listeners) if one.slot is None]
+    if len(sockets) == len(plain) == 1:
+        matched[plain[0]] = sockets[0].fd
+        return tuple(matched)
     for inherited in sockets:
         index = _index_of(inherited, listeners)
         if index is None:

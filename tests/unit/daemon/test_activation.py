@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,13 @@ def test_only_listening_unix_stream_sockets_will_do(tmp_path: Path, stack: ExitS
 
 def test_one_socket_is_for_one_listener_whatever_they_are_called() -> None:
     assert match_listeners([InheritedSocket(9, "x", Path("/x"))], [listener("/a", "a")]) == (9,)
+
+
+def test_a_socket_that_is_not_at_a_slots_place_is_no_slots() -> None:
+    slots = [replace(listener(f"/slots/{slot:02}/parsec.sock"), slot=slot) for slot in range(2)]
+    assert match_listeners([InheritedSocket(9, "x", Path("/x"))], [*slots, listener("/a")]) == (None, None, 9)
+    with pytest.raises(ActivationError, match="/x"):
+        match_listeners([InheritedSocket(9, "x", Path("/x"))], slots[:1])
 
 
 def test_no_socket_leaves_all_listeners_to_be_bound() -> None:
