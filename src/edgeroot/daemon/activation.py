@@ -53,7 +53,8 @@ def match_listeners(sockets: Sequence[InheritedSocket], listeners: Sequence[List
     """For each listener the descriptor that it has, None where the service is to bind the socket itself.
 
     One socket for one listener always match, if it is no slot: those are known by their places. Otherwise a socket
-    belongs to the listener of its name or else of its path; ActivationError for a socket that belongs to none, or to one that has a socket already.
+    belongs to the listener of its name or else of its path; ActivationError for a socket that belongs to none, or to
+    one that has a socket already.
     """
     matched: list[int | None] = [None] * len(listeners)
     plain = [index for index, one in enumerate(listeners) if one.slot is None]
