@@ -72,7 +72,7 @@ ROOMS: Final[Mapping[str, Room]] = {
     "kubelet": _room(outside="google grpc"),
     "identity": _room("auth kubelet", outside="grpc spiffe", io=True),
     "edge": _room(
-        "client verifier evidence kubelet",
+        "client verifier evidence kubelet psa",
         outside="cryptography google grpc httpx2 jwt lightkube msgspec prometheus_client uvicorn",
         io=True,
     ),

@@ -11,6 +11,7 @@ from edgeroot.client import templates as templates
 from edgeroot.client.auth import Credentials as Credentials
 from edgeroot.client.auth import DirectAuth as DirectAuth
 from edgeroot.client.auth import NoAuth as NoAuth
+from edgeroot.client.auth import Token as Token
 from edgeroot.client.auth import TokenFile as TokenFile
 from edgeroot.client.auth import UnixPeerCredentials as UnixPeerCredentials
 from edgeroot.client.blocking import Client as Client

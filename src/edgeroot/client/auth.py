@@ -65,6 +65,21 @@ class UnixPeerCredentials(Credentials):
         return os.geteuid().to_bytes(4, "little")
 
 
+class Token(Credentials):
+    """A JWT-SVID, or a token of a Kubernetes service account, that this program has: nobody renews it."""
+
+    auth_type: ClassVar[AuthType] = AuthType.JWT_SVID
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+
+    def __repr__(self) -> str:
+        return "Token(...)"
+
+    def field(self) -> bytes:
+        return self._token
+
+
 class TokenFile(Credentials):
     """A JWT-SVID, or a token of a Kubernetes service account, in a file that somebody else renews.
 

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
-from lightkube import Client
+from lightkube import ApiError, Client
 from lightkube.models.authentication_v1 import TokenRequestSpec
+from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ServiceAccountToken
 
 from edgeroot.client import Client as ServiceClient
-from edgeroot.client.auth import Credentials
-from edgeroot.wire.operations import AuthType
+from edgeroot.client import Token
+from edgeroot.edge.certificates.keeper import NodeError
 
 _AUDIENCE: Final = "parsec"
+_NOT_FOUND: Final = 404
 _LIFE_S: Final = 600  # the least that the API server gives
-
-
-class AccountToken(Credentials):
-    """A token that was asked for a moment ago, in memory only."""
-
-    auth_type: ClassVar[AuthType] = AuthType.JWT_SVID
-
-    def __init__(self, token: str) -> None:
-        self._token = token.encode()
-
-    def field(self) -> bytes:
-        return self._token
 
 
 class Accounts:
@@ -37,7 +27,14 @@ class Accounts:
 
     def connect(self, namespace: str, service_account: str) -> ServiceClient:
         """A client that the service takes for the account. The token is for no pod, and for nobody but the service."""
-        wanted = ServiceAccountToken(spec=TokenRequestSpec(audiences=[_AUDIENCE], expirationSeconds=_LIFE_S))
-        given = self._client.create(wanted, service_account, namespace=namespace)
+        wanted = ServiceAccountToken(
+            metadata=ObjectMeta(), spec=TokenRequestSpec(audiences=[_AUDIENCE], expirationSeconds=_LIFE_S)
+        )
+        try:
+            given = self._client.create(wanted, service_account, namespace=namespace)
+        except ApiError as error:
+            if error.status.code == _NOT_FOUND:
+                raise NodeError(f"there is no service account {service_account} in {namespace}") from error
+            raise
         token = given.status.token if given.status else None
-        return ServiceClient(self._endpoint, auth=AccountToken(token or ""), timeout_s=30.0)
+        return ServiceClient(self._endpoint, auth=Token(token or ""), timeout_s=30.0)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from lightkube import ApiError, Client
 from lightkube.codecs import from_dict
-from lightkube.generic_resource import create_global_resource
 from lightkube.resources.certificates_v1 import CertificateSigningRequestApproval
 
+from edgeroot.edge import kinds
 from edgeroot.edge.certificates.approval import CERTIFICATE_ANNOTATION, Judgement, Rules, judge
-from edgeroot.edge.certificates.cluster import Resource
 from edgeroot.edge.certificates.publisher import config_map_for
 from edgeroot.edge.following import Object
 
+T = TypeVar("T")
 _FIELD_MANAGER: Final = "edgeroot-certificate-approver"
-_EdgeNode: Final = create_global_resource("edgeroot.dev", "v1alpha1", "EdgeNode", "edgenodes", verbs=["get"])
 _NOT_FOUND: Final = 404
 _NEVER_S: Final = 3600.0
 _log: Final = logging.getLogger(__name__)
@@ -36,9 +35,11 @@ class Approver:
         if place is None or (request.get("status") or {}).get("conditions"):
             return _NEVER_S
         namespace, _, name = place.partition("/")
-        resource = self._find(lambda: self._client.get(Resource, name, namespace=namespace)) if name else None
-        node_name = ((resource or {}).get("spec") or {}).get("nodeName")
-        edge_node = self._find(lambda: self._client.get(_EdgeNode, node_name)) if node_name else None
+        resource = edge_node = None
+        if name:
+            resource = _found(lambda: self._client.get(kinds.HardwareCertificate, name, namespace=namespace))
+        if resource is not None:
+            edge_node = _found(lambda: self._client.get(kinds.EdgeNode, resource["spec"]["nodeName"]))
         self._answer(
             request, judge(request, resource=resource, edge_node=edge_node, rules=self._rules, now=datetime.now(UTC))
         )
@@ -67,11 +68,12 @@ class Approver:
         assert isinstance(sent, CertificateSigningRequestApproval)
         self._client.replace(sent, name)
 
-    @staticmethod
-    def _find(get: Callable[[], Any]) -> Any:  # noqa: ANN401 - an object of whatever kind
-        try:
-            return get()
-        except ApiError as error:
-            if error.status.code == _NOT_FOUND:
-                return None
-            raise
+
+def _found(get: Callable[[], T]) -> T | None:
+    """None if there is no such object."""
+    try:
+        return get()
+    except ApiError as error:
+        if error.status.code == _NOT_FOUND:
+            return None
+        raise

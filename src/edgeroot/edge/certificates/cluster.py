@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from lightkube import ApiError, Client
-from lightkube.generic_resource import create_namespaced_resource
 from lightkube.models.certificates_v1 import CertificateSigningRequestSpec
 from lightkube.models.core_v1 import EventSource, ObjectReference
 from lightkube.models.meta_v1 import ObjectMeta
@@ -16,18 +15,12 @@ from lightkube.resources.certificates_v1 import CertificateSigningRequest
 from lightkube.resources.core_v1 import Event
 from lightkube.types import PatchType
 
+from edgeroot.edge import kinds
 from edgeroot.edge.certificates.approval import CERTIFICATE_ANNOTATION, RESULT_ANNOTATION
 from edgeroot.edge.certificates.decision import RequestState, SentRequest
 from edgeroot.edge.certificates.resource import HardwareCertificate
 
-API_VERSION: Final = "edgeroot.dev/v1alpha1"
 FIELD_MANAGER: Final = "edgeroot-certificates"
-Resource: Final = create_namespaced_resource(
-    "edgeroot.dev", "v1alpha1", "HardwareCertificate", "hardwarecertificates", verbs=["patch", "get", "list", "watch"]
-)
-Status: Final = create_namespaced_resource(
-    "edgeroot.dev", "v1alpha1", "HardwareCertificate", "hardwarecertificates/status", verbs=["patch"]
-)
 _CONFLICT: Final = 409
 _NOT_FOUND: Final = 404
 
@@ -77,12 +70,18 @@ class ApiCluster:
                 raise
 
     def write_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
-        self._client.patch(Status, name, {"status": dict(status)}, namespace=namespace, patch_type=PatchType.MERGE)
+        self._client.patch(
+            kinds.HardwareCertificate.Status,
+            name,
+            {"status": dict(status)},
+            namespace=namespace,
+            patch_type=PatchType.MERGE,
+        )
 
     def tell(self, certificate: HardwareCertificate, *, reason: str, message: str, warning: bool = False) -> None:
         now = datetime.now(UTC)
         about = ObjectReference(
-            apiVersion=API_VERSION,
+            apiVersion=kinds.API_VERSION,
             kind="HardwareCertificate",
             name=certificate.name,
             namespace=certificate.namespace,

@@ -14,10 +14,11 @@ from lightkube.resources.certificates_v1 import CertificateSigningRequest
 from edgeroot.edge.certificates.accounts import Accounts
 from edgeroot.edge.certificates.approval import Rules
 from edgeroot.edge.certificates.approver import Approver
-from edgeroot.edge.certificates.cluster import ApiCluster, Resource
+from edgeroot.edge.certificates.cluster import ApiCluster
 from edgeroot.edge.certificates.keeper import Keeper
 from edgeroot.edge.certificates.keys import AskVerifier, ServiceKeys
 from edgeroot.edge.following import Follower, Object, run
+from edgeroot.edge.kinds import HardwareCertificate
 
 _WISH: Final = ("uid", "generation")
 
@@ -27,7 +28,7 @@ def run_keeper(node_name: str, endpoint: str, ask_verifier: AskVerifier, stop: t
     client = Client()
     keys = ServiceKeys(Accounts(client, endpoint).connect, ask_verifier)
     keeper = Keeper(ApiCluster(client), keys)
-    follower = Follower(client, Resource, fields={"spec.nodeName": node_name})
+    follower = Follower(client, HardwareCertificate, fields={"spec.nodeName": node_name})
     run(
         follower,
         lambda resource: keeper.reconcile(resource, datetime.now(UTC)),
@@ -44,7 +45,7 @@ def run_approver(verifier_key: bytes, requester: str, signers: frozenset[str], s
     client = Client()
     approver = Approver(client, Rules(requester=requester, signers=signers, verifier_key=key))
     requests = Follower(client, CertificateSigningRequest)
-    resources = Follower(client, Resource)
+    resources = Follower(client, HardwareCertificate)
     publishing = threading.Thread(
         target=run,
         args=(resources, approver.publish),

@@ -11,7 +11,6 @@ from time import monotonic, time
 from typing import Any, Final
 
 from lightkube import ApiError, Client
-from lightkube.generic_resource import create_global_resource
 from lightkube.models.core_v1 import EventSource, ObjectReference
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Event
@@ -32,18 +31,11 @@ from edgeroot.edge.firmware.objects import (
 from edgeroot.edge.firmware.plan import plan
 from edgeroot.edge.firmware.resource import ResourceError, read
 from edgeroot.edge.following import TROUBLE, Follower, Object, Objects
+from edgeroot.edge.kinds import API_VERSION, EdgeFirmware, EdgeNode
 
-_EdgeNode: Final = create_global_resource("edgeroot.dev", "v1alpha1", "EdgeNode", "edgenodes")
-_EdgeNodeStatus: Final = create_global_resource(
-    "edgeroot.dev", "v1alpha1", "EdgeNode", "edgenodes/status", verbs=["patch"]
-)
-_EdgeFirmware: Final = create_global_resource("edgeroot.dev", "v1alpha1", "EdgeFirmware", "edgefirmwares")
-_EdgeFirmwareStatus: Final = create_global_resource(
-    "edgeroot.dev", "v1alpha1", "EdgeFirmware", "edgefirmwares/status", verbs=["patch"]
-)
 _CONFLICT: Final = 409
 # Waves last for minutes: nothing is gained by planning more often.
-_PLAN_S: Final = 5.0
+_PLAN_S: Final = 2.0
 _LOOK_S: Final = 30.0
 _EVENTS_NAMESPACE: Final = "default"  # where Kubernetes wants those about what has none
 _log: Final = logging.getLogger(__name__)
@@ -56,8 +48,8 @@ class RolloutController:
         self._client = client
         self._nodes = Objects()
         self._firmwares = Objects()
-        self._node_changes = Follower(client, _EdgeNode)
-        self._firmware_changes = Follower(client, _EdgeFirmware)
+        self._node_changes = Follower(client, EdgeNode)
+        self._firmware_changes = Follower(client, EdgeFirmware)
         self._knows_nodes = False
 
     def run(self, stop: threading.Event) -> None:
@@ -102,7 +94,7 @@ class RolloutController:
             version = self._nodes[node_name]["metadata"]["resourceVersion"]
             patch = {**assignment_patch(assignment), "metadata": {"resourceVersion": version}}
             try:
-                self._nodes[node_name] = self._client.patch(_EdgeNode, node_name, patch, patch_type=PatchType.MERGE)
+                self._nodes[node_name] = self._client.patch(EdgeNode, node_name, patch, patch_type=PatchType.MERGE)
             except ApiError as error:
                 if error.status.code != _CONFLICT:
                     raise
@@ -114,13 +106,11 @@ class RolloutController:
 
     def _write(self, name: str, status: Mapping[str, Any]) -> None:
         patch = {"status": dict(status)}
-        self._firmwares[name] = self._client.patch(_EdgeFirmwareStatus, name, patch, patch_type=PatchType.MERGE)
+        self._firmwares[name] = self._client.patch(EdgeFirmware.Status, name, patch, patch_type=PatchType.MERGE)
 
     def _tell(self, resource: Object, phase: str, message: str) -> None:
         metadata, now = resource["metadata"], datetime.now(UTC)
-        about = ObjectReference(
-            apiVersion="edgeroot.dev/v1alpha1", kind="EdgeFirmware", name=metadata["name"], uid=metadata["uid"]
-        )
+        about = ObjectReference(apiVersion=API_VERSION, kind="EdgeFirmware", name=metadata["name"], uid=metadata["uid"])
         self._client.create(
             Event(
                 metadata=ObjectMeta(generateName=f"{metadata['name']}.", namespace=_EVENTS_NAMESPACE),
@@ -138,7 +128,7 @@ class RolloutController:
 
 def keep_firmware(client: Client, node_name: str, keeper: FirmwareKeeper, stop: threading.Event) -> None:
     """Follow this node's EdgeNode, and take one step after the other until it runs what it is to run."""
-    follower = Follower(client, _EdgeNode, fields={"metadata.name": node_name})
+    follower = Follower(client, EdgeNode, fields={"metadata.name": node_name})
     follower.start()
     known = Objects()
     is_busy = False
@@ -157,7 +147,7 @@ def keep_firmware(client: Client, node_name: str, keeper: FirmwareKeeper, stop: 
             is_busy = decision.step in {Step.INSTALL, Step.RESTART, Step.REJECT}
             if decision.report != report_of(edge_node):
                 known[node_name] = client.patch(
-                    _EdgeNodeStatus, node_name, report_patch(decision.report), patch_type=PatchType.MERGE
+                    EdgeNode.Status, node_name, report_patch(decision.report), patch_type=PatchType.MERGE
                 )
         except StepError as error:
             _log.warning("the device does not say what it runs: %s", error)
