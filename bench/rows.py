@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
-from bench import hardware, tokens, trust, verifier_load, world
+from bench import edge_controller, hardware, tokens, trust, verifier_load, world
 from bench.generator import Load
 from bench.measure import (
     Bench,
@@ -121,6 +121,15 @@ ROWS: Final = (
     Row("token", "attestation token of a verified secure world, p50", "ms", 1, False, _USERS, trust.token),
     Row("appraise", "judging a token, against its signature alone", "µs", 6, False, _USERS, trust.appraisal),
     Row("verifier-load", "p99 of a verifier of many devices, half loaded", "ms", 20, False, _OURS, verifier_load.load),
+    Row(
+        "edge-controller",
+        "p99 from a result to the node's label, 5,000 nodes",
+        "ms",
+        1,
+        False,
+        _OURS,
+        edge_controller.measure,
+    ),
     Row("verified-start", "what verified images add to a start", "ms", 1, False, _USERS, trust.verified_start),
     Row("memory", "resident memory of a worker, idle", "MB", 1, False, _OURS, memory),
 )

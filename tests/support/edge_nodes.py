@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 from urllib.request import urlopen
 
 from lightkube import ApiError, Client, KubeConfig
@@ -26,12 +26,18 @@ from lightkube.resources.events_v1 import Event
 from edgeroot.edge.controller.names import ATTESTED_LABEL, UNATTESTED_TAINT
 from peers.kubernetes import Cluster
 from tests.support.cluster_accounts import deploy
-from tests.support.verifier_feed import TOKEN, FeedDouble
 
 EdgeNode: Final = create_global_resource("edgeroot.dev", "v1alpha1", "EdgeNode", "edgenodes")
 FILES: Final = ("crds/edgenode.yaml", "controller-rbac.yaml", "agent-rbac.yaml", "policies.yaml")
 _STEP_S: Final = 0.05
 _Seen = TypeVar("_Seen")
+
+
+class Feed(Protocol):
+    """Where a verifier is, or what stands for one, and what its viewers say."""
+
+    url: str
+    token: str
 
 
 def until(seen: Callable[[], _Seen], what: str, *, timeout_s: float = 20.0) -> _Seen:
@@ -157,12 +163,12 @@ class RunningController:
 
 @contextmanager
 def controller(
-    kubeconfig: Path, folder: Path, feed: FeedDouble, *options: str, ready: bool = True
+    kubeconfig: Path, folder: Path, feed: Feed, *options: str, ready: bool = True
 ) -> Iterator[RunningController]:
     """Once it is ready, if that is wanted; ended in order at the end, if it was not killed."""
     folder.mkdir(parents=True, exist_ok=True)
     token_path = folder / "token"
-    token_path.write_text(TOKEN)
+    token_path.write_text(feed.token)
     log_path = folder / "log"
     command = [sys.executable, "-m", "edgeroot", "edge", "controller", "--verifier", feed.url]
     command += ["--viewer-token-file", str(token_path), "--probe-port", "0", *options]

@@ -12,7 +12,7 @@ def test_every_row_has_a_key_of_its_own() -> None:
 
 def test_rows_of_the_root_of_trust_are_bounded_from_above_and_fail_by_a_fault() -> None:
     rows = {row.key: row for row in ROWS}
-    for key in ("token", "token-auth", "appraise", "verifier-load", "verified-start"):
+    for key in ("token", "token-auth", "appraise", "verifier-load", "edge-controller", "verified-start"):
         row = rows[key]
         assert row.passes(Outcome(1, 1, "", row.target)) is True
         assert row.passes(Outcome(1, 1, "", row.target + 0.1)) is False
