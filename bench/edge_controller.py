@@ -32,10 +32,11 @@ from lightkube.types import PatchType
 from bench.errors import BenchError
 from bench.measure import Bench, Outcome
 from edgeroot.edge.controller.names import ATTESTED_LABEL, CONTRAINDICATED_TAINT, UNATTESTED_TAINT
+from edgeroot.edge.kinds import EdgeNode
 from peers import PeersUnavailableError
 from peers.kubernetes import Cluster
 from tests.support.cluster_accounts import account_kubeconfig
-from tests.support.edge_nodes import EdgeNode, RunningController, controller, deploy_edge, until
+from tests.support.edge_nodes import RunningController, controller, deploy_edge, until
 from tests.support.verifier_feed import FeedDouble, entry, verifier_feed
 
 NODES_MOST: Final = 5000

@@ -17,17 +17,16 @@ from typing import Any, Final, Protocol, TypeVar
 from urllib.request import urlopen
 
 from lightkube import ApiError, Client, KubeConfig
-from lightkube.generic_resource import create_global_resource
 from lightkube.models.core_v1 import NodeSpec, Taint
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Node
 from lightkube.resources.events_v1 import Event
 
 from edgeroot.edge.controller.names import ATTESTED_LABEL, UNATTESTED_TAINT
+from edgeroot.edge.kinds import EdgeNode
 from peers.kubernetes import Cluster
 from tests.support.cluster_accounts import deploy
 
-EdgeNode: Final = create_global_resource("edgeroot.dev", "v1alpha1", "EdgeNode", "edgenodes")
 FILES: Final = ("crds/edgenode.yaml", "controller-rbac.yaml", "agent-rbac.yaml", "policies.yaml")
 _STEP_S: Final = 0.05
 _Seen = TypeVar("_Seen")

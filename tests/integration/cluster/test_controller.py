@@ -12,10 +12,11 @@ from lightkube.resources.core_v1 import Node, Pod
 from lightkube.types import PatchType
 
 from edgeroot.edge.controller.names import ATTESTED_LABEL
+from edgeroot.edge.kinds import EdgeNode
 from peers.kubernetes import Cluster
 from tests.support.cluster import new_namespace
 from tests.support.cluster_accounts import account_kubeconfig
-from tests.support.edge_nodes import EdgeNode, Nodes, RunningController, controller, deploy_edge, until
+from tests.support.edge_nodes import Nodes, RunningController, controller, deploy_edge, until
 from tests.support.verifier_feed import FeedDouble, entry, verifier_feed
 
 UNATTESTED = {"unattested:NoSchedule"}

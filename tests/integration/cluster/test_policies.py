@@ -15,9 +15,10 @@ from lightkube.resources.core_v1 import Node
 from lightkube.types import PatchType
 
 from edgeroot.edge.controller.names import ATTESTED_LABEL, CONTRAINDICATED_TAINT, UNATTESTED_TAINT
+from edgeroot.edge.kinds import EdgeNode
 from peers.kubernetes import Cluster
 from tests.support.cluster_accounts import account_kubeconfig
-from tests.support.edge_nodes import EdgeNode, Nodes, deploy_edge
+from tests.support.edge_nodes import Nodes, deploy_edge
 
 STATUS: Final[dict[str, Any]] = {
     "state": "Affirmed",

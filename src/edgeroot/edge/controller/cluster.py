@@ -21,8 +21,9 @@ from lightkube.types import PatchType
 from edgeroot.edge.controller.actions import Announcement, Document
 from edgeroot.edge.controller.lease import Record
 from edgeroot.edge.controller.names import FIELD_MANAGER
-from edgeroot.edge.controller.objects import EdgeNodes, edge_of, event_of, lease_of, node_of, record_of
+from edgeroot.edge.controller.objects import edge_of, event_of, lease_of, node_of, record_of
 from edgeroot.edge.controller.records import EdgeNode, Node, Selector
+from edgeroot.edge.kinds import EdgeNode as EdgeNodes
 
 TIMEOUT_S: Final = 5.0
 """Of an exchange. What a replica asked for before it lost its lease is decided before another one has it."""

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-GROUP: Final = "edgeroot.dev"
-VERSION: Final = "v1alpha1"
-EDGE_NODE: Final = "EdgeNode"
-EDGE_NODES: Final = "edgenodes"
-
 ATTESTED_LABEL: Final = "edgeroot.dev.node-restriction.kubernetes.io/attested"
 """On affirmed nodes only. What lies under this domain no kubelet may set (admission plugin NodeRestriction)."""
 ATTESTED: Final = "true"

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from lightkube.generic_resource import create_global_resource
 from lightkube.models import coordination_v1
 from lightkube.models.core_v1 import ObjectReference
 from lightkube.models.core_v1 import Taint as TaintModel
@@ -17,16 +16,10 @@ from lightkube.resources.events_v1 import Event
 
 from edgeroot.edge.controller.actions import Announcement, read_status
 from edgeroot.edge.controller.lease import Record
-from edgeroot.edge.controller.names import (
-    ATTESTED_LABEL,
-    EDGE_NODE,
-    EDGE_NODES,
-    GROUP,
-    VERSION,
-)
+from edgeroot.edge.controller.names import ATTESTED_LABEL
 from edgeroot.edge.controller.records import EdgeNode, Node, Selector, Taint, time_text
+from edgeroot.edge.kinds import API_VERSION, GROUP
 
-EdgeNodes: Final = create_global_resource(GROUP, VERSION, EDGE_NODE, EDGE_NODES)
 # Events about what has no namespace are in this one.
 EVENTS_NAMESPACE: Final = "default"
 _NOTE_MAX_BYTES: Final = 1024
@@ -72,7 +65,7 @@ def event_of(announcement: Announcement, now_s: float, reporter: str) -> Event:
         note=announcement.note.encode()[:_NOTE_MAX_BYTES].decode(errors="ignore"),
         reason=str(announcement.state),
         regarding=ObjectReference(
-            apiVersion=f"{GROUP}/{VERSION}", kind=EDGE_NODE, name=announcement.name, uid=announcement.uid
+            apiVersion=API_VERSION, kind="EdgeNode", name=announcement.name, uid=announcement.uid
         ),
         reportingController=f"{GROUP}/controller",
         reportingInstance=reporter,
