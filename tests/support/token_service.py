@@ -26,7 +26,7 @@ slots = {slots}
 _TOKENS = """
 [[authenticator]]
 auth_type = "JwtSvid"
-{admins}
+{authenticator}
 [authenticator.kubernetes]
 issuer = "{issuer}"
 review = "offline"
@@ -75,7 +75,7 @@ def running_token_service(
     *,
     core: str = "",
     listener: str = "",
-    admins: str = "",
+    authenticator: str = "",
     kubernetes: str = "",
     extra: str = "",
     provider: str = SOFTWARE_PROVIDER,
@@ -84,7 +84,7 @@ def running_token_service(
     review_interval_ms: int = 60_000,
     start: bool = True,
 ) -> Iterator[TokenService]:
-    """As :func:`running_service`, with these lines in the table of the slots' listener and in that of the cluster.
+    """As :func:`running_service`, with these lines in the tables of the slots' listener and of the authenticator.
 
     Without ``kubelet`` there is nobody who says which pod holds a slot, and the process that calls has no gRPC server.
     """
@@ -99,7 +99,7 @@ def running_token_service(
         text += _TOKENS.format(
             folder=folder,
             issuer=ISSUER,
-            admins=admins,
+            authenticator=authenticator,
             kubernetes=kubernetes,
             review_interval_ms=review_interval_ms,
         )

@@ -15,6 +15,7 @@ from typing import Final
 
 from edgeroot.confinement import landlock, seccomp
 
+_DEVICES: Final = (Path("/dev/null"), Path("/dev/urandom"))
 _SYSTEM: Final = tuple(map(Path, ("/usr", "/lib", "/lib64", "/bin", "/etc", "/opt", "/dev", "/sys/devices")))
 
 
@@ -25,8 +26,19 @@ def confine_service(*, read: Iterable[Path], write: Iterable[Path]) -> list[str]
     itself it knows by now.
     """
     system_calls = seccomp.compile_filter(None)  # while libseccomp can still be found
-    code = [Path(sys.prefix), Path(sys.base_prefix), Path(sysconfig.get_path("purelib")), Path(__file__).parents[2]]
-    readable = [*_SYSTEM, *code, *read]
-    devices = [Path("/dev/null"), Path("/dev/urandom")]
-    refused = landlock.restrict(read=readable, write=[*write, *devices], execute=True, network=True)
+    refused = landlock.restrict(read=[*_code(), *read], write=[*write, *_DEVICES], execute=True, network=True)
     return refused + seccomp.install(system_calls)
+
+
+def confine_files(*, read: Iterable[Path], write: Iterable[Path]) -> list[str]:
+    """As :func:`confine_service`, for a process of a service that may have confined itself already.
+
+    It runs no programs, and reaches no other files than these.
+    """
+    return landlock.restrict(read=[*_code(), *read], write=[*write, *_DEVICES], execute=False, network=True)
+
+
+def _code() -> list[Path]:
+    """What Python and its modules are read from, and the system's configuration."""
+    code = [Path(sys.prefix), Path(sys.base_prefix), Path(sysconfig.get_path("purelib")), Path(__file__).parents[2]]
+    return [*_SYSTEM, *code]

@@ -22,7 +22,7 @@ from edgeroot.daemon.connection import Listening
 from edgeroot.daemon.control import ControlLine
 from edgeroot.daemon.elsewhere import WriterLink
 from edgeroot.daemon.helper_process import NICE, run_helper, serve_jobs
-from edgeroot.daemon.identity_process import run_identity
+from edgeroot.daemon.identity_program import Task, become_identity_program
 from edgeroot.daemon.log_output import standard_error
 from edgeroot.daemon.metrics import CounterTable
 from edgeroot.daemon.observer import MeteredObserver, RequestObserver
@@ -326,15 +326,18 @@ def host_main(service: Service, provider: int, control: ControlLine) -> None:
 
 def identity_main(service: Service, control: ControlLine) -> None:
     """What the identity process runs."""
-    from edgeroot.identity.verifier import TokenVerifier  # here alone: it brings what it takes to talk to others
-
-    tokens = service.config.tokens
+    core, tokens = service.config.core, service.config.tokens
     assert tokens is not None
-    verifier = TokenVerifier(tokens)
-    try:
-        run_identity(verifier.verify, control, longest_s=service.config.core.execution_timeout_s)
-    finally:
-        verifier.close()
+    become_identity_program(
+        Task(
+            tokens=tokens,
+            longest_s=core.execution_timeout_s,
+            log_level=core.log_level,
+            log_format=core.log_format,
+            log_timestamps=core.log_timestamp,
+        ),
+        control,
+    )
 
 
 def scout_main(service: Service, control: ControlLine) -> None:

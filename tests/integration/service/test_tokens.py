@@ -8,11 +8,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from edgeroot.client import Client, NoAuth, TokenFile, errors, templates
+from edgeroot.psa import Secret
+from edgeroot.sealing.wrapping_key import _derive
 from edgeroot.wire import operations as ops
 from edgeroot.wire.codec import encode_operation
 from edgeroot.wire.framing import decode_response, encode_request
@@ -48,6 +52,18 @@ def sign(client: Client) -> bytes:
 
 def identity_processes(tokens: TokenService) -> list[int]:
     return tokens.service.children("-identi")  # what the kernel leaves of the name
+
+
+def identity_of(tokens: TokenService) -> int:
+    """The identity process, as soon as there is one."""
+    found: list[int] = []
+
+    def is_there() -> bool:
+        found.extend(identity_processes(tokens))
+        return bool(found)
+
+    wait_until(is_there, "an identity process")
+    return found[0]
 
 
 def status_of(tokens: TokenService, auth: bytes, *, slot: int = 0) -> Status:
@@ -158,7 +174,7 @@ def test_users_of_the_ordinary_socket_are_who_they_were(tokens: TokenService) ->
 
 
 def test_admins_are_spiffe_ids() -> None:
-    with running_token_service(admins=f'admins = [{{ name = "{TILL}" }}]') as tokens:
+    with running_token_service(authenticator=f'admins = [{{ name = "{TILL}" }}]') as tokens:
         with tokens.client(tokens.camera_token(), 1, name="camera") as camera:
             camera.generate_key("key", P256)
             with pytest.raises(errors.AdminOperationError):
@@ -172,14 +188,30 @@ def test_admins_are_spiffe_ids() -> None:
 # What ends a verdict
 
 
-def test_an_expired_token_is_refused_although_it_was_known(tokens: TokenService) -> None:
-    tokens.configure("[authenticator.kubernetes]", "clock_skew = 1\n[authenticator.kubernetes]")
+def test_an_expired_token_is_refused_although_it_was_known() -> None:
+    with running_token_service(authenticator="clock_skew = 1") as tokens:
+        token = tokens.till_token(life_s=3)
+        assert status_of(tokens, token) is Status.SUCCESS
+        wait_until(lambda: status_of(tokens, token) is Status.AUTHENTICATION_ERROR, "the token's end")
+        assert status_of(tokens, tokens.till_token()) is Status.SUCCESS
+
+
+def test_tokens_are_taken_all_through_a_reload(tokens: TokenService) -> None:
+    end = threading.Event()
+    statuses: list[Status] = []
+
+    def ask() -> None:
+        while not end.is_set():
+            statuses.append(status_of(tokens, tokens.till_token()))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    before = identity_of(tokens)
     tokens.service.signal(signal.SIGHUP)
-    wait_until(lambda: status_of(tokens, tokens.till_token()) is Status.SUCCESS, "a token to be taken")
-    token = tokens.till_token(life_s=1)
-    assert status_of(tokens, token) is Status.SUCCESS
-    wait_until(lambda: status_of(tokens, token) is Status.AUTHENTICATION_ERROR, "the token's end")
-    assert status_of(tokens, tokens.till_token()) is Status.SUCCESS
+    wait_until(lambda: before not in (found := identity_processes(tokens)) and bool(found), "another identity process")
+    end.set()
+    thread.join()
+    assert set(statuses) == {Status.SUCCESS}
 
 
 def test_a_pod_that_has_lost_its_slot_is_refused_within_the_interval(quick: TokenService) -> None:
@@ -226,7 +258,7 @@ def test_a_kubelet_that_hangs_delays_nobody_who_needs_it_not(quick: TokenService
 
 
 def test_an_identity_process_that_is_stopped_delays_nobody_else(quick: TokenService) -> None:
-    (identity,) = identity_processes(quick)
+    identity = identity_of(quick)
     answers: list[Status] = []
     with quick.service.client() as user:
         user.generate_key("key", P256)
@@ -244,7 +276,7 @@ def test_an_identity_process_that_is_stopped_delays_nobody_else(quick: TokenServ
 
 
 def test_an_identity_process_that_is_killed_comes_back_and_its_questions_are_answered(quick: TokenService) -> None:
-    (identity,) = identity_processes(quick)
+    identity = identity_of(quick)
     os.kill(identity, signal.SIGSTOP)
     answers: list[Status] = []
     threads = [threading.Thread(target=lambda: answers.append(status_of(quick, quick.till_token()))) for _ in range(5)]
@@ -255,7 +287,7 @@ def test_an_identity_process_that_is_killed_comes_back_and_its_questions_are_ans
     for thread in threads:
         thread.join()
     assert answers == [Status.SUCCESS] * 5
-    (successor,) = identity_processes(quick)
+    successor = identity_of(quick)
     assert successor != identity
     assert "the identity 0 was killed by SIGKILL; starting it anew" in quick.service.log()
 
@@ -283,8 +315,7 @@ def test_an_identity_process_that_is_killed_again_and_again_under_load_costs_no_
         for thread in threads:
             thread.start()
         for _ in range(4):
-            wait_until(lambda: bool(identity_processes(tokens)), "an identity process")
-            (identity,) = identity_processes(tokens)
+            identity = identity_of(tokens)
             wait_until(partial(is_beyond, signed, tuple(signed)), "both to go on")
             os.kill(identity, signal.SIGKILL)
         end.set()
@@ -295,7 +326,7 @@ def test_an_identity_process_that_is_killed_again_and_again_under_load_costs_no_
 
 def test_an_identity_process_that_does_not_answer_is_not_waited_for_longer_than_for_others() -> None:
     with running_token_service(core="execution_timeout = 300") as tokens:
-        (identity,) = identity_processes(tokens)
+        identity = identity_of(tokens)
         os.kill(identity, signal.SIGSTOP)
         try:
             assert status_of(tokens, tokens.till_token()) is Status.CONNECTION_ERROR
@@ -327,6 +358,36 @@ def test_a_pod_with_heaps_of_garbage_does_not_keep_others_waiting(quick: TokenSe
         end.set()
         for thread in threads:
             thread.join()
+
+
+# Who judges tokens, and may be deceived by one
+
+
+def test_an_identity_process_has_no_key_in_its_memory_and_no_store_in_its_hands(tokens: TokenService) -> None:
+    """The others come from a process that has opened stores and back ends; this one is a program of its own."""
+    assert status_of(tokens, tokens.till_token()) is Status.SUCCESS
+    (key_file,) = (tokens.service.folder / "store").glob("*.key")
+    wrapping_key = _derive(Secret(key_file.read_bytes()[-32:]), b"edgeroot sealing v1: encryption", 32)
+    (worker, *_), identity = tokens.service.children("worker"), identity_of(tokens)
+    assert wrapping_key in memory_of(worker), "the search does not work at all"
+    assert wrapping_key not in memory_of(identity)
+    for pid, expected in ((worker, True), (identity, False)):
+        held = [str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()]
+        assert any("/store/" in path for path in held) is expected
+
+
+def memory_of(pid: int) -> bytes:
+    """All that a process may write to, for root to read."""
+    found = b""
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, rights, *_ = line.split()
+            begin, end = (int(number, 16) for number in span.split("-"))
+            if rights.startswith("rw"):
+                with suppress(OSError):
+                    memory.seek(begin)
+                    found += memory.read(end - begin)
+    return found
 
 
 # SPIFFE
