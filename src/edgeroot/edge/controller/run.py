@@ -40,10 +40,12 @@ from edgeroot.edge.controller.names import NAMESPACE
 from edgeroot.edge.controller.probes import Condition, probes
 from edgeroot.edge.controller.records import EdgeNode, Moment, Node, Selector, State
 from edgeroot.edge.controller.verdict import Policy
-from edgeroot.edge.controller.work import WorkQueue
+from edgeroot.edge.controller.work import Urgency, WorkQueue
 
 LEASE: Final = "edgeroot-controller"
 _WORKERS: Final = 16
+# Beside them, so that a contraindication does not even wait for one of them to finish.
+_URGENT_WORKERS: Final = 4
 _TICK_S: Final = 0.25
 _EVENTS_PER_S: Final = 10.0
 _EVENTS_MAX: Final = 1000
@@ -130,8 +132,9 @@ class Controller:
                 tasks.create_task(self._tick())
                 tasks.create_task(self._lead())
                 tasks.create_task(self._announce())
-                for _ in range(_WORKERS):
-                    tasks.create_task(self._work())
+                for number in range(_WORKERS + _URGENT_WORKERS):
+                    least = Urgency.GAINED if number < _WORKERS else Urgency.CONTRAINDICATED
+                    tasks.create_task(self._work(least))
         finally:
             await self._resign()
         raise AssertionError("none of the tasks ends by itself")
@@ -170,9 +173,9 @@ class Controller:
         """Only what is decided on both lists is right; and only one replica writes."""
         return len(self._listed) == 2 and self._election.leading(moment().steady_s)
 
-    async def _work(self) -> Never:
+    async def _work(self, least: Urgency) -> Never:
         while True:
-            name = self._queue.take() if self._may_write() else None
+            name = self._queue.take(least) if self._may_write() else None
             if name is None:
                 self._ready.clear()
                 await self._ready.wait()

@@ -52,10 +52,10 @@ class WorkQueue:
         self._urgency[name] = urgency
         self._waiting[urgency][name] = None
 
-    def take(self) -> str | None:
-        """The next name, which is then in work until :meth:`done` or :meth:`failed`."""
-        for waiting in self._waiting.values():
-            if waiting:
+    def take(self, least: Urgency = Urgency.GAINED) -> str | None:
+        """The next name of at least this urgency, which is then in work until :meth:`done` or :meth:`failed`."""
+        for urgency, waiting in self._waiting.items():
+            if waiting and urgency <= least:
                 name = next(iter(waiting))
                 del waiting[name], self._urgency[name]
                 self._working.add(name)

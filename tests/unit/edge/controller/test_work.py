@@ -86,3 +86,14 @@ def test_what_comes_while_a_name_waits_for_its_next_try_is_not_kept_waiting() ->
     work.add("a", Urgency.CONTRAINDICATED)
 
     assert taken(work) == ["a"]
+
+
+def test_who_takes_the_urgent_only_leaves_the_others_waiting() -> None:
+    work = queue()
+    work.add("a", Urgency.GAINED)
+    work.add("b", Urgency.LOST)
+    work.add("c", Urgency.CONTRAINDICATED)
+
+    assert work.take(Urgency.CONTRAINDICATED) == "c"
+    assert work.take(Urgency.CONTRAINDICATED) is None
+    assert work.take() == "b"
