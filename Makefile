@@ -56,9 +56,9 @@ cluster: $(dev) ## build the genuine Kubernetes that tests run against (root; a 
 cluster-test: cluster ## the tests against a genuine Kubernetes
 	$(bin)/python -m pytest -m cluster $(PYTEST_ARGS)
 
-test: peers cluster ## every test, with few rounds of those that repeat
+test: peers cluster ## every test, with few rounds of those that repeat, and few of cluster-test
 	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm systemd $(manager) $(browser)
-	$(bin)/python -m pytest $(PYTEST_ARGS)
+	$(bin)/python -m pytest -m 'not cluster or smoke' $(PYTEST_ARGS)
 
 soak: peers ## the tests that repeat, with ROUNDS=200 rounds
 	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm $(manager)

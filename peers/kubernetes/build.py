@@ -115,8 +115,9 @@ def _build_kubernetes(place: Path) -> None:
     }
     flags = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in told.items())])
     command = [go, "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", str(place), "."]
-    # Without cgo, so that the program runs in any root.
-    with subprocess.Popen(command, cwd=_SOURCE, env={**os.environ, "CGO_ENABLED": "0"}) as building:
+    # Without cgo, so that the program runs in any root; and an older Go may fetch the one that go.mod names.
+    environment = {"GOTOOLCHAIN": "auto", **os.environ, "CGO_ENABLED": "0"}
+    with subprocess.Popen(command, cwd=_SOURCE, env=environment) as building:
         begun_s = time.monotonic()
         while (code := _ended(building, within_s=_SAY_EVERY_S)) is None:
             print(f"kubernetes: still building after {time.monotonic() - begun_s:.0f} s", flush=True)
@@ -133,15 +134,16 @@ def _ended(process: subprocess.Popen[bytes], *, within_s: float) -> int | None:
 
 
 def _go() -> str:
-    """The Go tool. Raises PeersUnavailableError where there is none, or only one that is too old."""
+    """The Go tool, from Debian's packages if there is none. Raises PeersUnavailableError if it is too old."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/go/bin"])
     go = shutil.which("go", path=path)
     if go is None:
-        raise PeersUnavailableError("Kubernetes is built with Go, and there is no `go`: install Go 1.21 or newer")
+        subprocess.run([_SCRIPTS / "debian_packages.sh", "golang-go"], check=True)
+        go = "go"
     said = subprocess.run([go, "env", "GOVERSION"], cwd="/", capture_output=True, text=True, check=True).stdout.strip()
     found = re.match(r"go(\d+)\.(\d+)", said)
     if found is None or (int(found[1]), int(found[2])) < _LEAST_GO:
-        raise PeersUnavailableError(f"{go} is {said or 'of no version'}: Kubernetes needs Go 1.21 or newer")
+        raise PeersUnavailableError(f"{go} is {said or 'of no version'}: Kubernetes needs Go 1.21 or newer on the PATH")
     return go
 
 

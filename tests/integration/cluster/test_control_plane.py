@@ -12,6 +12,8 @@ from peers.kubernetes import Cluster, KubectlError
 from peers.kubernetes.build import version
 from tests.support.cluster import AUDIENCE, new_namespace
 
+pytestmark = pytest.mark.smoke
+
 
 def _token(cluster: Cluster, namespace: str, *, audience: str) -> str:
     return cluster.kubectl("create", "token", "default", "-n", namespace, f"--audience={audience}").strip()

@@ -22,6 +22,9 @@ from scripts.build_image import build_image
 from tests.support.cluster import AUDIENCE, TOKEN_FILE, output_of_pod, restricted_namespace, restricted_pod
 from tests.support.service import Service, running_service
 
+# The image is built first, from packages that may have to be fetched.
+pytestmark = pytest.mark.timeout(300)
+
 IMAGE = "edgeroot.dev/edgeroot:test"
 RESOURCE = "edgeroot.dev/parsec"
 SLOTS = 3
@@ -141,6 +144,7 @@ def _signed(said: str, message: str) -> ec.EllipticCurvePublicKey:
     return key
 
 
+@pytest.mark.smoke
 def test_restricted_pod_makes_a_key_and_signs_with_nothing_but_its_token(site: Site) -> None:
     till, camera = site.account("till"), site.account("camera")
 
@@ -155,6 +159,7 @@ def test_restricted_pod_makes_a_key_and_signs_with_nothing_but_its_token(site: S
         _signed(first, "another receipt")
 
 
+@pytest.mark.smoke
 def test_token_is_of_no_use_in_a_pod_that_holds_another_slot(site: Site) -> None:
     robbed, thief = site.account("robbed"), site.account("thief")
     site.cluster.create(site.pod("robbed", "sleep 600", account=robbed))

@@ -10,6 +10,8 @@ import pytest
 from peers.kubernetes import NODE, Cluster, KubectlError
 from tests.support.cluster import AUDIENCE, TOKEN_FILE, output_of_pod, restricted_namespace, restricted_pod
 
+pytestmark = pytest.mark.smoke
+
 
 def test_restricted_pod_runs_and_its_output_is_seen(kubelet_cluster: Cluster) -> None:
     namespace = restricted_namespace(kubelet_cluster)
