@@ -96,7 +96,7 @@ class Cluster:
 
     def components(self) -> list[Component]:
         """Every program, those first that depend on others."""
-        of_node = [] if self.node is None else [self.node.kubelet, self.node.containerd]
+        of_node = [] if self.node is None else [self.node.kubelet, self.node.containerd, self.node.names]
         return [*of_node, self.scheduler, self.controller_manager, self.api_server, self.etcd]
 
     def identify(self, user: str, *, groups: Sequence[str] = ()) -> Path:

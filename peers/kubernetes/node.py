@@ -8,12 +8,14 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 from peers.kubernetes.build import Programs
 from peers.kubernetes.component import Component, ComponentError
+from peers.kubernetes.control_plane import SERVICE_ADDRESS
 from peers.kubernetes.identities import Authority
 from peers.kubernetes.machine import NamespacedMachine
 from scripts.oci_archive import ImageSettings, write_archive, write_layer
@@ -24,6 +26,9 @@ _PAUSE: Final = "edgeroot.dev/pause:peer"
 _CONTAINERD: Final = "/run/containerd/containerd.sock"
 _HEALTH_PORT: Final = 10248
 _NAMESPACE: Final = "k8s.io"
+_DOMAIN: Final = "cluster.local"
+# The one service that is reached by name: nobody forwards the addresses of others here.
+_API_SERVER: Final = f"kubernetes.default.svc.{_DOMAIN}"
 
 _CONTAINERD_CONFIG: Final = """\
 version = 2
@@ -87,6 +92,8 @@ def _kubelet_config(authority: Authority, *, certificate: Path, key: Path, addre
         "failCgroupV1": False,
         "failSwapOn": False,
         "oomScoreAdj": 0,
+        "clusterDNS": [address],
+        "clusterDomain": _DOMAIN,
         # The disk is the test machine's, and how full it is is not this node's business.
         "evictionHard": {"imagefs.available": "0%", "memory.available": "0%", "nodefs.available": "0%"},
         "imageGCHighThresholdPercent": 100,
@@ -97,7 +104,7 @@ def _kubelet_config(authority: Authority, *, certificate: Path, key: Path, addre
 
 
 class Node:
-    """The two programs that make the machine a node."""
+    """The programs that make the machine a node, and the one that tells its pods the API server's address."""
 
     def __init__(self, machine: NamespacedMachine, programs: Programs, authority: Authority, *, server: str) -> None:
         self.machine = machine
@@ -116,6 +123,13 @@ class Node:
         (self._folder / "kubelet.json").write_text(json.dumps(told, indent=1))
         tools = machine.programs / "node"
         path = os.pathsep.join([f"{tools}/usr/bin", f"{tools}/usr/sbin", os.environ.get("PATH", os.defpath)])
+        self.names = Component(
+            "names",
+            [sys.executable, str(Path(__file__).with_name("names.py")), machine.address, _API_SERVER, SERVICE_ADDRESS],
+            machine=machine,
+            log=self._folder / "names.log",
+            ready=self._names_answer,
+        )
         self.containerd = Component(
             "containerd",
             [f"{tools}/usr/bin/containerd", "--config", "/var/lib/containerd.toml"],
@@ -141,7 +155,8 @@ class Node:
         )
 
     def start(self) -> None:
-        """Start both, and give containerd the images that every test may use."""
+        """Start them, and give containerd the images that every test may use."""
+        self.names.launch()
         self.containerd.start()
         self.kubelet.launch()
         layer = write_layer(self._busybox(), self._folder / "busybox.tar.gz")
@@ -151,6 +166,7 @@ class Node:
             write_archive(archive, reference=name, layers=[layer], settings=settings)
             self.add_image(archive)
         self.kubelet.wait()
+        self.names.wait()
 
     def run(self, *command: str, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Run a program beside the kubelet to its end; the exit code is the caller's to judge."""
@@ -172,6 +188,10 @@ class Node:
             except OSError:
                 return False
         return True
+
+    def _names_answer(self) -> bool:
+        asked = self.run(f"{self.machine.programs}/node/bin/busybox", "nslookup", _API_SERVER, self.machine.address)
+        return asked.returncode == 0
 
     def _kubelet_answers(self) -> bool:
         with closing(http.client.HTTPConnection(self.machine.address, _HEALTH_PORT, timeout=5)) as connection:

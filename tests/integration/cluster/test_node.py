@@ -44,11 +44,14 @@ def test_projected_token_names_the_pod_and_its_node(kubelet_cluster: Cluster) ->
     assert claims["kubernetes.io"]["node"]["name"] == NODE
 
 
-def test_pod_reaches_the_api_server_by_its_service_address(kubelet_cluster: Cluster) -> None:
+def test_pod_reaches_the_api_server_by_its_address_and_its_name(kubelet_cluster: Cluster) -> None:
     namespace = restricted_namespace(kubelet_cluster)
-    script = "nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT </dev/null && echo reached"
+    reached = "nc -w 5 {} $KUBERNETES_SERVICE_PORT </dev/null && echo reached"
+    script = "; ".join(reached.format(host) for host in ("$KUBERNETES_SERVICE_HOST", "kubernetes.default.svc"))
 
-    assert output_of_pod(kubelet_cluster, restricted_pod("caller", namespace, ["sh", "-c", script])) == "reached\n"
+    said = output_of_pod(kubelet_cluster, restricted_pod("caller", namespace, ["sh", "-c", script]))
+
+    assert said == "reached\nreached\n"
 
 
 def test_node_is_ready_again_after_its_kubelet_was_killed(kubelet_cluster: Cluster) -> None:
