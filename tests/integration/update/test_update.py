@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from edgeroot.abi.mcuboot import Version, decode_image
+from edgeroot.edge.firmware.keeper import Commands, FirmwareKeeper
+from edgeroot.edge.firmware.node import Found, Step
+from edgeroot.edge.firmware.plan import NodePhase, Report
 from edgeroot.evidence import read_token
 from edgeroot.secure.boot.signing import sign_image
 from edgeroot.tee.psa import PsaClient
@@ -80,24 +84,24 @@ def world(maker: Path) -> Iterator[World]:
 
 class Device:
     def __init__(self, world: World, state: Path, www: Path) -> None:
-        self._socket = ("--world-socket", world.socket)
-        self._places = ("--state", state, *self._socket)
+        self.socket = ("--world-socket", world.socket)
+        self.places = ("--state", state, *self.socket)
         self._first = ("--repository", www, "--root", www / "metadata" / "1.root.json", "--product", "gateway")
 
     def check(self, code: int) -> dict[str, Any]:
-        return edgeroot("update", "check", *self._first, *self._places, code=code)
+        return edgeroot("update", "check", *self._first, *self.places, code=code)
 
     def install(self, *options: str | Path, code: int = 0) -> dict[str, Any]:
-        return edgeroot("update", "install", *options, *self._places, code=code)
+        return edgeroot("update", "install", *options, *self.places, code=code)
 
     def decide(self, *what: str, code: int = 0) -> dict[str, Any]:
-        return edgeroot("update", *what, *self._socket, code=code)
+        return edgeroot("update", *what, *self.socket, code=code)
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "edgeroot", "update", "install", *map(str, self._places)]
+        return [sys.executable, "-m", "edgeroot", "update", "install", *map(str, self.places)]
 
     def states(self) -> tuple[set[str], set[str], Any]:
-        found = edgeroot("update", "status", *self._places)
+        found = edgeroot("update", "status", *self.places)
         assert [one["component"] for one in found["components"]] == list(IMAGES)
         return (
             {one["state"] for one in found["components"]},
@@ -196,3 +200,56 @@ def test_what_fails_or_is_killed_leaves_the_device_as_it_was(
     assert device.states() == ({"READY"}, {"1.0.0"}, None)
     world.stop()
     assert "may this user call it" in device.decide("accept", "--without-verdict", code=1)["said"]
+
+
+class FleetDevice:
+    """A device as the fleet's keeper sees it: the commands, and a restart that is the test's."""
+
+    def __init__(self, device: Device, world: World, script: Path) -> None:
+        places, socket = " ".join(map(str, device.places)), " ".join(map(str, device.socket))
+        script.write_text(
+            f'#!/bin/sh\ncase "$1" in accept|reject) set -- "$@" {socket};; *) set -- "$@" {places};; esac\n'
+            f'exec {sys.executable} -m edgeroot update "$@"\n'
+        )
+        script.chmod(0o755)
+        self._commands = Commands(restart=[], verifier=["--without-verdict"], update=[str(script)])
+        self._world = world
+
+    def status(self) -> Found:
+        return self._commands.status()
+
+    def carry_out(self, step: Step, version: str) -> None:
+        if step is Step.RESTART:
+            self._world.stop()
+            self._world.start()
+        else:
+            self._commands.carry_out(step, version)
+
+
+def brought_to(version: str, device: FleetDevice, memory: Path) -> tuple[list[Step], Report]:
+    """The steps that a keeper takes, one started anew for each, and what it says in the end."""
+    steps: list[Step] = []
+    for _ in range(10):
+        decision = FirmwareKeeper(device, memory, time.time).advance(version)
+        if decision.step is Step.NOTHING:
+            return steps, decision.report
+        steps.append(decision.step)
+    raise AssertionError(f"it does not end: {steps}")
+
+
+def test_a_fleets_keeper_brings_the_device_there(
+    publish: Publish, device: Device, world: World, tmp_path: Path
+) -> None:
+    publish("1.0.0")
+    publish("1.1.0")
+    device.check(100)  # from now on it knows repository, product and root
+    fleet, memory = FleetDevice(device, world, tmp_path / "update.sh"), tmp_path / "fleet.json"
+    steps, report = brought_to("1.1.0", fleet, memory)
+    assert steps == [Step.INSTALL, Step.RESTART, Step.ACCEPT]
+    assert report.phase is NodePhase.ACCEPTED
+    assert device.states() == ({"READY"}, {"1.1.0"}, None)
+    steps, report = brought_to("1.0.0", fleet, memory)
+    assert steps == [Step.INSTALL] * 3
+    assert report.phase is NodePhase.FAILED
+    assert "its security counter is below the device's" in report.message
+    assert device.states() == ({"READY"}, {"1.1.0"}, None)
