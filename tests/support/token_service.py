@@ -82,6 +82,7 @@ def running_token_service(
     kubelet: bool = True,
     slots: int = 2,
     review_interval_ms: int = 60_000,
+    timeout_ms: int = 1000,
     start: bool = True,
 ) -> Iterator[TokenService]:
     """As :func:`running_service`, with these lines in the tables of the slots' listener and of the authenticator.
@@ -89,7 +90,7 @@ def running_token_service(
     Without ``kubelet`` there is nobody who says which pod holds a slot, and the process that calls has no gRPC server.
     """
     with running_service(core=core, extra=extra, provider=provider, start=False) as service, ExitStack() as stack:
-        folder, timeout_ms = service.folder, 1000
+        folder = service.folder
         text = service.config_path.read_text()
         text = text.replace("[listener]", "[[listener]]").replace("[authenticator]", "[[authenticator]]")
         text = text.replace('parsec.sock"\n', 'parsec.sock"\nauthenticators = ["UnixPeerCredentials"]\n', 1)
