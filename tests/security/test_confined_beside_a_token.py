@@ -56,7 +56,7 @@ def key_by_token(folder: str) -> str:
             provider=with_world(world), kubernetes="require_pod = false", kubelet=False, start=False
         ) as tokens,
     ):
-        tokens.configure(f"{tokens.service.folder}/keys.json", str(keys))
+        tokens.configure(f"{tokens.service.folder}/issuer/keys.json", str(keys))
         tokens.issuer.write_key_set(keys)
         tokens.service.start()
         for renewed in (False, True):

@@ -30,7 +30,7 @@ auth_type = "JwtSvid"
 [authenticator.kubernetes]
 issuer = "{issuer}"
 review = "offline"
-jwks_file = "{folder}/keys.json"
+jwks_file = "{folder}/issuer/keys.json"
 review_interval = {review_interval_ms}
 {kubernetes}
 """
@@ -106,7 +106,8 @@ def running_token_service(
         )
         service.config_path.write_text(text)
         issuer = Issuer()
-        issuer.write_key_set(folder / "keys.json")
+        (folder / "issuer").mkdir()
+        issuer.write_key_set(folder / "issuer/keys.json")
         pods = PodResourcesDouble()
         pods.holders.update({0: "shop/till-0", 1: "yard/camera-0"})
         if kubelet:

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic, monotonic_ns, perf_counter_ns, time
 from typing import Final
 
-from edgeroot.auth import AUTHENTICATORS, Authenticator
+from edgeroot.auth import AUTHENTICATORS, Authenticator, TokenSettings
 from edgeroot.daemon.audit import AuditLog
 from edgeroot.daemon.config import KeyManagerConfig, ListenerConfig, ServiceConfig
 from edgeroot.daemon.connection import Listening
@@ -116,6 +116,7 @@ def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], write: St
     """
     if config.tokens is not None and not can_judge_tokens():
         raise StartError("JwtSvid needs what is not installed: pip install 'edgeroot[k8s]'")
+    _make_place_for_keys(config.tokens)
     managers = {config.key_manager(provider).name: config.key_manager(provider) for provider in config.providers}
     stores = tuple(_prepare_store(manager) for manager in managers.values())
     store_of = {name: index for index, name in enumerate(managers)}
@@ -144,6 +145,17 @@ def assemble(config: ServiceConfig, types: Mapping[str, ProviderType], write: St
     rates = RateTable(monotonic_ns) if config.quotas else None
     missing = memoryview(mmap(-1, _WORD_BYTES * len(mounted))).cast("Q")
     return Service(config, stores, tuple(mounted), UserTable(workers), WorkerLoads(workers), counters, rates, missing)
+
+
+def _make_place_for_keys(tokens: TokenSettings | None) -> None:
+    """The identity process itself could not: it reaches nothing but that folder."""
+    file = None if tokens is None or tokens.kubernetes is None else tokens.kubernetes.jwks_file
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"the folder of jwks_file {file} cannot be made: {error.strerror}") from error
 
 
 def _prepare_store(manager: KeyManagerConfig) -> Path:

@@ -279,6 +279,7 @@ def read_document(root: TableReader, provider_types: Mapping[str, ProviderType],
     listeners = _read_listeners(root, numbers, host)
     key_managers = _read_key_managers(root, host)
     providers = _read_providers(root, {manager.name for manager in key_managers}, provider_types, host)
+    _warn_of_stores_in_reach(root, authenticators, key_managers)
     metrics_table = root.table("metrics")
     metrics = _read_metrics(metrics_table, host) if metrics_table else None
     quotas = read_quotas(root, numbers)
@@ -448,6 +449,18 @@ def _read_key_managers(root: TableReader, host: Host) -> tuple[KeyManagerConfig,
             table.problem(path_key, f"{path} is the store of another key manager")
         managers.append(KeyManagerConfig(name, manager_type or "", path))
     return tuple(managers)
+
+
+def _warn_of_stores_in_reach(
+    root: TableReader, authenticators: tuple[AuthenticatorConfig, ...], managers: tuple[KeyManagerConfig, ...]
+) -> None:
+    """What judges tokens may write to the folder of the cluster's key set, and should have nothing else there."""
+    for tokens in (auth.tokens for auth in authenticators if auth.tokens is not None):
+        file = None if tokens.kubernetes is None else tokens.kubernetes.jwks_file
+        for manager in managers:
+            if file is not None and manager.path.is_relative_to(file.parent):
+                told = f"{file.parent} has the key store {manager.path} in it, too: give jwks_file a folder of its own"
+                root.warning("authenticator.kubernetes.jwks_file", told)
 
 
 def _read_providers(

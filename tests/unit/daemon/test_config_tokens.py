@@ -185,6 +185,16 @@ def test_applications_may_have_other_names_than_their_spiffe_ids() -> None:
     assert parse(LISTENER + TOKENS + f"applications = [{TILL}]\n" + admins + CLUSTER).warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("folder", "warned"),
+    [("/var/lib/parsec/kim-mappings/sqlite", 1), ("/var/lib/parsec", 1), ("/var/lib/parsec/issuer", 0)],
+)
+def test_a_key_store_where_what_judges_tokens_may_write_is_warned_of(folder: str, warned: int) -> None:
+    config = parse(LISTENER + TOKENS + CLUSTER.replace("keys.json", f"{folder}/keys.json"))
+    assert len(config.warnings) == warned
+    assert all("give jwks_file a folder of its own" in warning for warning in config.warnings)
+
+
 def test_an_admin_who_can_be_nobody_is_warned_of() -> None:
     config = parse(LISTENER + TOKENS + 'admins = [{ name = "0" }]\n' + CLUSTER)
     (warning,) = config.warnings

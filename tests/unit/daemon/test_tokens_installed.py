@@ -60,3 +60,16 @@ def test_it_is_not_loaded_before_the_identity_process_needs_it() -> None:
     script = "import sys, edgeroot.daemon.supervisor; print({'grpc', 'jwt', 'spiffe'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert shown.stdout == "set()\n"
+
+
+def test_the_folder_for_the_clusters_keys_is_made(path: Path) -> None:
+    keys = path.parent / "issuer" / "of" / "tokens" / "keys.json"
+    cluster = f'[authenticator.kubernetes]\nissuer = "i"\nreview = "offline"\njwks_file = "{keys}"\n'
+    path.write_text(path.read_text().replace("[[key_manager]]", f"{cluster}[[key_manager]]"))
+    types = assembly.provider_types()
+    assembly.assemble(load_config(path, types), types, lambda _path, _batch: [])
+    assert keys.parent.is_dir()
+    keys.parent.rmdir()
+    keys.parent.write_text("")
+    with pytest.raises(assembly.StartError, match="jwks_file"):
+        assembly.assemble(load_config(path, types), types, lambda _path, _batch: [])
