@@ -265,6 +265,7 @@ class Controller:
             now = moment()
             self.condition.beat()
             self.condition.lacking = self._lacking()
+            self._measure(now)
             self._queue.ripen(now.steady_s)
             leading = self._election.leading(now.steady_s)
             if leading and not self._led:
@@ -274,7 +275,6 @@ class Controller:
                 _log.warning("this replica writes no more")
             self._led = leading
             self._enqueue(self._fleet.tick(now))
-            self._measure(now)
             await asyncio.sleep(_TICK_S)
 
     def _lacking(self) -> str:
