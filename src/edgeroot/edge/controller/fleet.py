@@ -223,10 +223,6 @@ class Fleet:
         """How many EdgeNodes stand how, as their status says."""
         return Counter(edge.status.state for edge in self._edges.values() if edge.status is not None)
 
-    def deadlines(self) -> int:
-        """How many are remembered, with those that nobody waits for any more."""
-        return len(self._heap)
-
 
 def _older(version: str, known: str) -> bool:
     """Versions grow with the store's revisions; what is no number is taken as it comes."""

@@ -86,7 +86,3 @@ class WorkQueue:
         while self._delayed and self._delayed[0][0] <= now_s:
             _, name, urgency = heappop(self._delayed)
             self.add(name, urgency)
-
-    def next_s(self) -> float | None:
-        """When the next delay is over."""
-        return self._delayed[0][0] if self._delayed else None
