@@ -89,7 +89,7 @@ class ApiCluster:
         )
         self._client.create(
             Event(
-                metadata=ObjectMeta(generateName=f"{certificate.name}.", namespace=certificate.namespace),
+                metadata=ObjectMeta(generateName=f"{certificate.name}-", namespace=certificate.namespace),
                 involvedObject=about,
                 reason=reason,
                 message=message,

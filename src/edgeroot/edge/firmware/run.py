@@ -113,7 +113,7 @@ class RolloutController:
         about = ObjectReference(apiVersion=API_VERSION, kind="EdgeFirmware", name=metadata["name"], uid=metadata["uid"])
         self._client.create(
             Event(
-                metadata=ObjectMeta(generateName=f"{metadata['name']}.", namespace=_EVENTS_NAMESPACE),
+                metadata=ObjectMeta(generateName=f"{metadata['name']}-", namespace=_EVENTS_NAMESPACE),
                 involvedObject=about,
                 reason=phase,
                 message=message,
