@@ -17,7 +17,8 @@ from lightkube import ApiError, Client
 from lightkube.core.exceptions import ConfigError
 from lightkube.core.resource import NamespacedResource
 
-TROUBLE: Final = (ApiError, httpx2.HTTPError, httpx2.StreamError, OSError, msgspec.MsgspecError, ConfigError)
+# KeyError: lightkube's for a refusal without a content type.
+TROUBLE: Final = (ApiError, httpx2.HTTPError, httpx2.StreamError, OSError, msgspec.MsgspecError, ConfigError, KeyError)
 """What goes wrong with the API server, or on the way to it."""
 Object: TypeAlias = Mapping[str, Any]
 LISTED: Final = "LISTED"

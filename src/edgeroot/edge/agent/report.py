@@ -9,12 +9,12 @@ import httpx2
 import msgspec
 from lightkube import ApiError, AsyncClient, KubeConfig
 from lightkube.core.exceptions import ConfigError
-from lightkube.generic_resource import create_global_resource
 from lightkube.types import PatchType
+
+from edgeroot.edge.kinds import EdgeNode
 
 FIELD_MANAGER: Final = "edgeroot-agent"
 TIMEOUT_S: Final = 10.0
-_EdgeNodes: Final = create_global_resource("edgeroot.dev", "v1alpha1", "EdgeNode", "edgenodes")
 _NOT_FOUND: Final = 404
 # KeyError: lightkube's for a refusal without a content type.
 _TROUBLE: Final = (ApiError, httpx2.HTTPError, httpx2.StreamError, OSError, msgspec.MsgspecError, ConfigError, KeyError)
@@ -35,7 +35,7 @@ async def apply_status(document: dict[str, Any]) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 await client.patch(
-                    _EdgeNodes.Status,
+                    EdgeNode.Status,
                     name,
                     document,
                     patch_type=PatchType.APPLY,

@@ -15,7 +15,7 @@ from typing import Final
 
 import httpx2
 from lightkube import ApiError, Client, ConfigError
-from lightkube.generic_resource import GenericGlobalResource, create_global_resource
+from lightkube.generic_resource import GenericGlobalResource
 from lightkube.models.authorization_v1 import ResourceAttributes, SubjectAccessReviewSpec
 from lightkube.models.certificates_v1 import CertificateSigningRequestCondition, CertificateSigningRequestSpec
 from lightkube.models.certificates_v1 import CertificateSigningRequestStatus as Status
@@ -30,9 +30,9 @@ from edgeroot.edge.enrolment.admission import KnownNode
 from edgeroot.edge.enrolment.approval import Asked
 from edgeroot.edge.enrolment.errors import AwayError, RefusedError
 from edgeroot.edge.enrolment.request import SIGNER, USAGES
+from edgeroot.edge.kinds import EdgeNode
 
 TOKEN_ANNOTATION: Final = "edgeroot.dev/enrolment-token"
-_EdgeNode: Final = create_global_resource("edgeroot.dev", "v1alpha1", "EdgeNode", "edgenodes")
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _UNPROCESSABLE: Final = 422
@@ -61,7 +61,7 @@ class ApiCluster:
     def edge_node(self, name: str) -> KnownNode | None:
         with _asking():
             try:
-                return _known(self._client.get(_EdgeNode, name))
+                return _known(self._client.get(EdgeNode, name))
             except ApiError as error:
                 if error.status.code == _NOT_FOUND:
                     return None
@@ -69,7 +69,7 @@ class ApiCluster:
 
     def edge_nodes_of(self, device: str) -> list[KnownNode]:
         with _asking():
-            return [_known(one) for one in self._client.list(_EdgeNode, fields={"spec.device": device})]
+            return [_known(one) for one in self._client.list(EdgeNode, fields={"spec.device": device})]
 
     def has_node(self, name: str) -> bool:
         with _asking():
@@ -85,7 +85,7 @@ class ApiCluster:
         """RefusedError if there is one of this name."""
         with _asking():
             try:
-                made = self._client.create(_EdgeNode(metadata=ObjectMeta(name=name), spec={"device": device}))
+                made = self._client.create(EdgeNode(metadata=ObjectMeta(name=name), spec={"device": device}))
             except ApiError as error:
                 if error.status.code == _CONFLICT:
                     raise RefusedError(f"the name {name} belongs to another device") from error
@@ -97,7 +97,7 @@ class ApiCluster:
         with _asking():
             noted = None if token is None else token.token_id
             change = {"metadata": {"annotations": {TOKEN_ANNOTATION: noted}}}  # None removes it
-            self._client.patch(_EdgeNode, node.name, change, patch_type=PatchType.MERGE)
+            self._client.patch(EdgeNode, node.name, change, patch_type=PatchType.MERGE)
         if node.token_id:
             self.drop(node.token_id)
         if token is not None:
