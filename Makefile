@@ -20,7 +20,7 @@ bench := $(venv)/.installed-bench
 sources := $(wildcard src tests peers scripts bench fuzz examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak lint format bench docs peers cluster cluster-test clean
+.PHONY: help setup demo test soak lint format bench docs peers chart cluster cluster-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,7 +53,10 @@ peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks 
 cluster: $(dev) ## build the genuine Kubernetes that tests run against (root; a quarter of an hour the first time)
 	@$(bin)/python -m peers.kubernetes
 
-cluster-test: cluster ## the tests against a genuine Kubernetes
+chart: $(dev) ## build the genuine Helm that the chart is tested with (four minutes the first time)
+	@$(bin)/python -m peers.helm
+
+cluster-test: cluster chart ## the tests against a genuine Kubernetes
 	$(bin)/python -m pytest -m cluster $(PYTEST_ARGS)
 
 test: peers cluster ## every test, with few rounds of those that repeat, and few of cluster-test

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import tempfile
 import uuid
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from peers import PeersUnavailableError
 from peers.kubernetes import BUSYBOX, Cluster
@@ -115,3 +118,19 @@ def output_of_pod(cluster: Cluster, pod: Mapping[str, Any], *, timeout_s: float 
     state = cluster.get("pod", name, "-n", namespace)["status"]["containerStatuses"][0]["state"]["terminated"]
     assert state["exitCode"] == 0, f"{state}\n{said}"
     return said
+
+
+def sign_command(message: str) -> str:
+    """What a shell in edgeroot's image does: it prints the public key ``door``, made if need be, and a signature."""
+    make = "edgeroot create-ecc-key -k door >/dev/null 2>&1"
+    return f"{make}; edgeroot export-public-key -k door && edgeroot sign -k door '{message}'"
+
+
+def signer_of(said: str, message: str) -> ec.EllipticCurvePublicKey:
+    """The key with which a pod has signed this message by ``sign_command``. InvalidSignature if it has not."""
+    end = "-----END PUBLIC KEY-----\n"
+    pem, signature = said.split(end)
+    key = serialization.load_pem_public_key((pem + end).encode())
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    key.verify(base64.b64decode(signature), message.encode(), ec.ECDSA(hashes.SHA256()))
+    return key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import subprocess
 import sys
 import time
@@ -13,13 +12,19 @@ from typing import Any
 
 import pytest
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from peers.kubernetes import NODE, Cluster
 from peers.kubernetes.control_plane import ISSUER
 from scripts.build_image import build_image
-from tests.support.cluster import AUDIENCE, TOKEN_FILE, output_of_pod, restricted_namespace, restricted_pod
+from tests.support.cluster import (
+    AUDIENCE,
+    TOKEN_FILE,
+    output_of_pod,
+    restricted_namespace,
+    restricted_pod,
+    sign_command,
+    signer_of,
+)
 from tests.support.service import Service, running_service
 
 # The image is built first, from packages that may have to be fetched.
@@ -38,12 +43,8 @@ issuer = "{issuer}"
 api_server = "{api_server}"
 ca_file = "{ca_file}"
 token_file = "{folder}/credential"
-jwks_file = "{folder}/jwks.json"
+jwks_file = "{folder}/cluster/jwks.json"
 pod_resources = "unix:{folder}/holders.sock"
-"""
-_SIGN = """\
-edgeroot create-ecc-key -k door >/dev/null 2>&1
-edgeroot export-public-key -k door && edgeroot sign -k door "{message}"
 """
 
 
@@ -134,29 +135,19 @@ def _running_plugin(service: Service, cluster: Cluster) -> Iterator[subprocess.P
             plugin.terminate()
 
 
-def _signed(said: str, message: str) -> ec.EllipticCurvePublicKey:
-    """The key of a pod that printed its public key and its signature of this message. InvalidSignature if not."""
-    end = "-----END PUBLIC KEY-----\n"
-    pem, signature = said.split(end)
-    key = serialization.load_pem_public_key((pem + end).encode())
-    assert isinstance(key, ec.EllipticCurvePublicKey)
-    key.verify(base64.b64decode(signature), message.encode(), ec.ECDSA(hashes.SHA256()))
-    return key
-
-
 @pytest.mark.smoke
 def test_restricted_pod_makes_a_key_and_signs_with_nothing_but_its_token(site: Site) -> None:
     till, camera = site.account("till"), site.account("camera")
 
-    first = output_of_pod(site.cluster, site.pod("till-0", _SIGN.format(message="a receipt"), account=till))
-    again = output_of_pod(site.cluster, site.pod("till-1", _SIGN.format(message="another"), account=till))
-    other = output_of_pod(site.cluster, site.pod("camera-0", _SIGN.format(message="a picture"), account=camera))
+    first = output_of_pod(site.cluster, site.pod("till-0", sign_command("a receipt"), account=till))
+    again = output_of_pod(site.cluster, site.pod("till-1", sign_command("another"), account=till))
+    other = output_of_pod(site.cluster, site.pod("camera-0", sign_command("a picture"), account=camera))
 
-    key = _signed(first, "a receipt")
-    assert _signed(again, "another") == key
-    assert _signed(other, "a picture") != key
+    key = signer_of(first, "a receipt")
+    assert signer_of(again, "another") == key
+    assert signer_of(other, "a picture") != key
     with pytest.raises(InvalidSignature):
-        _signed(first, "another receipt")
+        signer_of(first, "another receipt")
 
 
 @pytest.mark.smoke
@@ -203,9 +194,9 @@ def test_slots_are_given_out_again_after_the_kubelet_was_killed(site: Site) -> N
         assert time.monotonic() < deadline_s, site.plugin_log()
         time.sleep(0.1)
     site.until_allocatable(SLOTS)
-    said = output_of_pod(site.cluster, site.pod("after", _SIGN.format(message="back"), account=account))
+    said = output_of_pod(site.cluster, site.pod("after", sign_command("back"), account=account))
 
-    _signed(said, "back")
+    signer_of(said, "back")
 
 
 def test_pod_is_refused_two_slots_in_words(site: Site) -> None:
