@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +80,25 @@ def test_cluster_with_a_node_leaves_nothing_behind() -> None:
     assert made & _traces() == set()
     assert not folder.exists()
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_machine_ends_with_who_made_it(tmp_path: Path) -> None:
+    require_root("make name spaces")
+    script = (
+        "import sys, time; from pathlib import Path; from peers.kubernetes.machine import NamespacedMachine;"
+        "m = NamespacedMachine(Path(sys.argv[1]), Path(sys.argv[1]));"
+        "print(m.command(['true'])[2], flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as maker:
+        assert maker.stdout is not None
+        first = Path("/proc", maker.stdout.readline().strip())
+        assert first.exists()
+        maker.kill()
+
+    deadline_s = time.monotonic() + 10
+    while first.exists():
+        assert time.monotonic() < deadline_s, "the first process of the machine goes on"
+        time.sleep(0.05)
 
 
 def _traces() -> set[str]:
