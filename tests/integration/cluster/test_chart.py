@@ -117,6 +117,27 @@ def test_only_the_nodes_part_and_what_asks_it_need_more_than_restricted(
     assert refused <= {"edgeroot-node", "edgeroot-agent"}
 
 
+def test_the_example_of_a_workload_is_restricted(cluster: Cluster) -> None:
+    namespace = restricted_namespace(cluster)
+    example = DEPLOY.parent / "examples/kubernetes/signer.yaml"
+    for one in yaml.safe_load_all(example.read_text()):
+        kubernetes_validate.validate(one, KUBERNETES, strict=True)
+        if one["kind"] == "Deployment":
+            spec = {**one["spec"]["template"]["spec"], "serviceAccountName": "default"}
+            assert (
+                _refusal(
+                    cluster,
+                    {
+                        "apiVersion": "v1",
+                        "kind": "Pod",
+                        "metadata": {"name": "signer", "namespace": namespace},
+                        "spec": spec,
+                    },
+                )
+                is None
+            )
+
+
 def _refusal(cluster: Cluster, pod: dict[str, Any]) -> str | None:
     try:
         cluster.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
