@@ -30,6 +30,9 @@ SETS: Final[dict[str, dict[str, Any]]] = {
         "attestation": {"caConfigMap": "verifier-ca"},
         "commonLabels": {"team": "edge"},
         "node": {"slots": 100, "tolerations": [{"operator": "Exists"}]},
+        "enrolment": {"enabled": True, "apiServerUrl": "https://api.example:6443", "extraArgs": ["--admit-affirmed"]},
+        "certificates": {"enabled": True, "signers": ["example.com/workloads"]},
+        "firmware": {"enabled": True},
         "monitoring": {"serviceMonitor": True, "prometheusRule": True, "dashboard": True},
     },
     "the host's own service": {**OUTSIDE, "node": {"mode": "host"}},
@@ -41,6 +44,10 @@ SETS: Final[dict[str, dict[str, Any]]] = {
         "cleanUp": {"enabled": False},
     },
 }
+
+
+# The Prometheus operator's kinds are not there.
+INSTALLED: Final = {"cleanUp": {"enabled": False}, "monitoring": {"dashboard": True}}
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +88,8 @@ def test_helm_finds_nothing_to_complain_of(helm: Helm, values: dict[str, Any], t
         ({**OUTSIDE, "node": {"mode": "pod"}}, "mode"),
         ({"attestation": {"verifierUrl": "http://verifier.example"}}, "verifierUrl"),
         ({}, "say which verifier judges the nodes"),
+        ({**OUTSIDE, "certificates": {"enabled": True}}, "certificates.signers is empty"),
+        ({**OUTSIDE, "enrolment": {"enabled": True}}, "say where joining devices find the API server"),
     ],
 )
 def test_values_that_are_wrong_are_named(helm: Helm, values: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -114,7 +123,7 @@ def test_only_the_nodes_part_and_what_asks_it_need_more_than_restricted(
         if (said := _refusal(cluster, pod)) is not None:
             assert "violates PodSecurity" in said
             refused.add(one["metadata"]["name"])
-    assert refused <= {"edgeroot-node", "edgeroot-agent"}
+    assert refused <= {"edgeroot-node", "edgeroot-agent", "edgeroot-certificates"}
 
 
 def test_the_example_of_a_workload_is_restricted(cluster: Cluster) -> None:
@@ -189,7 +198,7 @@ def test_an_api_server_takes_all_of_it_and_loses_all_of_it(cluster: Cluster, hel
     environment = {"KUBECONFIG": str(cluster.kubeconfig)}
     before = _objects(cluster)
     for command, slots in (("install", 8), ("upgrade", 12)):
-        path.write_text(json.dumps({**OUTSIDE, "node": {"slots": slots}, "cleanUp": {"enabled": False}}))
+        path.write_text(json.dumps({**SETS["everything"], **INSTALLED, "node": {"slots": slots}}))
         done = helm.run(command, "edgeroot", str(CHART), "-n", namespace, "-f", str(path), env=environment)
         assert done.returncode == 0, done.stderr
         assert f"slots = {slots}" in cluster.get("configmap", "edgeroot-node", "-n", namespace)["data"]["config.toml"]
