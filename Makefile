@@ -20,7 +20,7 @@ bench := $(venv)/.installed-bench
 sources := $(wildcard src tests peers scripts bench fuzz examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak lint format bench docs peers chart cluster cluster-test clean
+.PHONY: help setup demo demo-edge test soak lint format bench docs peers chart cluster cluster-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,11 @@ demo: $(dev) ## from nothing to a running service and a short story with it; lea
 	@$(bin)/python examples/demo.py
 	@$(bin)/python examples/back_ends.py
 	@$(bin)/python examples/root_of_trust.py
+
+demo-edge: cluster ## a fleet on a genuine Kubernetes: joined by proof, tampered with, updated (root; five minutes)
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2
+	@scripts/debian_packages.sh $(browser) || echo 'without a browser the demo takes no pictures' >&2
+	@$(bin)/python -m examples.edge_fleet
 
 peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks run against (root)
 	@$(bin)/python -m peers

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from edgeroot.abi.mcuboot import Version, decode_image
@@ -29,7 +30,7 @@ from peers import PeersUnavailableError
 from peers.kubernetes import BUSYBOX, NODE, Cluster, ComponentError
 from scripts.build_image import build_image
 from tests.support.browser import Browser, open_browser
-from tests.support.cluster import AUDIENCE, new_namespace, restricted_pod, sign_command, signer_of
+from tests.support.cluster import AUDIENCE, restricted_pod, sign_command, signer_of
 from tests.support.cluster_accounts import SYSTEM, account_kubeconfig, deploy
 from tests.support.edge_nodes import deploy_edge
 
@@ -50,7 +51,7 @@ class Fleet:
         self.cluster = story.cluster
         self.running = running
         self.first, self.second = Device.make(story, NODE), Device.make(story, SECOND)
-        self.namespace = ""
+        self.namespace = "shop"
         self.url = ""
         self.viewer = ""
         self._pictures = pictures
@@ -66,7 +67,7 @@ class Fleet:
             return
         if self._browser is None:
             self._browser = self.running.enter_context(open_browser())
-            self._browser.resize((1100, 640))
+            self._browser.resize((1000, 560))
             self._browser.driver.get(self.url)
             self._browser.run("sessionStorage.setItem('edgeroot.viewer-token', arguments[0])", self.viewer)
         browser = self._browser
@@ -197,7 +198,8 @@ def watched(fleet: Fleet) -> None:
         f"{NODE} offers slots: see {fleet.first.folder}/device-plugin.log",
     )
     fleet.until_state(NODE, "Unattested")
-    fleet.namespace = new_namespace(cluster, labels={"pod-security.kubernetes.io/enforce": "restricted"})
+    metadata = {"name": fleet.namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     cluster.kubectl("create", "serviceaccount", "till", "-n", fleet.namespace)
     fleet.workload("till", f"{sign_command(MESSAGE)}; sleep 3600")
     until(lambda: fleet.is_refused("till"), "nobody takes the till")
@@ -205,7 +207,8 @@ def watched(fleet: Fleet) -> None:
     story.run(f"kubectl get pods -n {fleet.namespace}", says="Pending")
 
 
-def attested(fleet: Fleet) -> None:
+def attested(fleet: Fleet) -> ec.EllipticCurvePublicKey:
+    """The public key with which the workload signs."""
     story, cluster = fleet.story, fleet.cluster
     story.tell(
         f"""3. {NODE} proves what it runs: the controller takes off the taint and sets the label. The workload starts,
@@ -214,7 +217,9 @@ def attested(fleet: Fleet) -> None:
     _prove(fleet, fleet.first)
     cluster.wait_for("pod/till", "condition=Ready", "-n", fleet.namespace)
     story.run("kubectl get edgenodes", says="Affirmed")
-    _check_signature(fleet, "till")
+    key = _signer(fleet, "till")
+    print(f"\n  # it made a key in the secure world of {NODE}, and its signature is good", flush=True)
+    return key
 
 
 def joined(fleet: Fleet) -> None:
@@ -270,8 +275,8 @@ def _prove(fleet: Fleet, device: Device) -> None:
     fleet.until_state(device.name, "Affirmed", version="1.0.0")
 
 
-def _check_signature(fleet: Fleet, pod: str) -> None:
-    """The pod has signed with a key that is not in it."""
+def _signer(fleet: Fleet, pod: str) -> ec.EllipticCurvePublicKey:
+    """The public key of this pod, once it has signed with it."""
     end = "-----END PUBLIC KEY-----"
 
     def said() -> str:
@@ -279,10 +284,9 @@ def _check_signature(fleet: Fleet, pod: str) -> None:
         return text if text.partition(end)[2].strip() else ""
 
     try:
-        signer_of(until(said, f"{pod} has signed"), MESSAGE)
+        return signer_of(until(said, f"{pod} has signed"), MESSAGE)
     except InvalidSignature as error:
-        raise UnexpectedError("the signature is not by that key") from error
-    print(f"\n  # {pod} made a key in the secure world of {NODE}, and its signature is good", flush=True)
+        raise UnexpectedError(f"the signature of {pod} is not by its key") from error
 
 
 def tampered(fleet: Fleet) -> None:
@@ -299,11 +303,14 @@ def tampered(fleet: Fleet) -> None:
     )
     story.run(
         "edgeroot update install --state his-state --repository ../his --root ../his/metadata/1.root.json"
-        " --product gateway && bash restart.sh && edgeroot update accept --without-verdict",
+        " --product gateway",
         on=fleet.second,
-        says="accepted",
+        says="installed gateway 1.0.1",
+        shown=lambda text: "installed" in text,
     )
     begun_s = time.monotonic()
+    story.run("bash restart.sh  # of the secure world", on=fleet.second)
+    story.run("edgeroot update accept --without-verdict", on=fleet.second, says="accepted")
     story.tell("It is asked what it runs every few seconds, and cannot lie about that.")
 
     def is_going() -> bool:
@@ -311,7 +318,10 @@ def tampered(fleet: Fleet) -> None:
         return not pods or "deletionTimestamp" in pods[0]["metadata"]
 
     until(is_going, "the camera is evicted")
-    print(f"\n  # the camera is evicted {time.monotonic() - begun_s:.1f} s after the firmware was accepted", flush=True)
+    since_s = time.monotonic() - begun_s
+    print(
+        f"\n  # the camera is evicted, at most {since_s:.1f} s after the secure world was told to restart", flush=True
+    )
     fleet.until_state(SECOND, "Contraindicated")
     story.run("kubectl get edgenodes", says="Contraindicated")
     print(f"    {fleet.edge_node(SECOND)['conditions'][0]['message']}")
@@ -341,7 +351,7 @@ def _sign_changed(folder: Path) -> None:
         )
 
 
-def brought_back(fleet: Fleet) -> None:
+def brought_back(fleet: Fleet, key: ec.EllipticCurvePublicKey) -> None:
     story = fleet.story
     story.tell(
         """6. The maker releases 1.1.0 and the verifier is told of it. An EdgeFirmware is the wish that all nodes run
@@ -374,19 +384,23 @@ def brought_back(fleet: Fleet) -> None:
     )
     for device in (fleet.first, fleet.second):
         fleet.until_state(device.name, "Affirmed", version="1.1.0", timeout_s=180)
-    until(
-        lambda: fleet.cluster.get("edgefirmware", "gateways").get("status", {}).get("phase") == "Completed",
-        "the rollout is completed",
-    )
+
+    def is_done() -> bool:
+        status = fleet.cluster.get("edgefirmware", "gateways").get("status", {})
+        return (status.get("phase"), status.get("nodes", {}).get("updated")) == ("Completed", 2)
+
+    until(is_done, "the rollout is completed")
     story.run("kubectl get edgefirmwares")
     story.run("kubectl get edgenodes")
     until(lambda: fleet.node_of("camera") == SECOND, f"the camera is bound to {SECOND} again")
     print(f"\n  # the camera that waited is bound to {SECOND}", flush=True)
     fleet.workload("till-1", f"{sign_command(MESSAGE)}; sleep 3600", node=NODE)
     fleet.cluster.wait_for("pod/till-1", "condition=Ready", "-n", fleet.namespace)
-    _check_signature(fleet, "till-1")
+    if _signer(fleet, "till-1") != key:
+        raise UnexpectedError("the next pod of the account has another key")
+    print("\n  # the next pod of the account has signed with the same key, under the new firmware", flush=True)
     story.run(f"kubectl get pods -n {fleet.namespace} -o wide")
-    fleet.picture("edge-back")
+    fleet.picture("edge-back", "#/rollout")
 
 
 def told(pictures: Path) -> None:
@@ -404,10 +418,10 @@ def told(pictures: Path) -> None:
         fleet = Fleet(Story(folder, cluster, running), running, pictures)
         prepared(fleet)
         watched(fleet)
-        attested(fleet)
+        key = attested(fleet)
         joined(fleet)
         tampered(fleet)
-        brought_back(fleet)
+        brought_back(fleet, key)
 
 
 def main() -> int:
