@@ -38,7 +38,8 @@ SLOTS = 4
 VALUES = {
     "image": {"repository": REPOSITORY, "tag": TAG},
     "attestation": {"verifierUrl": "https://verifier.invalid:8443"},
-    "controller": {"enabled": False},
+    # The one node is an edge node, where the controller may not run; what cleans up has to run somewhere.
+    "controller": {"enabled": False, "affinity": {"nodeAffinity": None}},
     "node": {"slots": SLOTS, "agent": {"enabled": False}},
 }
 _WAIT_S = 120.0
@@ -52,7 +53,8 @@ class Installed:
         self._helm = helm
 
     def helm(self, *arguments: str) -> None:
-        done = self._helm.run(*arguments, "-n", NAMESPACE, env={"KUBECONFIG": str(self.cluster.kubeconfig)})
+        environment = {"KUBECONFIG": str(self.cluster.kubeconfig)}
+        done = self._helm.run(*arguments, "-n", NAMESPACE, env=environment, timeout_s=2 * _WAIT_S)
         assert done.returncode == 0, done.stderr
 
     def until_allocatable(self, slots: int) -> None:
