@@ -58,8 +58,9 @@ peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks 
 cluster: $(dev) ## build the genuine Kubernetes that tests run against (root; a quarter of an hour the first time)
 	@$(bin)/python -m peers.kubernetes
 
-chart: $(dev) ## build the genuine Helm that the chart is tested with (four minutes the first time)
+chart: $(dev) ## get the genuine Helm and promtool that the chart is tested with (four minutes the first time)
 	@$(bin)/python -m peers.helm
+	@$(bin)/python -m peers.promtool
 
 cluster-test: cluster chart ## the tests against a genuine Kubernetes
 	$(bin)/python -m pytest -m cluster $(PYTEST_ARGS)

@@ -33,7 +33,7 @@ SETS: Final[dict[str, dict[str, Any]]] = {
         "enrolment": {"enabled": True, "apiServerUrl": "https://api.example:6443", "extraArgs": ["--admit-affirmed"]},
         "certificates": {"enabled": True, "signers": ["example.com/workloads"]},
         "firmware": {"enabled": True},
-        "monitoring": {"serviceMonitor": True, "prometheusRule": True, "dashboard": True},
+        "monitoring": {"podMonitor": True, "prometheusRule": True, "dashboard": True},
     },
     "the host's own service": {**OUTSIDE, "node": {"mode": "host"}},
     "as little as can be": {
@@ -212,6 +212,18 @@ def _objects(cluster: Cluster) -> set[str]:
     """What the chart makes for the cluster as a whole; definitions stay, as Helm leaves them."""
     kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings"
     return set(cluster.kubectl("get", kinds, "-o", "name", "-l", "app.kubernetes.io/part-of=edgeroot").split())
+
+
+def test_prometheus_is_told_of_ports_that_there_are(helm: Helm, tmp_path: Path) -> None:
+    objects = rendered(helm, SETS["everything"], tmp_path)
+    pods = [one["spec"]["template"] for one in objects if one["kind"] in {"DaemonSet", "Deployment"}]
+    monitors = [one["spec"] for one in objects if one["kind"] == "PodMonitor"]
+    assert len(monitors) == 3
+    for monitor in monitors:
+        wanted = monitor["selector"]["matchLabels"].items()
+        meant = [pod for pod in pods if wanted <= pod["metadata"]["labels"].items()]
+        ports = {port["name"] for pod in meant for one in pod["spec"]["containers"] for port in one.get("ports", [])}
+        assert {endpoint["port"] for endpoint in monitor["podMetricsEndpoints"]} <= ports
 
 
 def test_dashboard_and_rules_ask_for_metrics_that_there_are() -> None:

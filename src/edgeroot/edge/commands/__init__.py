@@ -12,6 +12,7 @@ from edgeroot.edge.commands.device_plugin import device_plugin
 from edgeroot.edge.commands.enrol import enrol
 from edgeroot.edge.commands.enrolment import enrolment
 from edgeroot.edge.commands.firmware import firmware
+from edgeroot.edge.commands.metrics import metrics
 
 SECTION = "Run the service"
 
@@ -26,5 +27,5 @@ def edge() -> None:
     """The parts that belong to a Kubernetes cluster. They need: pip install 'edgeroot[k8s]'"""
 
 
-for _one in (agent, certificates, controller, device_plugin, enrol, enrolment, firmware):
+for _one in (agent, certificates, controller, device_plugin, enrol, enrolment, firmware, metrics):
     edge.add_command(_one)
