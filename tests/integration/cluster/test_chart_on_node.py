@@ -114,6 +114,21 @@ def test_restricted_pod_signs_with_a_key_of_the_secure_world(installed: Installe
     signer_of(signed, "a receipt")
 
 
+def test_metrics_of_service_and_plugin_are_seen_from_another_pod(installed: Installed) -> None:
+    selector = "app.kubernetes.io/component=node"
+    (node_part,) = installed.cluster.get("pods", "-n", NAMESPACE, "-l", selector)["items"]
+    address = node_part["status"]["podIP"]
+    ask = "import sys, urllib.request as u; print(*(u.urlopen(one, timeout=5).read().decode() for one in sys.argv[1:]))"
+    pages = " ".join(f"http://{address}:{port}/metrics" for port in (9110, 9112))
+
+    told = output_of_pod(
+        installed.cluster, _pod(restricted_namespace(installed.cluster), "scrapes", f"python3 -c '{ask}' {pages}")
+    )
+
+    assert f"edgeroot_slots_healthy {SLOTS}.0" in told
+    assert 'edgeroot_requests_total{operation="Ping",status="Success"}' in told
+
+
 def test_keys_outlive_the_nodes_pod(installed: Installed) -> None:
     namespace = restricted_namespace(installed.cluster)
     output_of_pod(installed.cluster, _pod(namespace, "before", "edgeroot create-ecc-key -k kept"))
