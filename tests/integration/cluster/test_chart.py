@@ -15,6 +15,7 @@ import yaml
 from peers import PeersUnavailableError
 from peers.helm import Helm
 from peers.kubernetes import Cluster, KubectlError
+from scripts import render_manifests
 from tests.support.cluster import new_namespace, restricted_namespace
 from tests.support.requirements import unavailable
 
@@ -212,6 +213,14 @@ def _objects(cluster: Cluster) -> set[str]:
     """What the chart makes for the cluster as a whole; definitions stay, as Helm leaves them."""
     kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings"
     return set(cluster.kubectl("get", kinds, "-o", "name", "-l", "app.kubernetes.io/part-of=edgeroot").split())
+
+
+def test_plain_manifests_are_what_the_chart_gives(helm: Helm, cluster: Cluster) -> None:
+    assert helm.path.exists()
+    assert render_manifests.PLACE.read_text() == render_manifests.render()
+    for one in yaml.safe_load_all(render_manifests.PLACE.read_text()):
+        kubernetes_validate.validate(one, KUBERNETES, strict=True)
+    assert "edgeroot-node" in cluster.kubectl("create", "--dry-run=client", "-f", str(render_manifests.PLACE))
 
 
 def test_prometheus_is_told_of_ports_that_there_are(helm: Helm, tmp_path: Path) -> None:
