@@ -38,7 +38,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         agent = Issuer()
         endpoint = tokens.service.folder / "agent.sock"
         stack.enter_context(serving_bundles(WorkloadApiDouble(example_org=agent), endpoint))
-        key_set = tokens.service.folder / "learnt.json"
+        key_set = tokens.service.folder / "issuer/learnt.json"
         tokens.configure(
             'review = "offline"',
             f'review = "online"\napi_server = "{server.url}"\nca_file = "{server.ca_file}"\n'
