@@ -10,6 +10,7 @@ import pytest
 
 from edgeroot.confinement.apart import ApartError, run_apart
 from edgeroot.psa import PsaError, PsaStatus
+from tests.support.forked import children
 
 
 def test_what_is_returned_there_comes_back() -> None:
@@ -36,9 +37,9 @@ def test_an_end_without_an_answer_and_no_end_are_told_apart() -> None:
         threading.Event().wait()
         return b"never"
 
+    before = children()
     for work, longest_s, timed_out in ((crash, 60, False), (hang, 0.1, True)):
         with pytest.raises(ApartError) as raised:
             run_apart(work, longest_s=longest_s)
         assert raised.value.timed_out is timed_out
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children() == before
