@@ -63,7 +63,14 @@ def roll_out() -> None:
     show_default=True,
     help="Where is remembered what was tried.",
 )
-def keep(node_name: str, verifier: str, ca_file: Path | None, restart: str, memory_path: Path) -> None:
+@click.option(
+    "--update-state",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder of edgeroot update (its --state), where it is not the usual one.",
+)
+def keep(
+    node_name: str, verifier: str, ca_file: Path | None, restart: str, memory_path: Path, update_state: Path | None
+) -> None:
     """Bring this node to the release that its EdgeNode names, by edgeroot update. Runs until SIGTERM or SIGINT.
 
     What a good image is, and what may follow what, is the device's own to say. Repository, product and root are those
@@ -79,7 +86,8 @@ def keep(node_name: str, verifier: str, ca_file: Path | None, restart: str, memo
     except ImportError as error:
         raise CommandError(_MISSING) from error
     options = ["--verifier", verifier, *(["--ca", str(ca_file)] if ca_file else [])]
-    commands = Commands(restart=shlex.split(restart), verifier=options)
+    state = ("--state", str(update_state)) if update_state else ()
+    commands = Commands(restart=shlex.split(restart), verifier=options, state=state)
     keep_firmware(Client(), node_name, FirmwareKeeper(commands, memory_path, time), until_signal())
 
 

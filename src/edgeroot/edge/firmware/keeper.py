@@ -37,16 +37,18 @@ class Steps(Protocol):
 class Commands:
     """The commands that carry out the steps. ``restart`` is the one that restarts the secure world on this node.
 
-    ``update`` is how ``edgeroot update`` is called here; ``verifier`` are the options with which ``accept`` asks one.
+    ``update`` is how ``edgeroot update`` is called here; ``verifier`` are the options with which ``accept`` asks one, and
+    ``state`` those that say where its folder is.
     """
 
     restart: Sequence[str]
     verifier: Sequence[str]
     update: Sequence[str] = ("edgeroot", "update")
+    state: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     def status(self) -> Found:
-        found = json.loads(self._run([*self.update, "status", "--json"]))
+        found = json.loads(self._run([*self.update, "status", "--json", *self.state]))
         components = {one["component"]: one for one in found["components"]}
         states = [one["state"] for one in components.values()]
         state = next((state for state in _STATES if state in states), "READY")
@@ -54,7 +56,7 @@ class Commands:
 
     def carry_out(self, step: Step, version: str) -> None:
         if step is Step.INSTALL:
-            self._run([*self.update, "install", "--version", version])
+            self._run([*self.update, "install", "--version", version, *self.state])
         elif step is Step.ACCEPT:
             self._run([*self.update, "accept", *self.verifier])
         elif step is Step.REJECT:

@@ -1,8 +1,9 @@
 """How a rollout goes on: who is told to take the release now, and whether it pauses or goes back. Pure.
 
 A wave is done when all of its nodes run the release, are affirmed with it, and have stayed so for a while. Nodes that
-were not in trust before take the release, too, as it may be what they need; but nobody waits for them, and they are not
-counted as failures: they had failed before.
+were not in trust before take the release, too, as it may be what they need; but no later wave waits for them, and they
+are not counted as failures: they had failed before. Only the end waits until each is affirmed, has failed, or has had
+its time, so that a rollout that says it is completed does nothing more.
 """
 
 from __future__ import annotations
@@ -140,14 +141,25 @@ def _progress(firmware: EdgeFirmware, node: NodeView, now_s: float) -> Progress:
         return Progress.WAITING
     if not assignment.was_affirmed:
         return Progress.UPDATING
-    reported = node.report is not None and node.report.version == firmware.version
-    if reported and node.report is not None and node.report.phase is NodePhase.FAILED:
+    if _says_it_failed(firmware, node):
         return Progress.FAILED
     if node.state == "Contraindicated" and node.evaluated_s > assignment.assigned_s:
         return Progress.FAILED
     if now_s - assignment.assigned_s > firmware.node_timeout_s:
         return Progress.FAILED
     return Progress.UPDATING
+
+
+def _says_it_failed(firmware: EdgeFirmware, node: NodeView) -> bool:
+    report = node.report
+    return report is not None and report.version == firmware.version and report.phase is NodePhase.FAILED
+
+
+def _is_awaited(firmware: EdgeFirmware, node: NodeView, is_last: bool, now_s: float) -> bool:
+    assignment = node.assignment
+    if assignment is None or assignment.was_affirmed:
+        return assignment is not None
+    return is_last and not _says_it_failed(firmware, node) and now_s - assignment.assigned_s <= firmware.node_timeout_s
 
 
 def _forward(firmware: EdgeFirmware, counts: Plan, progress: Sequence[tuple[NodeView, Progress]], now_s: float) -> Plan:
@@ -159,14 +171,10 @@ def _forward(firmware: EdgeFirmware, counts: Plan, progress: Sequence[tuple[Node
     assign = tuple(
         (node.name, _assignment(firmware.version, node, now_s)) for node in waiting[: max(0, sizes[wave] - len(begun))]
     )
-    missing = [
-        node
-        for node, how in begun
-        if how is Progress.UPDATING and node.assignment is not None and node.assignment.was_affirmed
-    ]
+    is_last = wave == len(sizes) - 1
+    missing = [node for node, how in begun if how is Progress.UPDATING and _is_awaited(firmware, node, is_last, now_s)]
     ready = not assign and not missing
     ready_s = None if not ready else rollout.ready_s if rollout.ready_s is not None else now_s
-    is_last = wave == len(sizes) - 1
     message = f"wave {wave + 1} of {len(sizes)}: {counts.updated} of {sizes[wave]} nodes are affirmed with it"
     after = Rollout(version=firmware.version, phase=Phase.PROGRESSING, wave=wave, ready_s=ready_s, message=message)
     if ready_s is not None and now_s - ready_s >= firmware.healthy_s:

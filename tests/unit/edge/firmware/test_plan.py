@@ -150,7 +150,7 @@ def test_paused_by_hand() -> None:
     assert fleet.run(1000, Phase.COMPLETED).rollout.phase is Phase.COMPLETED
 
 
-def test_nodes_that_were_not_in_trust_take_it_last_and_nobody_waits_for_them() -> None:
+def test_nodes_that_were_not_in_trust_take_it_last_and_only_the_end_waits_for_them() -> None:
     fleet = Fleet.of(10, **{"node-4": does_not_answer})
     fleet.nodes["node-4"] = replace(fleet.nodes["node-4"], state="Contraindicated", evaluated_s=2_000_000.0)
     fleet.nodes["node-5"] = replace(fleet.nodes["node-5"], state="Contraindicated")
@@ -160,6 +160,29 @@ def test_nodes_that_were_not_in_trust_take_it_last_and_nobody_waits_for_them() -
     made = fleet.run(1000, Phase.COMPLETED)
     assert made.updated == 9
     assert fleet.nodes["node-5"].state == "Affirmed"
+    told = fleet.nodes["node-4"].assignment
+    assert told is not None
+    assert fleet.now_s - told.assigned_s > FIRMWARE.node_timeout_s
+
+
+def test_nothing_more_is_done_after_the_end() -> None:
+    def takes_twenty_minutes(node: NodeView, now_s: float) -> NodeView:
+        assert node.assignment is not None
+        return updates_in_a_minute(node, now_s) if now_s - node.assignment.assigned_s > 1200 else node
+
+    fleet = Fleet.of(10, **{"node-4": takes_twenty_minutes})
+    fleet.nodes["node-4"] = replace(fleet.nodes["node-4"], state="Contraindicated")
+    assert fleet.run(1000, Phase.COMPLETED).updating == 0
+    assert fleet.nodes["node-4"].state == "Affirmed"
+
+
+def test_the_end_does_not_wait_for_who_has_said_that_it_cannot() -> None:
+    fleet = Fleet.of(2, **{"node-1": cannot_install_it})
+    fleet.nodes["node-1"] = replace(fleet.nodes["node-1"], state="Contraindicated")
+    fleet.run(1000, Phase.COMPLETED)
+    told = fleet.nodes["node-1"].assignment
+    assert told is not None
+    assert fleet.now_s - told.assigned_s < FIRMWARE.node_timeout_s
 
 
 def test_nodes_that_run_it_already_are_told_nothing() -> None:
