@@ -37,7 +37,7 @@ class Steps(Protocol):
 class Commands:
     """The commands that carry out the steps. ``restart`` is the one that restarts the secure world on this node.
 
-    ``update`` is how ``edgeroot update`` is called here; ``verifier`` are the options with which ``accept`` asks one, and
+    ``update`` is how ``edgeroot update`` is called here; ``verifier`` are the options with which ``accept`` asks one,
     ``state`` those that say where its folder is.
     """
 
