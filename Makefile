@@ -20,7 +20,7 @@ bench := $(venv)/.installed-bench
 sources := $(wildcard src tests peers scripts bench fuzz examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-edge test soak lint format bench docs peers chart cluster cluster-test clean
+.PHONY: help setup demo demo-edge test soak lint format bench docs peers native chart cluster cluster-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,10 @@ demo-edge: cluster ## a fleet on a genuine Kubernetes: joined by proof, tampered
 
 peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks run against (root)
 	@$(bin)/python -m peers
+
+native: ## build the PKCS#11 module: native/pkcs11/target/release/libedgeroot_pkcs11.so
+	@cargo --version > /dev/null 2>&1 || scripts/debian_packages.sh cargo
+	@cd native/pkcs11 && cargo build --release --quiet --locked --offline
 
 cluster: $(dev) ## build the genuine Kubernetes that tests run against (root; a quarter of an hour the first time)
 	@$(bin)/python -m peers.kubernetes
@@ -92,5 +96,5 @@ docs: $(dev) ## check the documentation's links and run its marked examples
 	@$(bin)/python scripts/check_docs.py
 
 clean: ## remove what the other targets made here
-	rm -rf $(venv) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(venv) build dist native/*/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
