@@ -9,6 +9,8 @@ headers = $(if $(filter /usr/bin/%,$(PYTHON)),python3-dev)
 manager := dbus-daemon tpm2-abrmd libtss2-tcti-tabrmd0 tpm2-tools
 # Which looks at the verifier's page.
 browser := chromium chromium-driver fonts-dejavu-core
+# Which use the PKCS#11 module.
+pkcs11_programs := curl gnutls-bin nginx-light opensc openssh-client openssh-server openjdk-17-jre-headless
 ROUNDS ?= 200
 PYTEST_ARGS ?=
 
@@ -69,8 +71,9 @@ chart: $(dev) ## get the genuine Helm and promtool that the chart is tested with
 cluster-test: cluster chart ## the tests against a genuine Kubernetes
 	$(bin)/python -m pytest -m cluster $(PYTEST_ARGS)
 
-test: peers cluster ## every test, with few rounds of those that repeat, and few of cluster-test
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm systemd $(manager) $(browser)
+test: peers cluster native ## every test, with few rounds of those that repeat, and few of cluster-test
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm systemd $(manager) $(browser) $(pkcs11_programs)
+	@scripts/openssl_provider.sh
 	$(bin)/python -m pytest -m 'not cluster or smoke' $(PYTEST_ARGS)
 
 soak: peers ## the tests that repeat, with ROUNDS=200 rounds
