@@ -10,7 +10,7 @@ manager := dbus-daemon tpm2-abrmd libtss2-tcti-tabrmd0 tpm2-tools
 # Which looks at the verifier's page.
 browser := chromium chromium-driver fonts-dejavu-core
 # Which use the PKCS#11 module.
-pkcs11_programs := curl gnutls-bin nginx-light opensc openssh-client openssh-server openjdk-17-jre-headless
+pkcs11_programs := curl gnutls-bin nginx-light opensc openssh-client openssh-server default-jre-headless
 ROUNDS ?= 200
 PYTEST_ARGS ?=
 
