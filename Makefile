@@ -94,8 +94,9 @@ bench: $(bench) peers ## compare with upstream's service on this machine
 	@scripts/debian_packages.sh bubblewrap libseccomp2 softhsm2 swtpm
 	@$(bin)/python -m bench
 
-docs: $(dev) ## check the documentation's links and run its marked examples
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2
+docs: $(dev) native ## check the documentation's links and run its marked examples
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 $(pkcs11_programs)
+	@scripts/openssl_provider.sh
 	@$(bin)/python scripts/check_docs.py
 
 clean: ## remove what the other targets made here

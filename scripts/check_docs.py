@@ -1,7 +1,8 @@
 """Check the documentation: relative links lead somewhere, and blocks marked as executed do what they show.
 
 A fenced ``console`` or ``sh`` block with the line ``<!-- run -->`` right above it is executed: all such blocks of a
-file in order in one shell, in an empty folder, with the repository's .venv first on PATH. In a ``console`` block the
+file in order in one shell, in an empty folder, with the repository's .venv first on PATH and its PKCS#11 module in
+EDGEROOT_PKCS11_MODULE. In a ``console`` block the
 lines after ``$ `` are the commands, and each other line has to appear in what they print; ``...`` in such a line stands
 for anything, and a line of only ``...`` for any lines.
 
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+MODULE: Final = ROOT / "native/pkcs11/target/release/libedgeroot_pkcs11.so"
 MARKER: Final = "<!-- run -->"
 _TIMEOUT_S: Final = 300
 _FENCE: Final = re.compile(r"^```(\w*)\s*$")
@@ -120,7 +122,7 @@ def run_blocks(blocks: list[Block]) -> list[str]:
         result = subprocess.run(
             ["bash", "-c", script],
             cwd=folder,
-            env={**os.environ, "PATH": path, "NO_COLOR": "1"},
+            env={**os.environ, "PATH": path, "NO_COLOR": "1", "EDGEROOT_PKCS11_MODULE": str(MODULE)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

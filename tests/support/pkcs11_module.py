@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from tests.support.requirements import unavailable
 from tests.support.service import Service
 
 PATH: Final = Path(__file__).parents[2] / "native/pkcs11/target/release/libedgeroot_pkcs11.so"
-PROVIDER: Final = Path("/usr/lib/x86_64-linux-gnu/ossl-modules/pkcs11.so")
 
 
 def module() -> Path:
@@ -37,19 +37,16 @@ class Programs:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PARSEC_SERVICE_ENDPOINT": self.service.endpoint}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        ours = {"PARSEC_SERVICE_ENDPOINT": self.service.endpoint, "EDGEROOT_PKCS11_MODULE": str(module())}
+        return {**os.environ, "PATH": path, **ours}
 
     @property
     def openssl_environment(self) -> dict[str, str]:
-        """With OpenSSL's provider in front of the module, as docs/pkcs11-module.md sets it up."""
+        """With OpenSSL's provider in front of the module."""
+        openssl_provider()
         path = self.folder / "openssl.cnf"
-        path.write_text(
-            "openssl_conf = init\n[init]\nproviders = all\n"
-            "[all]\ndefault = default_provider\npkcs11 = pkcs11_provider\n"
-            "[default_provider]\nactivate = 1\n"
-            f"[pkcs11_provider]\nmodule = {openssl_provider()}\npkcs11-module-path = {module()}\n"
-            "pkcs11-module-load-behavior = early\nactivate = 1\n"
-        )
+        path.write_text(self.run("edgeroot", "pkcs11", "openssl-config"))
         return {**self.environment, "OPENSSL_CONF": str(path)}
 
     def run(self, *command: str | Path, environment: Mapping[str, str] | None = None, text: str = "") -> str:

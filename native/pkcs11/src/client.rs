@@ -20,7 +20,7 @@ const ENDPOINT: &str = "PARSEC_SERVICE_ENDPOINT";
 const DEFAULT_ENDPOINT: &str = "unix:/run/parsec/parsec.sock";
 const TOKEN_FILE: &str = "EDGEROOT_TOKEN_FILE";
 const DEFAULT_TOKEN_FILE: &str = "/var/run/secrets/tokens/parsec";
-const APPLICATION: &str = "EDGEROOT_APPLICATION";
+const APPLICATION: &str = "EDGEROOT_APP_NAME";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {

@@ -32,8 +32,7 @@ def use_service() -> None:
         crypto = _crypto()
         if crypto.OSSL_PROVIDER_available(None, _NAME):
             return
-        configuration = _configuration(_provider_path(), module_path())
-        with as_file(configuration) as path:
+        with as_file(configuration()) as path:
             done = crypto.CONF_modules_load_file(os.fsencode(path), None, 0)
         if done <= 0 or not crypto.OSSL_PROVIDER_available(None, _NAME):
             raise TlsError(
@@ -68,18 +67,18 @@ def _first(patterns: tuple[str, ...]) -> Path | None:
     return next((path for pattern in patterns for folder in _FOLDERS for path in sorted(folder.glob(pattern))), None)
 
 
-def _configuration(provider: Path, module: Path) -> bytes:
-    """As docs/pkcs11-module.md has it. The default provider is named, since it is no longer loaded by itself then.
+def configuration() -> bytes:
+    """The configuration of OpenSSL (OPENSSL_CONF) with which any program finds the service's keys; TlsError.
 
-    Early, so that the keys of peers are the default provider's: those that come before the module is loaded would
-    be handed to it.
+    The default provider is named, since it is no longer loaded by itself then. Early, so that the keys of peers are the
+    default provider's: those that come before the module is loaded would be handed to the module.
     """
     return (
-        "openssl_conf = edgeroot\n"
-        "[edgeroot]\nproviders = edgeroot_providers\n"
-        "[edgeroot_providers]\ndefault = edgeroot_default\npkcs11 = edgeroot_pkcs11\n"
-        "[edgeroot_default]\nactivate = 1\n"
-        f"[edgeroot_pkcs11]\nmodule = {provider}\npkcs11-module-path = {module}\n"
+        "openssl_conf = edgeroot\n\n"
+        "[edgeroot]\nproviders = edgeroot_providers\n\n"
+        "[edgeroot_providers]\ndefault = edgeroot_default\npkcs11 = edgeroot_pkcs11\n\n"
+        "[edgeroot_default]\nactivate = 1\n\n"
+        f"[edgeroot_pkcs11]\nmodule = {_provider_path()}\npkcs11-module-path = {module_path()}\n"
         "pkcs11-module-load-behavior = early\nactivate = 1\n"
     ).encode()
 
