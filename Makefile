@@ -10,7 +10,7 @@ manager := dbus-daemon tpm2-abrmd libtss2-tcti-tabrmd0 tpm2-tools
 # Which looks at the verifier's page.
 browser := chromium chromium-driver fonts-dejavu-core
 # Which use the PKCS#11 module.
-pkcs11_programs := curl gnutls-bin nginx-light opensc openssh-client openssh-server default-jre-headless
+pkcs11_programs := curl gnutls-bin nginx-light opensc openssh-client openssh-server default-jdk-headless libp11-kit-dev pkg-config
 ROUNDS ?= 200
 PYTEST_ARGS ?=
 
@@ -56,6 +56,7 @@ demo-edge: cluster ## a fleet on a genuine Kubernetes: joined by proof, tampered
 
 peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks run against (root)
 	@$(bin)/python -m peers
+	@$(bin)/python -m peers.rust_client
 
 native: ## build the PKCS#11 module: native/pkcs11/target/release/libedgeroot_pkcs11.so
 	@cargo --version > /dev/null 2>&1 || scripts/debian_packages.sh cargo
