@@ -22,7 +22,7 @@ bench := $(venv)/.installed-bench
 sources := $(wildcard src tests peers scripts bench fuzz examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-edge test soak lint format bench docs peers native chart cluster cluster-test clean
+.PHONY: help setup demo demo-edge test soak lint format bench docs peers native deb chart cluster cluster-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,10 +57,14 @@ demo-edge: cluster ## a fleet on a genuine Kubernetes: joined by proof, tampered
 peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks run against (root)
 	@$(bin)/python -m peers
 	@$(bin)/python -m peers.rust_client
+	@$(bin)/python -m peers.debian_root
 
 native: ## build the PKCS#11 module: native/pkcs11/target/release/libedgeroot_pkcs11.so
 	@cargo --version > /dev/null 2>&1 || scripts/debian_packages.sh cargo
 	@cd native/pkcs11 && cargo build --release --quiet --locked --offline
+
+deb: $(dev) native ## build the Debian packages, for this machine's release, in dist/
+	@$(bin)/python scripts/build_deb.py
 
 cluster: $(dev) ## build the genuine Kubernetes that tests run against (root; a quarter of an hour the first time)
 	@$(bin)/python -m peers.kubernetes
