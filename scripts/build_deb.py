@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,11 +21,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT / "src"))
-
-from edgeroot._version import __version__  # noqa: E402
-
+VERSION: Final = re.findall('"(.+)"', (ROOT / "src/edgeroot/_version.py").read_text())[-1]
 EXTRAS: Final = ("pkcs11", "update", "verifier")
 _LIBRARIES: Final = "usr/lib/edgeroot"
 _COMMAND: Final = f"""\
@@ -178,7 +175,7 @@ def main(arguments: list[str]) -> int:
     """Build them, and say where they are."""
     parser = argparse.ArgumentParser(description="Build the Debian packages.")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "dist")
-    parser.add_argument("--version", default=__version__)
+    parser.add_argument("--version", default=VERSION)
     options = parser.parse_args(arguments)
     for path in build(options.output, options.version):
         print(f"{path} ({path.stat().st_size >> 20} MiB)")

@@ -68,7 +68,7 @@ ROOMS: Final[Mapping[str, Room]] = {
         "evidence psa", outside="cbor2 cryptography jwt prometheus_client uvicorn", io=("server", "store")
     ),
     "migration": _room("daemon keystore providers engine psa", io=("records", "take_over")),
-    "client": _room("wire psa", outside="cryptography", io=True),
+    "client": _room("wire psa", outside="cryptography joserfc securesystemslib", io=True),
     "kubelet": _room(outside="google grpc"),
     "identity": _room("auth kubelet", outside="grpc spiffe", io=True),
     "edge": _room(
