@@ -9,7 +9,7 @@ import java.security.cert.Certificate;
 /**
  * Signs with a key that stays in the service, through edgeroot's PKCS#11 module, and verifies with its certificate.
  *
- * <p>java Sign.java pkcs11.cfg ALIAS
+ * <p>java Sign.java pkcs11.cfg ALIAS [SHA256withECDSA]
  *
  * <p>The file says "name = edgeroot", "library = MODULE" and "slotListIndex = 0"; the key's certificate is stored
  * beside it (docs/programs.md, "Java").
@@ -22,14 +22,15 @@ public final class Sign {
         PrivateKey key = (PrivateKey) store.getKey(arguments[1], null);
         Certificate certificate = store.getCertificate(arguments[1]);
 
+        String algorithm = arguments.length > 2 ? arguments[2] : "SHA256withECDSA";
         byte[] message = "sensor 17 reads 21.5".getBytes(StandardCharsets.UTF_8);
-        Signature signer = Signature.getInstance("SHA256withECDSA", provider);
+        Signature signer = Signature.getInstance(algorithm, provider);
         signer.initSign(key);
         signer.update(message);
         byte[] signature = signer.sign();
 
         // By Java's own code, as whoever gets the message would do it.
-        Signature verifier = Signature.getInstance("SHA256withECDSA", "SunEC");
+        Signature verifier = Signature.getInstance(algorithm);
         verifier.initVerify(certificate);
         verifier.update(message);
         System.out.println(verifier.verify(signature) ? "verified" : "not verified");
