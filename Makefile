@@ -22,7 +22,7 @@ bench := $(venv)/.installed-bench
 sources := $(wildcard src tests peers scripts bench fuzz examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-edge test soak lint format bench docs peers native deb chart cluster cluster-test clean
+.PHONY: help setup demo demo-edge test soak lint format bench docs peers native deb release chart cluster cluster-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +65,9 @@ native: ## build the PKCS#11 module: native/pkcs11/target/release/libedgeroot_pk
 
 deb: $(dev) native ## build the Debian packages, for this machine's release, in dist/
 	@$(bin)/python scripts/build_deb.py
+
+release: $(dev) native ## build all that a release consists of in dist/, signed by the service's key KEY=...
+	@$(bin)/python scripts/build_release.py $(if $(KEY),--key $(KEY))
 
 cluster: $(dev) ## build the genuine Kubernetes that tests run against (root; a quarter of an hour the first time)
 	@$(bin)/python -m peers.kubernetes

@@ -51,7 +51,10 @@ class NativeBuildHook(BuildHookInterface[Any]):
             shutil.rmtree(self._folder)
 
     def _compile(self, folder: Path) -> Path:
-        extension = Extension(MODULE, [str(Path(self.root) / SOURCE)], extra_compile_args=FLAGS)
+        # Nothing of where it was built: without debugging information, and paths in assertions begin at the root.
+        flags = [*FLAGS, "-g0", f"-ffile-prefix-map={self.root}=."]
+        source = str(Path(self.root) / SOURCE)
+        extension = Extension(MODULE, [source], extra_compile_args=flags, extra_link_args=["-s", "-Wl,--build-id=none"])
         command = Distribution({"name": "edgeroot", "ext_modules": [extension]}).get_command_obj("build_ext")
         command.build_lib = command.build_temp = str(folder)
         command.ensure_finalized()
