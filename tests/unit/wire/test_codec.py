@@ -279,6 +279,15 @@ def test_fields_of_a_newer_contract_are_skipped_deep_inside() -> None:
     assert decode_operation(2, body) == ops.PsaGenerateKey("k", ATTRIBUTES)
 
 
+@pytest.mark.parametrize("mac", [bytes(32), b""])
+def test_a_mac_to_verify_is_refused_where_one_is_to_be_computed(mac: bytes) -> None:
+    body = sub(1, "k") + sub(2, HMAC_SHA_384) + sub(3, "input") + sub(4, mac)
+    with pytest.raises(WireError) as caught:
+        decode_operation(0x16, body)
+    assert caught.value.status == ResponseStatus.INVALID_ENCODING
+    assert isinstance(decode_operation(0x17, body), ops.PsaMacVerify)
+
+
 def test_attributes_full_of_unknown_fields_are_decoded_too() -> None:
     body = sub(1, "k") + sub(2, ATTRIBUTES_WIRE, sub(99, bytes(200)))
     assert decode_operation(2, body) == ops.PsaGenerateKey("k", ATTRIBUTES)

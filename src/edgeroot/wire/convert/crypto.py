@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from edgeroot.wire import operations as ops
 from edgeroot.wire.contract.generated import crypto_pb2 as pb
 from edgeroot.wire.convert.algorithms import (
@@ -18,6 +20,23 @@ from edgeroot.wire.convert.algorithms import (
     encode_mac,
 )
 from edgeroot.wire.convert.body import AnyBody, Body
+from edgeroot.wire.status import ResponseStatus, WireError
+
+
+def _decode_mac_compute(message: pb.PsaMacComputeOperation) -> ops.PsaMacCompute:
+    """The operation; INVALID_ENCODING if the message is a PsaMacVerify's.
+
+    The Go client asks for verification under the opcode of PsaMacCompute, and reads any success as "the MAC is right".
+    Skipped as unknown, as fields from newer peers are, its MAC would never be looked at. (An empty MAC does not travel,
+    so that cannot be told from a computation.)
+    """
+    unknown = UnknownFieldSet(message)
+    if any(unknown[index].field_number == _VERIFIED_MAC for index in range(len(unknown))):
+        raise WireError(ResponseStatus.INVALID_ENCODING, "a MAC to verify, in PsaMacCompute")
+    return ops.PsaMacCompute(message.key_name, decode_mac(message.alg), message.input)
+
+
+_VERIFIED_MAC: Final = pb.PsaMacVerifyOperation.MAC_FIELD_NUMBER
 
 CRYPTO_BODIES: Final[tuple[AnyBody, ...]] = (
     # Signatures
@@ -160,7 +179,7 @@ CRYPTO_BODIES: Final[tuple[AnyBody, ...]] = (
     Body(
         pb.PsaMacComputeOperation,
         ops.PsaMacCompute,
-        decode=lambda m: ops.PsaMacCompute(m.key_name, decode_mac(m.alg), m.input),
+        decode=_decode_mac_compute,
         encode=lambda v: pb.PsaMacComputeOperation(key_name=v.key_name, alg=encode_mac(v.alg), input=v.input),
     ),
     Body(
