@@ -98,8 +98,9 @@ format: $(dev) ## put the sources into the formatter's shape
 	$(bin)/ruff check --fix $(sources) hatch_build.py
 	$(bin)/ruff format $(sources) hatch_build.py
 
-bench: $(bench) peers ## compare with upstream's service on this machine
-	@scripts/debian_packages.sh bubblewrap libseccomp2 softhsm2 swtpm
+bench: $(bench) peers native ## compare with upstream's service on this machine
+	@scripts/debian_packages.sh bubblewrap libseccomp2 softhsm2 swtpm $(pkcs11_programs)
+	@scripts/openssl_provider.sh
 	@$(bin)/python -m bench
 
 docs: $(dev) native ## check the documentation's links and run its marked examples

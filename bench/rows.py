@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal
 
-from bench import edge_controller, hardware, tokens, trust, verifier_load, world
+from bench import edge_controller, hardware, tls, tokens, trust, verifier_load, world
 from bench.generator import Load
 from bench.measure import (
     Bench,
@@ -130,6 +130,7 @@ ROWS: Final = (
         _OURS,
         edge_controller.measure,
     ),
+    Row("tls", "TLS handshakes of nginx, its key in the service", "/s", 0.5, True, _USERS, tls.handshakes),
     Row("verified-start", "what verified images add to a start", "ms", 1, False, _USERS, trust.verified_start),
     Row("memory", "resident memory of a worker, idle", "MB", 1, False, _OURS, memory),
 )
