@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from google.protobuf.unknown_fields import UnknownFieldSet
-
 from edgeroot.wire import operations as ops
 from edgeroot.wire.contract.generated import crypto_pb2 as pb
 from edgeroot.wire.convert.algorithms import (
@@ -30,13 +28,10 @@ def _decode_mac_compute(message: pb.PsaMacComputeOperation) -> ops.PsaMacCompute
     Skipped as unknown, as fields from newer peers are, its MAC would never be looked at. (An empty MAC does not travel,
     so that cannot be told from a computation.)
     """
-    unknown = UnknownFieldSet(message)
-    if any(unknown[index].field_number == _VERIFIED_MAC for index in range(len(unknown))):
+    if message.HasField("mac"):
         raise WireError(ResponseStatus.INVALID_ENCODING, "a MAC to verify, in PsaMacCompute")
     return ops.PsaMacCompute(message.key_name, decode_mac(message.alg), message.input)
 
-
-_VERIFIED_MAC: Final = pb.PsaMacVerifyOperation.MAC_FIELD_NUMBER
 
 CRYPTO_BODIES: Final[tuple[AnyBody, ...]] = (
     # Signatures

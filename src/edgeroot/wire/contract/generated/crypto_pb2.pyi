@@ -458,8 +458,11 @@ class PsaMacComputeOperation(_message.Message):
     KEY_NAME_FIELD_NUMBER: _builtins.int
     ALG_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
+    MAC_FIELD_NUMBER: _builtins.int
     key_name: _builtins.str
     input: _builtins.bytes
+    mac: _builtins.bytes
+    """never valid; named so that a PsaMacVerifyOperation under the wrong opcode is recognised"""
     @_builtins.property
     def alg(self) -> _attributes_pb2.Mac: ...
     def __init__(
@@ -468,12 +471,15 @@ class PsaMacComputeOperation(_message.Message):
         key_name: _builtins.str = ...,
         alg: _attributes_pb2.Mac | None = ...,
         input: _builtins.bytes = ...,
+        mac: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["alg", b"alg"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mac", b"_mac", "alg", b"alg", "mac", b"mac"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alg", b"alg", "input", b"input", "key_name", b"key_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mac", b"_mac", "alg", b"alg", "input", b"input", "key_name", b"key_name", "mac", b"mac"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__mac: _TypeAlias = _typing.Literal["mac"]  # noqa: Y015
+    _WhichOneofArgType__mac: _TypeAlias = _typing.Literal["_mac", b"_mac"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mac) -> _WhichOneofReturnType__mac | None: ...
 
 Global___PsaMacComputeOperation: _TypeAlias = PsaMacComputeOperation  # noqa: Y015
 
