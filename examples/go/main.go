@@ -62,10 +62,26 @@ func open(path, label string, certificate *x509.Certificate) (*key, error) {
 	if err != nil || len(slots) == 0 {
 		return nil, fmt.Errorf("no service answers (PARSEC_SERVICE_ENDPOINT): %v", err)
 	}
-	session, err := module.OpenSession(slots[0], pkcs11.CKF_SERIAL_SESSION)
-	if err != nil {
-		return nil, err
+	for _, slot := range slots { // one for each provider
+		session, err := module.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION)
+		if err != nil {
+			return nil, err
+		}
+		handles, err := find(module, session, label)
+		if err != nil {
+			return nil, err
+		}
+		if len(handles) > 0 {
+			return &key{module: module, session: session, handle: handles[0], public: public}, nil
+		}
+		if err := module.CloseSession(session); err != nil {
+			return nil, err
+		}
 	}
+	return nil, fmt.Errorf("there is no private key %q", label)
+}
+
+func find(module *pkcs11.Ctx, session pkcs11.SessionHandle, label string) ([]pkcs11.ObjectHandle, error) {
 	wanted := []*pkcs11.Attribute{
 		pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY),
 		pkcs11.NewAttribute(pkcs11.CKA_LABEL, label),
@@ -74,13 +90,10 @@ func open(path, label string, certificate *x509.Certificate) (*key, error) {
 		return nil, err
 	}
 	handles, _, err := module.FindObjects(session, 1)
-	if err != nil || len(handles) == 0 {
-		return nil, fmt.Errorf("there is no private key %q: %v", label, err)
-	}
-	if err := module.FindObjectsFinal(session); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	return &key{module: module, session: session, handle: handles[0], public: public}, nil
+	return handles, module.FindObjectsFinal(session)
 }
 
 func main() {
@@ -92,6 +105,9 @@ func main() {
 		log.Fatal(err)
 	}
 	block, _ := pem.Decode(text)
+	if block == nil {
+		log.Fatal("no PEM in ", os.Args[3])
+	}
 	certificate, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		log.Fatal(err)
