@@ -22,7 +22,7 @@ bench := $(venv)/.installed-bench
 sources := $(wildcard src tests peers scripts bench fuzz examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-edge test soak lint format bench docs peers native deb release chart cluster cluster-test clean
+.PHONY: help setup demo demo-edge test soak lint format bench docs site peers native deb release chart cluster cluster-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -107,6 +107,9 @@ docs: $(dev) native ## check the documentation's links and run its marked exampl
 	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 $(pkcs11_programs)
 	@scripts/openssl_provider.sh
 	@$(bin)/python scripts/check_docs.py
+
+site: $(dev) ## build the documentation's site in build/site
+	@$(bin)/python scripts/build_site.py
 
 clean: ## remove what the other targets made here
 	rm -rf $(venv) build dist native/*/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
