@@ -93,6 +93,7 @@ lint: $(dev) ## style, types, and generated code against its source
 	$(bin)/ruff format --check $(sources) hatch_build.py
 	$(bin)/mypy $(sources)
 	$(bin)/python scripts/generate_wire.py --check
+	$(bin)/python scripts/generate_reference.py --check
 
 format: $(dev) ## put the sources into the formatter's shape
 	$(bin)/ruff check --fix $(sources) hatch_build.py
