@@ -157,12 +157,12 @@ impl Module {
             handles.iter().filter_map(|at| objects.by_handle.remove(at)).collect()
         };
         let mut names: Vec<(u8, &str)> =
-            ended.iter().filter_map(|one| Some((one.slot, one.key_name.as_deref()?))).collect();
+            ended.iter().filter_map(|one| Some((one.provider, one.key_name.as_deref()?))).collect();
         names.sort_unstable();
         names.dedup();
-        for (slot, name) in names {
+        for (provider, name) in names {
             // What cannot be destroyed now stays behind; nobody else can use it, and its owner can list it.
-            let _ = self.client.ask(opcode::PSA_DESTROY_KEY, slot, &parsec::key_name(name));
+            let _ = self.client.ask(opcode::PSA_DESTROY_KEY, provider, &parsec::key_name(name));
         }
         if locked(&self.sessions).1.is_empty() {
             self.is_logged_in.store(false, Ordering::Relaxed);
@@ -199,20 +199,20 @@ impl Module {
         let mut before: HashMap<(u8, String, Class), (CK_OBJECT_HANDLE, Attributes)> = HashMap::new();
         objects.by_handle.retain(|handle, object| match &object.key_name {
             Some(name) if object.session.is_none() => {
-                before.insert((object.slot, name.clone(), object.class), (*handle, object.attributes));
+                before.insert((object.provider, name.clone(), object.class), (*handle, object.attributes));
                 false
             }
             _ => true,
         });
-        for Key { provider: slot, name, attributes } in keys {
+        for Key { provider, name, attributes } in keys {
             if name.starts_with(SESSION_PREFIX) {
                 continue;
             }
             let naming = Naming::read(&name);
             for class in classes(&attributes, naming.is_certificate) {
                 // The material is asked for anew: another key may have come in this one's place.
-                let object = token_object(*class, slot, &name, naming.clone(), attributes);
-                match before.get(&(slot, name.clone(), *class)) {
+                let object = token_object(*class, provider, &name, naming.clone(), attributes);
+                match before.get(&(provider, name.clone(), *class)) {
                     Some((handle, known)) if *known == attributes => {
                         objects.by_handle.insert(*handle, Arc::new(object));
                     }
@@ -262,7 +262,7 @@ impl Module {
         let name = object.key_name.as_deref().ok_or(CKR_OBJECT_HANDLE_INVALID)?;
         let opcode =
             if object.class == Class::Certificate { opcode::PSA_EXPORT_KEY } else { opcode::PSA_EXPORT_PUBLIC_KEY };
-        let body = self.client.ask(opcode, object.slot, &parsec::key_name(name)).map_err(refused)?;
+        let body = self.client.ask(opcode, object.provider, &parsec::key_name(name)).map_err(refused)?;
         let found = Arc::new(Secret(parsec::bytes_of(&body).map_err(|_| CKR_DEVICE_ERROR)?));
         *locked(&object.material) = Some(found.clone());
         Ok(found)
@@ -274,15 +274,16 @@ impl Module {
             return Err(CKR_SESSION_READ_ONLY);
         }
         if let Some(name) = &object.key_name {
-            let destroyed = self.client.ask(opcode::PSA_DESTROY_KEY, object.slot, &parsec::key_name(name));
+            let destroyed = self.client.ask(opcode::PSA_DESTROY_KEY, object.provider, &parsec::key_name(name));
             match destroyed {
                 Ok(_) | Err(Failure::Status(status::PSA_DOES_NOT_EXIST)) => {}
                 Err(failure) => return Err(refused(failure)),
             }
         }
         // The two halves of a pair are one key.
-        let same =
-            |one: &Arc<Object>| one.key_name.is_some() && (one.slot, &one.key_name) == (object.slot, &object.key_name);
+        let same = |one: &Arc<Object>| {
+            one.key_name.is_some() && (one.provider, &one.key_name) == (object.provider, &object.key_name)
+        };
         locked(&self.objects).by_handle.retain(|at, one| *at != handle && !same(one));
         Ok(())
     }
@@ -420,7 +421,7 @@ impl Module {
         let text = |kind| value_of(template, kind).unwrap_or_default();
         let label = String::from_utf8(text(CKA_LABEL).to_vec()).map_err(|_| CKR_ATTRIBUTE_VALUE_INVALID)?;
         let is_certificate = attributes.key_type == KeyType::RawData;
-        let mut naming = Naming { label, id: text(CKA_ID).to_vec(), is_certificate };
+        let mut naming = Naming { label, id: text(CKA_ID).to_vec(), is_certificate, slot: None };
         let chance = unique()?;
         if naming.label.is_empty() && naming.id.is_empty() {
             naming.label = format!("key-{chance}");
@@ -428,14 +429,30 @@ impl Module {
         if naming.id.is_empty() {
             naming.id = naming.label.clone().into_bytes();
         }
-        let name = if on_token { naming.name() } else { format!("{SESSION_PREFIX}{}-{chance}", std::process::id()) };
-        let known_attributes = self.make(session.slot, &name, attributes, material.as_ref())?;
+        let name_of = |naming: &Naming| match on_token {
+            true => naming.name(),
+            false => format!("{SESSION_PREFIX}{}-{chance}", std::process::id()),
+        };
+        let mut provider = session.slot;
+        let mut made = self.make(provider, &name_of(&naming), attributes, material.as_ref());
+        if is_certificate && made == Err(CKR_TEMPLATE_INCONSISTENT) {
+            // A TPM or a token keeps no certificates: they are public, and any other provider will do.
+            naming.slot = Some(session.slot);
+            for other in self.slots().into_iter().filter(|other| *other != session.slot) {
+                if made != Err(CKR_TEMPLATE_INCONSISTENT) {
+                    break;
+                }
+                provider = other;
+                made = self.make(provider, &name_of(&naming), attributes, material.as_ref());
+            }
+        }
+        let (known_attributes, name) = (made?, name_of(&naming));
         let mut objects = locked(&self.objects);
-        let made = classes(&known_attributes, is_certificate);
-        Ok(made
+        let shown = classes(&known_attributes, is_certificate);
+        Ok(shown
             .iter()
             .map(|class| {
-                let mut object = token_object(*class, session.slot, &name, naming.clone(), known_attributes);
+                let mut object = token_object(*class, provider, &name, naming.clone(), known_attributes);
                 object.session = if on_token { None } else { Some(handle) };
                 objects.add(object)
             })
@@ -644,13 +661,18 @@ impl Module {
             secret = Secret(secret.0[..wanted as usize].to_vec());
         }
         let label = String::from_utf8_lossy(value_of(template, CKA_LABEL).unwrap_or_default()).into_owned();
-        let naming =
-            Naming { label, id: value_of(template, CKA_ID).unwrap_or_default().to_vec(), is_certificate: false };
+        let naming = Naming {
+            label,
+            id: value_of(template, CKA_ID).unwrap_or_default().to_vec(),
+            is_certificate: false,
+            slot: None,
+        };
         let attributes =
             Attributes { key_type: KeyType::Other, bits: 0, usage: Usage::default(), algorithm: Algorithm::None };
         Ok(locked(&self.objects).add(Object {
             class: Class::SecretKey,
             slot: object.slot,
+            provider: object.provider,
             key_name: None,
             naming,
             attributes,
@@ -683,9 +705,10 @@ enum Request {
     Mac(Algorithm),
 }
 
-fn token_object(class: Class, slot: u8, name: &str, naming: Naming, attributes: Attributes) -> Object {
+fn token_object(class: Class, provider: u8, name: &str, naming: Naming, attributes: Attributes) -> Object {
+    let slot = naming.slot.unwrap_or(provider);
     let key_name = Some(name.to_owned());
-    Object { class, slot, key_name, naming, attributes, session: None, material: Mutex::new(None) }
+    Object { class, slot, provider, key_name, naming, attributes, session: None, material: Mutex::new(None) }
 }
 
 fn usage_for(algorithm: Algorithm, export: bool) -> Usage {

@@ -12,6 +12,8 @@ pub struct Naming {
     pub label: String,
     pub id: Vec<u8>,
     pub is_certificate: bool,
+    /// Where it is shown, if that is not where it is kept.
+    pub slot: Option<u8>,
 }
 
 impl Naming {
@@ -20,21 +22,23 @@ impl Naming {
             label: name.to_owned(),
             id: name.as_bytes().to_vec(),
             is_certificate: false,
+            slot: None,
         })
     }
 
     fn parsed(name: &str) -> Option<Naming> {
-        let mut found = Naming { label: String::new(), id: Vec::new(), is_certificate: false };
+        let mut found = Naming { label: String::new(), id: Vec::new(), is_certificate: false, slot: None };
         for attribute in name.strip_prefix(SCHEME)?.split(';') {
             let (key, value) = attribute.split_once('=')?;
             match key {
                 "object" => found.label = String::from_utf8(percent_decoded(value)?).ok()?,
                 "id" => found.id = percent_decoded(value)?,
                 "type" if value == "cert" => found.is_certificate = true,
+                "slot-id" => found.slot = Some(value.parse().ok()?),
                 _ => return None,
             }
         }
-        if !name.contains("id=") {
+        if !name.split([':', ';']).any(|attribute| attribute.starts_with("id=")) {
             found.id = found.label.clone().into_bytes();
         }
         Some(found)
@@ -42,13 +46,17 @@ impl Naming {
 
     /// The name that is read as this one.
     pub fn name(&self) -> String {
-        let plain = Naming { label: self.label.clone(), id: self.label.clone().into_bytes(), is_certificate: false };
+        let id = self.label.clone().into_bytes();
+        let plain = Naming { label: self.label.clone(), id, is_certificate: false, slot: None };
         if *self == plain && !self.label.is_empty() && !self.label.starts_with(SCHEME) {
             return self.label.clone();
         }
         let mut parts = Vec::new();
         if self.is_certificate {
             parts.push("type=cert".to_owned());
+        }
+        if let Some(slot) = self.slot {
+            parts.push(format!("slot-id={slot}"));
         }
         if self.id != self.label.as_bytes() || self.label.is_empty() {
             parts.push(format!("id={}", percent_encoded(&self.id)));
@@ -93,7 +101,7 @@ mod tests {
     use super::*;
 
     fn naming(label: &str, id: &[u8], is_certificate: bool) -> Naming {
-        Naming { label: label.into(), id: id.to_vec(), is_certificate }
+        Naming { label: label.into(), id: id.to_vec(), is_certificate, slot: None }
     }
 
     #[test]
@@ -115,8 +123,23 @@ mod tests {
     }
 
     #[test]
+    fn where_a_certificate_is_shown() {
+        let elsewhere = Naming { slot: Some(3), ..naming("device", b"device", true) };
+        assert_eq!(elsewhere.name(), "pkcs11:type=cert;slot-id=3;object=device");
+        assert_eq!(Naming::read(&elsewhere.name()), elsewhere);
+    }
+
+    #[test]
     fn what_is_no_uri_is_a_label() {
-        for name in ["device", "pkcs11:", "pkcs11:id", "pkcs11:id=%4", "pkcs11:type=session;x=1", "pkcs11:object=%ff"] {
+        for name in [
+            "device",
+            "pkcs11:",
+            "pkcs11:id",
+            "pkcs11:id=%4",
+            "pkcs11:type=session;x=1",
+            "pkcs11:object=%ff",
+            "pkcs11:slot-id=300",
+        ] {
             assert_eq!(Naming::read(name), naming(name, name.as_bytes(), false));
         }
     }

@@ -21,6 +21,8 @@ pub enum Class {
 pub struct Object {
     pub class: Class,
     pub slot: u8,
+    /// Who has it: the slot's own provider, but for a certificate that it could not keep.
+    pub provider: u8,
     /// The key's name in the service; None for what is in this session only.
     pub key_name: Option<String>,
     pub naming: Naming,
