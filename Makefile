@@ -58,6 +58,7 @@ peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks 
 	@$(bin)/python -m peers
 	@$(bin)/python -m peers.rust_client
 	@$(bin)/python -m peers.debian_root
+	@$(bin)/python -m peers.pebble
 
 native: ## build the PKCS#11 module: native/pkcs11/target/release/libedgeroot_pkcs11.so
 	@cargo --version > /dev/null 2>&1 || scripts/debian_packages.sh cargo

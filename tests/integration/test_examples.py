@@ -41,6 +41,7 @@ def openssl(folder: Path, *arguments: str) -> str:
 def test_every_example_is_tried() -> None:
     here = {"demo.py", "back_ends.py", "root_of_trust.py", "certificate_authority.py", "sign_many.py", "keys.py"}
     here |= {"cms_signature.py", "jwt_token.py", "cose_message.py", "ssh_certificate.py"}
+    here |= {"acme_renewal.py"}  # tests/integration/test_acme.py
     on_a_cluster = {"edge_fleet.py", "edge_parts.py"}  # tests/integration/cluster/test_demo_edge.py
     assert {path.name for path in EXAMPLES.glob("*.py")} == here | on_a_cluster
 
