@@ -37,7 +37,7 @@ _NEXT: Final = f"python3 (>= 3.{sys.version_info.minor}), python3 (<< 3.{sys.ver
 _COMMON: Final = {
     "Section": "admin",
     "Priority": "optional",
-    "Maintainer": "The edgeroot authors <security@edgeroot.dev>",
+    "Maintainer": "The edgeroot authors <maintainers@edgeroot.invalid>",
     "Homepage": "https://edgeroot.dev",
 }
 _SERVICE: Final = {
