@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import PyKCS11
 import pytest
@@ -16,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from edgeroot.client import templates
 from edgeroot.psa import Hash
+from peers import PeersRoot, UpstreamService
 from tests.support.forked import outcome_of
 from tests.support.pkcs11_module import PATH, Programs, module
 from tests.support.service import running_service
@@ -186,6 +189,39 @@ def test_a_service_that_comes_back_is_found_again(monkeypatch: pytest.MonkeyPatc
             assert len(session.sign(key, b"m", mechanism)) == 64
         finally:
             loaded.lib.C_Finalize()
+
+
+def test_it_works_with_upstreams_service(
+    peers_root: PeersRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which ends each connection after an answer, signs no messages, and shows no names of providers."""
+    del peers_root
+    with UpstreamService() as upstream:
+        monkeypatch.setenv("PARSEC_SERVICE_ENDPOINT", f"unix:{upstream.socket_path}")
+
+        def many() -> list[int]:
+            loaded = PyKCS11.PyKCS11Lib()
+            loaded.load(str(module()))
+            session = loaded.openSession(loaded.getSlotList()[0], PyKCS11.CKF_SERIAL_SESSION | PyKCS11.CKF_RW_SESSION)
+            label, curve = (PyKCS11.CKA_LABEL, "theirs"), bytes.fromhex("06082a8648ce3d030107")
+            on_token = (PyKCS11.CKA_TOKEN, PyKCS11.CK_TRUE)
+            public, private = session.generateKeyPair(
+                [(PyKCS11.CKA_EC_PARAMS, curve), on_token],
+                [label, on_token],
+                PyKCS11.Mechanism(PyKCS11.CKM_EC_KEY_PAIR_GEN, None),
+            )
+            mechanism = PyKCS11.Mechanism(PyKCS11.CKM_ECDSA_SHA256, None)
+            signatures = [session.sign(private, b"m", mechanism) for _ in range(5)]
+            return [len(one) for one in signatures if session.verify(public, b"m", one, mechanism)]
+
+        assert outcome_of(many) == [64] * 5
+        listed = subprocess.run(
+            ["pkcs11-tool", "--module", str(module()), "--list-objects", "--type", "privkey"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert "label:      theirs" in listed
 
 
 def test_nothing_a_program_passes_breaks_it(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
