@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,3 +52,29 @@ def running_edge(kubeconfig: Path, folder: Path, *arguments: str) -> Iterator[No
             assert process.poll() is None, log_path.read_text()
         finally:
             process.terminate()
+
+
+@contextmanager
+def killed_edge(kubeconfig: Path, folder: Path, *arguments: str, lives_s: tuple[float, float]) -> Iterator[list[int]]:
+    """The same, but killed after a chance of so many seconds, and started again, until the end. The kills so far."""
+    command = [sys.executable, "-m", "edgeroot", "edge", *arguments]
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+    kills: list[int] = []
+    stop = threading.Event()
+    chance = random.Random(arguments[0])
+
+    def live() -> None:
+        with (folder / "log").open("ab") as log:
+            while not stop.is_set():
+                with subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process:
+                    stop.wait(chance.uniform(*lives_s))
+                    process.kill()
+                    kills.append(process.pid)
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        yield kills
+    finally:
+        stop.set()
+        thread.join()

@@ -17,7 +17,7 @@ from lightkube.types import PatchType
 
 from edgeroot.edge.kinds import EdgeNode
 from peers.kubernetes import Cluster, KubectlError
-from tests.support.cluster_accounts import account_kubeconfig, deploy, running_edge
+from tests.support.cluster_accounts import account_kubeconfig, deploy, killed_edge, running_edge
 
 TIMEOUT_S: Final = 60.0
 
@@ -119,6 +119,19 @@ def test_a_release_goes_out_in_waves_and_a_bad_one_comes_back(fleet: Fleet) -> N
     # The first wave is one node: no other one has ever had it.
     assert set(fleet.running.values()) == {"1.1.0"}
     assert "RolledBack" in fleet.phases()
+
+
+def test_a_controller_that_is_killed_again_and_again_rolls_out_all_the_same(cluster: Cluster, tmp_path: Path) -> None:
+    deploy(cluster, "crds/edgenode.yaml", "crds/edgefirmware.yaml", "controller-rbac.yaml", "firmware-rbac.yaml")
+    fleet = Fleet(cluster, tmp_path, 6)
+    kubeconfig = account_kubeconfig(cluster, "edgeroot-firmware", tmp_path / "firmware.kubeconfig")
+    lives_s = (1.5, 5.0)  # the program is there after a second
+    with fleet.living(), killed_edge(kubeconfig, tmp_path, "firmware", "roll-out", lives_s=lives_s) as kills:
+        fleet.wish("1.1.0")
+        status = fleet.until("Completed", "1.1.0")
+    assert status["nodes"] == {"total": 6, "updated": 6, "updating": 0, "failed": 0}
+    assert set(fleet.running.values()) == {"1.1.0"}
+    assert len(kills) > 2
 
 
 @pytest.mark.parametrize(

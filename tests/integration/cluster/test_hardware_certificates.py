@@ -31,7 +31,7 @@ from edgeroot.edge.certificates.resource import read
 from edgeroot.edge.kinds import HardwareCertificate
 from peers.kubernetes import Cluster, KubectlError
 from tests.support.cluster import new_namespace
-from tests.support.cluster_accounts import SYSTEM, account_kubeconfig, deploy, running_edge
+from tests.support.cluster_accounts import SYSTEM, account_kubeconfig, deploy, killed_edge, running_edge
 from tests.support.joining import LAB, JoiningSite
 from tests.support.service import running_service
 from tests.support.world import running_world, with_world
@@ -225,6 +225,31 @@ def test_a_workload_gets_a_certificate_for_a_key_that_never_left_the_node(scene:
     assert {"KeyCreated", "Requested", "Issued"} <= {one["reason"] for one in reasons}
     scene.cluster.kubectl("delete", "hardwarecertificate", "till", "-n", scene.namespace)
     scene.cluster.wait_for("configmap/till", "delete", "-n", scene.namespace)
+
+
+def test_keepers_and_approvers_that_are_killed_leave_no_certificate_behind(scene: Scene) -> None:
+    """A second of each, which does the same and is killed again and again; the first ones are what is left at last."""
+    folder = scene.site.folder
+    keeping = ("keep", "--node-name", scene.node, "--verifier", scene.site.verifier, "--service", scene.endpoint)
+    approving = ("approve", "--verifier-key", "verify.pem", "--signer", SIGNER)
+    approver = folder / "approver.kubeconfig"
+    names = [f"till-{number}" for number in range(8)]
+    with (
+        killed_edge(scene.keeper, folder, "certificates", *keeping, lives_s=(1.5, 4.0)) as keepers,
+        killed_edge(approver, folder, "certificates", *approving, lives_s=(1.5, 4.0)) as approvers,
+    ):
+        for name in names:
+            scene.wish(name)
+            time.sleep(1.0)
+        for name in names:
+            assert scene.condition(name, "Issued")["status"] == "True"
+    with scene.as_till() as client:
+        keys = {name: client.public_key(name) for name in names}
+    for name in names:
+        leaf = x509.load_pem_x509_certificate(_published(scene, name)["tls.crt"].encode())
+        assert leaf.public_key() == keys[name]
+    assert len(keepers) > 2
+    assert len(approvers) > 2
 
 
 def test_a_key_that_was_brought_along_gets_none(scene: Scene) -> None:
