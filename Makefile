@@ -61,8 +61,8 @@ peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks 
 	@$(bin)/python -m peers.pebble
 
 native: ## build the PKCS#11 module: native/pkcs11/target/release/libedgeroot_pkcs11.so
-	@cargo --version > /dev/null 2>&1 || scripts/debian_packages.sh cargo
-	@cd native/pkcs11 && cargo build --release --quiet --locked --offline
+	@PATH="$$PATH:$$HOME/.cargo/bin"; cargo --version > /dev/null 2>&1 || scripts/debian_packages.sh cargo; \
+		cd native/pkcs11 && cargo build --release --quiet --locked --offline
 
 deb: $(dev) native ## build the Debian packages, for this machine's release, in dist/
 	@$(bin)/python scripts/build_deb.py

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from peers.root import PeersUnavailableError
+from peers.toolchains import search_path
 
 VERSION: Final = "v2.10.3"
 _DEFAULT_PATH: Final = "/var/lib/edgeroot-pebble"
@@ -33,8 +34,7 @@ def main() -> int:
     if path.exists():
         return 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Go where its own installation puts it, if it is not on the path.
-    environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/local/go/bin"}
+    environment = {**os.environ, "PATH": search_path()}
     with tempfile.TemporaryDirectory(dir=path.parent) as place:
         command = ["go", "install", f"github.com/letsencrypt/pebble/v2/cmd/pebble@{VERSION}"]
         try:

@@ -15,10 +15,16 @@ from pathlib import Path
 from typing import Final
 
 from peers.root import PeersUnavailableError
+from peers.toolchains import search_path
 
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _SOURCE: Final = _ROOT / "tests/interop/rust_client"
-_FILES: Final = (_SOURCE / "Cargo.lock", _SOURCE / "src/main.rs", _ROOT / "examples/rust/sign.rs")
+_FILES: Final = (
+    _SOURCE / "Cargo.toml",
+    _SOURCE / "Cargo.lock",
+    _SOURCE / "src/main.rs",
+    _ROOT / "examples/rust/sign.rs",
+)
 _DEFAULT_PATH: Final = "/var/lib/edgeroot-rust-client"
 
 
@@ -44,7 +50,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         command = ["cargo", "build", "--release", "--quiet", "--locked", "--target-dir", place]
         try:
-            done = subprocess.run(command, cwd=_SOURCE, capture_output=True, text=True, check=False)
+            environment = {**os.environ, "PATH": search_path()}
+            done = subprocess.run(command, cwd=_SOURCE, env=environment, capture_output=True, text=True, check=False)
             said = done.stderr if done.returncode else ""
         except OSError as error:
             said = str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgeroot.client import templates
+from peers.toolchains import tool
 from tests.support.pkcs11_module import Programs, module
 from tests.support.requirements import unavailable
 from tests.support.service import running_service
@@ -29,7 +29,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
     module()
     folder = tmp_path_factory.mktemp("go")
     # Where Go's own archive is unpacked; not everybody puts it on the PATH.
-    go = shutil.which("go", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/go/bin"]))
+    go = tool("go")
     if go is None:
         unavailable("there is no go")
     source = shutil.copytree(EXAMPLE, folder / "source")

@@ -19,6 +19,7 @@ from edgeroot.client import templates
 from edgeroot.psa import Hash
 from peers import PeersUnavailableError
 from peers.rust_client import rust_program
+from peers.toolchains import tool
 from tests.support.pkcs11_module import Programs, module
 from tests.support.requirements import unavailable
 from tests.support.service import running_service
@@ -39,7 +40,7 @@ def device(tmp_path: Path) -> Iterator[Programs]:
 
 
 def needed(program: str) -> str:
-    return shutil.which(program) or unavailable(f"there is no {program}")
+    return tool(program) or unavailable(f"there is no {program}")
 
 
 def test_rust(device: Programs) -> None:
@@ -91,4 +92,4 @@ def test_java(device: Programs) -> None:
 def test_each_language_has_an_example() -> None:
     languages = {one.parent.name for one in EXAMPLES.glob("*/*") if one.suffix in {".rs", ".c", ".go", ".java"}}
     assert languages == {"rust", "c", "go", "java"}
-    assert os.environ.get("CI") != "true" or all(map(shutil.which, ("cargo", "cc", "go", "javac")))
+    assert os.environ.get("CI") != "true" or all(map(tool, ("cargo", "cc", "go", "javac")))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
+from peers.toolchains import search_path, tool
 from tests.support.requirements import unavailable
 
 CRATE = Path(__file__).parents[3] / "native/pkcs11"
 
 
 def test_the_crate_passes_its_tests(tmp_path: Path) -> None:
-    cargo = shutil.which("cargo") or unavailable("there is no cargo: make native")
+    cargo = tool("cargo") or unavailable("there is no cargo: make native")
     command = [cargo, "test", "--release", "--locked", "--offline", "--target-dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=CRATE, capture_output=True, text=True, check=False)
+    # rustc is beside it.
+    environment = {**os.environ, "PATH": search_path()}
+    done = subprocess.run(command, cwd=CRATE, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     passed = sum(map(int, re.findall(r"(\d+) passed", done.stdout)))
     assert passed >= 23
