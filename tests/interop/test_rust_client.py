@@ -22,7 +22,7 @@ ALWAYS = """
 Ping ListAuthenticators PsaGenerateKey ListKeys PsaExportPublicKey PsaSignHash PsaImportKey PsaGenerateRandom
 CanDoCrypto ListClients PsaDestroyKey
 """.split()
-# Of the other steps, what each provider does; the rest is PsaErrorNotSupported. (SoftHSM 2.6.1 has OAEP with SHA-1 only.)
+# Of the other steps, what each provider does; the rest is PsaErrorNotSupported. (SoftHSM 2.6.1 has OAEP with SHA-1.)
 _MOST = "PsaSignMessage PsaExportKey PsaHashCompute PsaAeadEncrypt PsaCipherEncrypt PsaRawKeyAgreement"
 OTHERS = {
     1: f"{_MOST} PsaAsymmetricEncrypt",
