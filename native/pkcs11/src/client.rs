@@ -2,13 +2,14 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::parsec::{self, opcode, status};
 use crate::proto::Malformed;
+use crate::socket::send_all;
 use crate::wire::{self, Credentials, HEADER_BYTES};
 
 /// How long a request may take: the service's own bound is 60 s.
@@ -146,7 +147,7 @@ impl Client {
 
     fn converse(&self, mut stream: UnixStream, frame: &[u8], opcode: u32) -> io::Result<(u16, Vec<u8>)> {
         // A service may refuse a request before it has read all of it; then its answer is there to be read.
-        if let Err(error) = stream.write_all(frame) {
+        if let Err(error) = send_all(&stream, frame) {
             if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
                 return Err(error);
             }
@@ -214,6 +215,7 @@ fn socket_path(endpoint: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::os::unix::net::UnixListener;
     use std::thread;
 

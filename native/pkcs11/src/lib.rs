@@ -1,7 +1,8 @@
 //! A PKCS#11 v2.40 module (OASIS) in front of a Parsec service: slots are its providers, objects its keys.
 //!
 //! No key is ever here: every private operation is a request to the service. `ffi` may be unsafe, and does nothing
-//! but check pointers and hand on slices; `secret` overwrites bytes. All else is safe Rust.
+//! but check pointers and hand on slices; `secret` overwrites bytes, `socket` sends them. All else is safe
+//! Rust.
 
 #[forbid(unsafe_code)]
 pub mod client;
@@ -24,5 +25,6 @@ pub mod proto;
 pub mod secret;
 #[forbid(unsafe_code)]
 pub mod session;
+pub mod socket;
 #[forbid(unsafe_code)]
 pub mod wire;

@@ -191,6 +191,20 @@ def test_a_service_that_comes_back_is_found_again(monkeypatch: pytest.MonkeyPatc
             loaded.lib.C_Finalize()
 
 
+def test_a_service_that_hangs_up_costs_the_program_nothing_but_the_answer(tmp_path: Path) -> None:
+    """It closes while the program still sends, which would be the signal SIGPIPE."""
+    with running_service(core="body_len_limit = 4096") as service:
+        programs = Programs(service, tmp_path)
+        large = programs.path("large")
+        large.write_bytes(bytes(900_000))
+        command = ["pkcs11-tool", "--module", str(module()), "--hash", "-m", "SHA256", "-i", str(large)]
+        done = subprocess.run(
+            [*command, "-o", "/dev/null"], env=programs.environment, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert "CKR_DEVICE_ERROR" in done.stderr
+
+
 def test_it_works_with_upstreams_service(
     peers_root: PeersRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
