@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::parsec::{self, opcode, status};
 use crate::proto::Malformed;
+use crate::secret::Secret;
 use crate::socket::send_all;
 use crate::wire::{self, Credentials, HEADER_BYTES};
 
@@ -108,12 +109,12 @@ impl Client {
     }
 
     /// Of an operation that needs no identity.
-    pub fn ask_as_nobody(&self, opcode: u32, provider: u8, body: &[u8]) -> Result<Vec<u8>, Failure> {
+    pub fn ask_as_nobody(&self, opcode: u32, provider: u8, body: &[u8]) -> Result<Secret, Failure> {
         let nobody = Credentials { kind: wire::NO_AUTHENTICATION, field: Vec::new() };
         self.exchange(opcode, provider, body, &nobody)
     }
 
-    pub fn ask(&self, opcode: u32, provider: u8, body: &[u8]) -> Result<Vec<u8>, Failure> {
+    pub fn ask(&self, opcode: u32, provider: u8, body: &[u8]) -> Result<Secret, Failure> {
         let credentials = self.credentials()?;
         self.exchange(opcode, provider, body, &credentials)
     }
@@ -122,20 +123,24 @@ impl Client {
         let mut identity = locked(&self.identity);
         if identity.is_none() {
             let answer = self.ask_as_nobody(opcode::LIST_AUTHENTICATORS, 0, &[])?;
-            *identity = Some(Identity::choose(&parsec::authenticators(&answer)?)?);
+            *identity = Some(Identity::choose(&parsec::authenticators(&answer.0)?)?);
         }
         identity.as_ref().ok_or(Failure::Away)?.credentials(self.effective_user)
     }
 
     /// A request on a kept connection may cross the service's closing it. Then it was not answered, and is sent once
     /// more on a new one, unless it creates or destroys: nobody knows whether the service has done that.
-    fn exchange(&self, opcode: u32, provider: u8, body: &[u8], credentials: &Credentials) -> Result<Vec<u8>, Failure> {
+    fn exchange(&self, opcode: u32, provider: u8, body: &[u8], credentials: &Credentials) -> Result<Secret, Failure> {
         let frame = wire::request(opcode, provider, body, credentials).ok_or(Failure::Away)?;
         let repeatable = !matches!(opcode, opcode::PSA_GENERATE_KEY | opcode::PSA_IMPORT_KEY | opcode::PSA_DESTROY_KEY);
         if repeatable {
             if let Some(stream) = self.take() {
-                if let Ok(answer) = self.converse(stream, &frame, opcode) {
-                    return answered(answer);
+                match self.converse(stream, &frame, opcode) {
+                    Ok(answer) => return answered(answer),
+                    Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                        return Err(Failure::Away); // it has had its time
+                    }
+                    Err(_) => {}
                 }
             }
         }
@@ -145,7 +150,7 @@ impl Client {
         answered(self.converse(stream, &frame, opcode)?)
     }
 
-    fn converse(&self, mut stream: UnixStream, frame: &[u8], opcode: u32) -> io::Result<(u16, Vec<u8>)> {
+    fn converse(&self, mut stream: UnixStream, frame: &[u8], opcode: u32) -> io::Result<(u16, Secret)> {
         // A service may refuse a request before it has read all of it; then its answer is there to be read.
         if let Err(error) = send_all(&stream, frame) {
             if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
@@ -155,10 +160,11 @@ impl Client {
         let mut header = [0; HEADER_BYTES];
         stream.read_exact(&mut header)?;
         let answer = wire::answer(&header).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-        let mut body = Vec::new();
-        // The length is believed byte by byte only: what does not come takes no memory.
-        (&mut stream).take(answer.body_length.into()).read_to_end(&mut body)?;
-        if body.len() as u64 != u64::from(answer.body_length) || (answer.status == 0 && answer.opcode != opcode) {
+        // The length is believed up to a page, and then byte by byte: what does not come takes no memory. What fits
+        // there, as secrets do, is not copied while it comes.
+        let mut body = Secret(Vec::with_capacity((answer.body_length as usize).min(4096) + 32));
+        (&mut stream).take(answer.body_length.into()).read_to_end(&mut body.0)?;
+        if body.0.len() as u64 != u64::from(answer.body_length) || (answer.status == 0 && answer.opcode != opcode) {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut kept = locked(&self.kept);
@@ -179,7 +185,7 @@ impl Client {
     }
 }
 
-fn answered((status, body): (u16, Vec<u8>)) -> Result<Vec<u8>, Failure> {
+fn answered((status, body): (u16, Secret)) -> Result<Secret, Failure> {
     if status == status::SUCCESS {
         Ok(body)
     } else {
@@ -247,6 +253,10 @@ mod tests {
         Client { path: place, effective_user: 0, identity: Mutex::new(None), kept: Mutex::new(Vec::new()) }
     }
 
+    fn asked(client: &Client) -> Result<Vec<u8>, Failure> {
+        client.ask_as_nobody(opcode::LIST_KEYS, 0, &[]).map(|body| body.0.clone())
+    }
+
     fn answer(opcode: u32, body: &[u8]) -> Vec<u8> {
         let nobody = Credentials { kind: 0, field: Vec::new() };
         wire::request(opcode, 0, body, &nobody).unwrap()
@@ -257,10 +267,10 @@ mod tests {
         let good = answer(opcode::LIST_KEYS, b"\x0a\x00");
         for end in 0..good.len() {
             let client = served_by(vec![good[..end].to_vec()]);
-            assert_eq!(client.ask_as_nobody(opcode::LIST_KEYS, 0, &[]), Err(Failure::Away), "{end}");
+            assert_eq!(asked(&client), Err(Failure::Away), "{end}");
         }
         let client = served_by(vec![answer(opcode::LIST_OPCODES, b"")]);
-        assert_eq!(client.ask_as_nobody(opcode::LIST_KEYS, 0, &[]), Err(Failure::Away));
+        assert_eq!(asked(&client), Err(Failure::Away));
     }
 
     #[test]
@@ -268,7 +278,7 @@ mod tests {
         let good = answer(opcode::LIST_KEYS, b"\x0a\x00");
         let client = served_by(vec![good.clone(), good.clone(), good]);
         for _ in 0..3 {
-            assert_eq!(client.ask_as_nobody(opcode::LIST_KEYS, 0, &[]).unwrap(), b"\x0a\x00");
+            assert_eq!(asked(&client).unwrap(), b"\x0a\x00");
         }
     }
 
@@ -277,6 +287,6 @@ mod tests {
         let mut refused = answer(1, b"");
         refused[32] = 6;
         let client = served_by(vec![refused]);
-        assert_eq!(client.ask_as_nobody(opcode::LIST_KEYS, 0, &[]), Err(Failure::Status(6)));
+        assert_eq!(asked(&client), Err(Failure::Status(6)));
     }
 }

@@ -65,7 +65,7 @@ impl Module {
     pub fn slots(&self) -> Vec<u8> {
         let answer = self.client.ask_as_nobody(opcode::LIST_PROVIDERS, 0, &[]);
         let mut slots = locked(&self.slots);
-        if let Ok(Ok(providers)) = answer.map(|body| parsec::providers(&body)) {
+        if let Ok(Ok(providers)) = answer.map(|body| parsec::providers(&body.0)) {
             let mut before: Vec<Slot> = slots.drain(..).collect();
             for provider in providers {
                 let known = before.iter().position(|slot| slot.provider == provider);
@@ -99,7 +99,7 @@ impl Module {
             return Ok(found);
         }
         let body = self.client.ask_as_nobody(opcode::LIST_OPCODES, 0, &parsec::list_opcodes(slot)).map_err(refused)?;
-        let found = parsec::opcodes(&body).map_err(|_| CKR_DEVICE_ERROR)?;
+        let found = parsec::opcodes(&body.0).map_err(|_| CKR_DEVICE_ERROR)?;
         known(&mut locked(&self.slots), Some(found)).ok_or(CKR_SLOT_ID_INVALID)
     }
 
@@ -194,7 +194,7 @@ impl Module {
     /// What the service has now. A key keeps its handles as long as it is the same.
     fn refresh(&self) -> Outcome<()> {
         let body = self.client.ask(opcode::LIST_KEYS, 0, &[]).map_err(refused)?;
-        let keys = parsec::keys(&body).map_err(|_| CKR_DEVICE_ERROR)?;
+        let keys = parsec::keys(&body.0).map_err(|_| CKR_DEVICE_ERROR)?;
         let mut objects = locked(&self.objects);
         let mut before: HashMap<(u8, String, Class), (CK_OBJECT_HANDLE, Attributes)> = HashMap::new();
         objects.by_handle.retain(|handle, object| match &object.key_name {
@@ -263,7 +263,7 @@ impl Module {
         let opcode =
             if object.class == Class::Certificate { opcode::PSA_EXPORT_KEY } else { opcode::PSA_EXPORT_PUBLIC_KEY };
         let body = self.client.ask(opcode, object.provider, &parsec::key_name(name)).map_err(refused)?;
-        let found = Arc::new(Secret(parsec::bytes_of(&body).map_err(|_| CKR_DEVICE_ERROR)?));
+        let found = Arc::new(Secret(parsec::bytes_of(&body.0).map_err(|_| CKR_DEVICE_ERROR)?));
         *locked(&object.material) = Some(found.clone());
         Ok(found)
     }

@@ -56,7 +56,7 @@ impl Module {
             }
         };
         let answer = self.client.ask(opcode, object.slot, &body).map_err(refused)?;
-        parsec::bytes_of(&answer).map(Secret).map_err(|_| CKR_DEVICE_ERROR)
+        parsec::bytes_of(&answer.0).map(Secret).map_err(|_| CKR_DEVICE_ERROR)
     }
 
     pub fn verify(&self, signing: &Signing, signature: &[u8]) -> Outcome<()> {
@@ -94,7 +94,7 @@ impl Module {
         let hasher = self.hasher(slot).ok_or(CKR_MECHANISM_INVALID)?;
         let body = parsec::hash_compute(hash, data);
         let answer = self.client.ask_as_nobody(opcode::PSA_HASH_COMPUTE, hasher, &body).map_err(refused)?;
-        parsec::bytes_of(&answer).map_err(|_| CKR_DEVICE_ERROR)
+        parsec::bytes_of(&answer.0).map_err(|_| CKR_DEVICE_ERROR)
     }
 
     pub fn digest(&self, session: &Session, digesting: &Digesting) -> Outcome<Secret> {
@@ -145,7 +145,7 @@ impl Module {
             ) => CKR_ENCRYPTED_DATA_INVALID,
             (failure, _) => refused(failure),
         })?;
-        parsec::bytes_of(&answer).map(Secret).map_err(|_| CKR_DEVICE_ERROR)
+        parsec::bytes_of(&answer.0).map(Secret).map_err(|_| CKR_DEVICE_ERROR)
     }
 
     /// ECDH: the secret becomes an object of the session, which the program may read; PKCS#11 has it no other way.
@@ -177,7 +177,7 @@ impl Module {
         let point = crate::der::octets(peer).unwrap_or(peer);
         let answer =
             self.client.ask(opcode::PSA_RAW_KEY_AGREEMENT, object.slot, &parsec::raw_key_agreement(name, point));
-        let mut secret = Secret(parsec::bytes_of(&answer.map_err(refused)?).map_err(|_| CKR_DEVICE_ERROR)?);
+        let mut secret = Secret(parsec::bytes_of(&answer.map_err(refused)?.0).map_err(|_| CKR_DEVICE_ERROR)?);
         if let Some(wanted) = number_of(template, CKA_VALUE_LEN)? {
             if wanted as usize > secret.0.len() || wanted == 0 {
                 return Err(CKR_ATTRIBUTE_VALUE_INVALID);
@@ -213,7 +213,7 @@ impl Module {
             let body = parsec::generate_random(wanted);
             let answer =
                 self.client.ask_as_nobody(opcode::PSA_GENERATE_RANDOM, session.slot, &body).map_err(refused)?;
-            let some = Secret(parsec::bytes_of(&answer).map_err(|_| CKR_DEVICE_ERROR)?);
+            let some = Secret(parsec::bytes_of(&answer.0).map_err(|_| CKR_DEVICE_ERROR)?);
             if some.0.is_empty() || some.0.len() > wanted {
                 return Err(CKR_DEVICE_ERROR);
             }
