@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edgeroot.client import templates
@@ -150,3 +153,24 @@ def test_java_finds_the_key_by_its_certificate(device: Programs) -> None:
     made = x509.load_pem_x509_csr(request.replace(" NEW ", " ").encode())
     assert made.is_signature_valid
     assert made.public_key() == certificate.public_key()
+
+
+def test_python_pkcs11(device: Programs) -> None:
+    """In a process of its own, which its library is loaded into for good."""
+    script = device.path("sign.py")
+    script.write_text(
+        "import sys, pkcs11\n"
+        "from pkcs11.util.ec import encode_ecdsa_signature\n"
+        "token = pkcs11.lib(sys.argv[1]).get_token(token_label='mbed-crypto-provider')\n"
+        "with token.open() as session:\n"
+        "    key = session.get_key(object_class=pkcs11.ObjectClass.PRIVATE_KEY, label='device')\n"
+        "    public = session.get_key(object_class=pkcs11.ObjectClass.PUBLIC_KEY, label='device')\n"
+        "    raw = key.sign(b'message', mechanism=pkcs11.Mechanism.ECDSA_SHA256)\n"
+        "    assert public.verify(b'message', raw, mechanism=pkcs11.Mechanism.ECDSA_SHA256)\n"
+        "    assert not public.verify(b'another', raw, mechanism=pkcs11.Mechanism.ECDSA_SHA256)\n"
+        "    print(encode_ecdsa_signature(raw).hex())\n"
+    )
+    signature = bytes.fromhex(device.run(sys.executable, script, module()))
+    key = x509.load_pem_x509_certificate(device.path("device.crt").read_bytes()).public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    key.verify(signature, b"message", ec.ECDSA(hashes.SHA256()))

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import requests
+import requests.adapters
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -117,6 +119,19 @@ def test_python_clients_and_nginx(pair: Pair) -> None:
             with httpx2.Client(verify=pair.context()) as client:
                 return client.get(f"https://localhost:{port}/").text
 
+        def with_requests() -> str:
+            class Adapter(requests.adapters.HTTPAdapter):
+                def init_poolmanager(
+                    self, connections: int, maxsize: int, block: bool = False, **options: object
+                ) -> None:
+                    context = pair.context()
+                    super().init_poolmanager(connections, maxsize, block, ssl_context=context, **options)
+
+            with requests.Session() as session:
+                session.mount("https://", Adapter())
+                return session.get(f"https://localhost:{port}/", verify=str(pair.server)).text
+
+        assert outcome_of(with_requests) == "hello CN=client\n"
         assert outcome_of(standard) == b"hello CN=client\n"
         assert outcome_of(with_httpx) == "hello CN=client\n"
 
