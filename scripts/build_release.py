@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -145,9 +146,16 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _parts(artefact: Path) -> list[tuple[str, str]]:
+def parts_of(artefact: Path) -> list[tuple[str, str]]:
     """The Python packages in it; for a wheel, those that it wants, as they are installed here."""
     with tempfile.TemporaryDirectory() as place:
+        if artefact.suffix == ".tar":
+            subprocess.run(["tar", "--extract", "--file", artefact, "--directory", place], check=True)
+            for layer in _layers(Path(place)):
+                unpack: list[str | Path] = ["tar", "--extract", "--gzip", "--file", layer, "--directory", place]
+                subprocess.run(unpack, check=True)
+            folders = Path(place, "usr/local/lib").glob("python3*/dist-packages")
+            return [(one.name, one.version) for one in distributions(path=[str(folder) for folder in folders])]
         if artefact.suffix == ".deb":
             subprocess.run(["dpkg-deb", "--extract", artefact, place], check=True)
             return [(one.name, one.version) for one in distributions(path=[f"{place}/usr/lib/edgeroot"])]
@@ -156,6 +164,16 @@ def _parts(artefact: Path) -> list[tuple[str, str]]:
         (own,) = distributions(path=[place])
         wanted = {canonicalize_name(Requirement(line).name) for line in own.requires or ()}
         return [(one.name, one.version) for one in distributions() if canonicalize_name(one.name) in wanted]
+
+
+def _layers(layout: Path) -> list[Path]:
+    """Of an OCI image layout with one image."""
+
+    def blob(digest: str) -> Path:
+        return layout / "blobs/sha256" / digest.removeprefix("sha256:")
+
+    (entry,) = json.loads((layout / "index.json").read_text())["manifests"]
+    return [blob(one["digest"]) for one in json.loads(blob(entry["digest"]).read_text())["layers"]]
 
 
 def main(arguments: list[str]) -> int:
@@ -194,10 +212,12 @@ def _build(options: argparse.Namespace) -> None:
     if not options.no_image:
         image = folder / "edgeroot.oci.tar"
         subprocess.run([sys.executable, ROOT / "scripts/build_image.py", "-o", image], check=True)
+        version = re.findall('"(.+)"', (ROOT / "src/edgeroot/_version.py").read_text())[-1]
+        (folder / f"{image.name}.cdx.json").write_bytes(software_bill("edgeroot-image", version, parts_of(image)))
     for artefact in made:
         if artefact.suffix in {".whl", ".deb"}:
             name, version = artefact.name.split("_" if artefact.suffix == ".deb" else "-")[:2]
-            (folder / f"{artefact.name}.cdx.json").write_bytes(software_bill(name, version, _parts(artefact)))
+            (folder / f"{artefact.name}.cdx.json").write_bytes(software_bill(name, version, parts_of(artefact)))
     files = sorted(path for path in folder.iterdir() if path.is_file())
     (folder / SUMS).write_text("".join(f"{_digest(path)}  {path.name}\n" for path in files))
     if options.key:

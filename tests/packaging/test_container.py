@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from scripts import build_release
 from scripts.build_image import build_image
 from tests.support.clients import wait_until
 from tests.support.requirements import require_root, unavailable
@@ -56,6 +57,13 @@ def test_it_is_small_and_not_roots(image: Path, layout: tuple[Path, Mapping[str,
     assert int(configuration["config"]["User"].split(":")[0]) > 0
     setuid = [path for path in root.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o6000]
     assert setuid == []
+
+
+def test_its_bill_names_what_is_in_it(image: Path) -> None:
+    parts = dict(build_release.parts_of(image))
+    assert {"edgeroot", "cryptography", "grpcio", "lightkube"} <= set(parts)
+    bill = json.loads(build_release.software_bill("edgeroot-image", "1", parts.items()))
+    assert {one["name"] for one in bill["components"]} == set(parts)
 
 
 @contextmanager
