@@ -1,6 +1,7 @@
 //! DER (ITU-T X.690), as far as keys, signatures' DigestInfo and certificates are looked into.
 
 use crate::parsec::{Hash, BRAINPOOL_P_R1, SECP_K1, SECP_R1};
+use crate::secret::Secret;
 
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
@@ -56,12 +57,22 @@ pub fn rsa_public_key(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 
 /// An RSAPublicKey of modulus and public exponent.
 pub fn rsa_public_key_of(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
-    let number = |digits: &[u8]| {
-        let digits = &digits[digits.iter().take_while(|digit| **digit == 0).count()..];
-        let sign = usize::from(digits.first().map_or(true, |first| *first >= 0x80));
-        wrapped(INTEGER, &[&vec![0; sign], digits].concat())
-    };
-    wrapped(SEQUENCE, &[number(modulus), number(exponent)].concat())
+    wrapped(SEQUENCE, &[integer(modulus), integer(exponent)].concat())
+}
+
+/// An RSAPrivateKey of two primes (RFC 8017, appendix A.1.2) of its numbers from the modulus on.
+pub fn rsa_private_key_of(numbers: &[&[u8]]) -> Secret {
+    let mut contents = Secret(integer(&[]));
+    for number in numbers {
+        contents.0.extend_from_slice(&Secret(integer(number)).0);
+    }
+    Secret(wrapped(SEQUENCE, &contents.0))
+}
+
+fn integer(digits: &[u8]) -> Vec<u8> {
+    let digits = &digits[digits.iter().take_while(|digit| **digit == 0).count()..];
+    let sign = usize::from(digits.first().map_or(true, |first| *first >= 0x80));
+    wrapped(INTEGER, &[&vec![0; sign], digits].concat())
 }
 
 pub fn octet_string(contents: &[u8]) -> Vec<u8> {

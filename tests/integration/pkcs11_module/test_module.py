@@ -276,3 +276,25 @@ def test_nothing_a_program_passes_breaks_it(programs: Programs, monkeypatch: pyt
         0x82, no_session,
         bad, 0, late,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["EC", "RSA"])
+def test_keys_are_brought_along(programs: Programs, kind: str) -> None:
+    """pkcs11-tool takes the private and the public half apart; the service needs the first alone."""
+    key = ec.generate_private_key(ec.SECP256R1()) if kind == "EC" else rsa.generate_private_key(65537, 2048)
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    path, signature = programs.path("key.der"), programs.path("signature")
+    path.write_bytes(key.private_bytes(serialization.Encoding.DER, form, serialization.NoEncryption()))
+    programs.pkcs11_tool("--write-object", path, "--type", "privkey", "--label", "brought", "--usage-sign")
+    message = programs.path("message")
+    message.write_bytes(b"message")
+    mechanism = "ECDSA-SHA256" if kind == "EC" else "SHA256-RSA-PKCS"
+    programs.pkcs11_tool("--sign", "-m", mechanism, "--label", "brought", "-i", message, "-o", signature)
+    if isinstance(key, rsa.RSAPrivateKey):
+        key.public_key().verify(signature.read_bytes(), b"message", padding.PKCS1v15(), hashes.SHA256())
+    else:
+        raw = signature.read_bytes()
+        der = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
+        key.public_key().verify(der, b"message", ec.ECDSA(hashes.SHA256()))
+    listed = programs.pkcs11_tool("--list-objects", "--type", "privkey")
+    assert "sensitive, always sensitive, never extractable" in listed

@@ -50,7 +50,7 @@ impl Module {
             None if decrypts && !signs => Algorithm::RsaOaep(Hash::SHA_256),
             None => Algorithm::RsaPkcs1v15Sign(SignHash::Any),
         };
-        let usage = usage_for(algorithm, is_set(private, CKA_EXTRACTABLE)? && !is_set(private, CKA_SENSITIVE)?);
+        let usage = usage_for(algorithm, exportable(private)?);
         let handles = self.create(session, &both, Attributes { key_type, bits, usage, algorithm }, None)?;
         match handles[..] {
             [private, public] => Ok((public, private)),
@@ -72,12 +72,12 @@ impl Module {
             _ => return Err(CKR_MECHANISM_INVALID),
         };
         let algorithm = mechanism::policy(&mechanisms_of(template)?).unwrap_or(default);
-        let usage = usage_for(algorithm, is_set(template, CKA_EXTRACTABLE)? && !is_set(template, CKA_SENSITIVE)?);
+        let usage = usage_for(algorithm, exportable(template)?);
         let handles = self.create(session, template, Attributes { key_type, bits, usage, algorithm }, None)?;
         handles.first().copied().ok_or(CKR_GENERAL_ERROR)
     }
 
-    /// C_CreateObject: public keys, secret keys and certificates.
+    /// C_CreateObject: keys and certificates.
     pub fn import(&self, session: CK_SESSION_HANDLE, template: &Template) -> Outcome<CK_OBJECT_HANDLE> {
         let needed = |kind| value_of(template, kind).ok_or(CKR_TEMPLATE_INCOMPLETE);
         let nothing = Usage::default();
@@ -111,6 +111,30 @@ impl Module {
                 let usage = Usage { sign_hash: false, sign_message: false, decrypt: false, ..all };
                 (Attributes { key_type: KeyType::RsaPublicKey, bits: 0, usage, algorithm }, der)
             }
+            (CKO_PRIVATE_KEY, Some(CKK_EC)) => {
+                let (family, bits) = crate::der::curve(needed(CKA_EC_PARAMS)?).ok_or(CKR_CURVE_NOT_SUPPORTED)?;
+                let scalar = padded(needed(CKA_VALUE)?, (bits as usize + 7) / 8)?;
+                let default = match is_set(template, CKA_DERIVE)? && !is_set(template, CKA_SIGN)? {
+                    true => Algorithm::Ecdh,
+                    false => Algorithm::Ecdsa(SignHash::Any, false),
+                };
+                let algorithm = mechanism::policy(&mechanisms_of(template)?).unwrap_or(default);
+                let usage = usage_for(algorithm, exportable(template)?);
+                (Attributes { key_type: KeyType::EccKeyPair(family), bits, usage, algorithm }, scalar)
+            }
+            (CKO_PRIVATE_KEY, Some(CKK_RSA)) => {
+                let parts = [CKA_MODULUS, CKA_PUBLIC_EXPONENT, CKA_PRIVATE_EXPONENT, CKA_PRIME_1, CKA_PRIME_2];
+                let parts = parts.iter().chain(&[CKA_EXPONENT_1, CKA_EXPONENT_2, CKA_COEFFICIENT]);
+                let parts = parts.map(|kind| needed(*kind)).collect::<Outcome<Vec<_>>>()?;
+                let default = match is_set(template, CKA_DECRYPT)? && !is_set(template, CKA_SIGN)? {
+                    true => Algorithm::RsaOaep(Hash::SHA_256),
+                    false => Algorithm::RsaPkcs1v15Sign(SignHash::Any),
+                };
+                let algorithm = mechanism::policy(&mechanisms_of(template)?).unwrap_or(default);
+                let usage = usage_for(algorithm, exportable(template)?);
+                let attributes = Attributes { key_type: KeyType::RsaKeyPair, bits: 0, usage, algorithm };
+                (attributes, crate::der::rsa_private_key_of(&parts).0.clone())
+            }
             (CKO_SECRET_KEY, Some(kind @ (CKK_AES | CKK_GENERIC_SECRET))) => {
                 let value = needed(CKA_VALUE)?;
                 let (key_type, default) = if kind == CKK_AES {
@@ -119,8 +143,7 @@ impl Module {
                     (KeyType::Hmac, Algorithm::Hmac(Hash::SHA_256))
                 };
                 let algorithm = mechanism::policy(&mechanisms_of(template)?).unwrap_or(default);
-                let usage =
-                    usage_for(algorithm, is_set(template, CKA_EXTRACTABLE)? && !is_set(template, CKA_SENSITIVE)?);
+                let usage = usage_for(algorithm, exportable(template)?);
                 (Attributes { key_type, bits: value.len() as u32 * 8, usage, algorithm }, value.to_vec())
             }
             _ => return Err(CKR_ATTRIBUTE_VALUE_INVALID),
@@ -222,6 +245,17 @@ fn usage_for(algorithm: Algorithm, export: bool) -> Usage {
         }
         _ => Usage { sign_hash: true, sign_message: true, verify_hash: true, verify_message: true, ..none },
     }
+}
+
+fn exportable(template: &Template) -> Outcome<bool> {
+    Ok(is_set(template, CKA_EXTRACTABLE)? && !is_set(template, CKA_SENSITIVE)?)
+}
+
+/// A number as long as it has to be, whatever zeros the program has put before it.
+fn padded(number: &[u8], bytes: usize) -> Outcome<Vec<u8>> {
+    let digits = &number[number.iter().take_while(|digit| **digit == 0).count()..];
+    let missing = bytes.checked_sub(digits.len()).ok_or(CKR_ATTRIBUTE_VALUE_INVALID)?;
+    Ok([&vec![0; missing], digits].concat())
 }
 
 /// What no two keys have.
