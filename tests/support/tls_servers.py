@@ -8,6 +8,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+from tests.support.clients import wait_until
+
+_WORKERS: Final = 2
 
 
 def free_port() -> int:
@@ -53,7 +58,7 @@ def nginx(
     configuration.write_text(f"""\
 # A key belongs to the user who asks for it: the master reads it, and the workers use it.
 user root;
-daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; worker_processes 2; {passed}
+daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; worker_processes {_WORKERS}; {passed}
 events {{ }}
 http {{
   access_log off;
@@ -72,5 +77,7 @@ http {{
 """)
     command: list[str | Path] = ["/usr/sbin/nginx", "-c", configuration, "-e", folder / "nginx.log"]
     with listening(command, port, environment, folder / "nginx.out") as process:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        yield port, [process.pid, *map(int, children)]
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        # It listens before it has any.
+        wait_until(lambda: len(children.read_text().split()) == _WORKERS, "nginx has its workers")
+        yield port, [process.pid, *map(int, children.read_text().split())]
