@@ -174,3 +174,52 @@ def test_python_pkcs11(device: Programs) -> None:
     key = x509.load_pem_x509_certificate(device.path("device.crt").read_bytes()).public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
     key.verify(signature, b"message", ec.ECDSA(hashes.SHA256()))
+
+
+MAKES_WHILE_OTHERS_LIST = """
+import sys, threading, traceback, pkcs11
+from contextlib import suppress
+from pkcs11.util.ec import encode_named_curve_parameters
+
+token = pkcs11.lib(sys.argv[1]).get_token(token_label="mbed-crypto-provider")
+curve = {pkcs11.Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}
+over, failures = threading.Event(), []
+
+def make(maker):
+    try:
+        with token.open(rw=True) as session:
+            parameters = session.create_domain_parameters(pkcs11.KeyType.EC, curve, local=True)
+            for number in range(25):
+                label = f"key {maker} {number}"
+                _, private = parameters.generate_keypair(store=True, label=label)
+                private.sign(b"message", mechanism=pkcs11.Mechanism.ECDSA_SHA256)
+                private.destroy()
+                assert not list(session.get_objects({pkcs11.Attribute.LABEL: label})), f"{label}: still there"
+    except (AssertionError, pkcs11.PKCS11Error):
+        failures.append(traceback.format_exc())
+
+def find():
+    with token.open() as session:
+        while not over.is_set():
+            # The library reads the attributes of what was found, which may be destroyed by then.
+            with suppress(pkcs11.exceptions.ObjectHandleInvalid):
+                list(session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY}))
+
+finders = [threading.Thread(target=find) for _ in range(4)]
+makers = [threading.Thread(target=make, args=(number,)) for number in range(4)]
+for one in finders + makers:
+    one.start()
+for one in makers:
+    one.join()
+over.set()
+for one in finders:
+    one.join()
+sys.exit("\\n".join(failures) or 0)
+"""
+
+
+def test_a_key_made_while_other_threads_list_keeps_its_handle(programs: Programs) -> None:
+    """By python-pkcs11, which lets other threads run while the module does."""
+    script = programs.path("make_and_list.py")
+    script.write_text(MAKES_WHILE_OTHERS_LIST)
+    programs.run(sys.executable, script, module())

@@ -176,34 +176,27 @@ pub unsafe extern "C" fn C_SignUpdate(session: CK_SESSION_HANDLE, part: *const u
     update(session, |all| &mut all.sign, part, length)
 }
 
-/// Nothing comes out before the end: the service takes a message as a whole.
-#[no_mangle]
-pub unsafe extern "C" fn C_EncryptUpdate(
-    session: CK_SESSION_HANDLE,
-    part: *const u8,
-    length: CK_ULONG,
-    _buffer: *mut u8,
-    count: *mut CK_ULONG,
-) -> CK_RV {
-    if let Some(count) = count.as_mut() {
-        *count = 0;
-    }
-    update(session, |all| &mut all.encrypt, part, length)
+/// An update of which nothing comes out before the end: the service takes a message as a whole.
+macro_rules! gathering {
+    ($name:ident, $kind:ident) => {
+        #[no_mangle]
+        pub unsafe extern "C" fn $name(
+            session: CK_SESSION_HANDLE,
+            part: *const u8,
+            length: CK_ULONG,
+            _buffer: *mut u8,
+            count: *mut CK_ULONG,
+        ) -> CK_RV {
+            if let Some(count) = count.as_mut() {
+                *count = 0;
+            }
+            update(session, |all| &mut all.$kind, part, length)
+        }
+    };
 }
 
-#[no_mangle]
-pub unsafe extern "C" fn C_DecryptUpdate(
-    session: CK_SESSION_HANDLE,
-    part: *const u8,
-    length: CK_ULONG,
-    _buffer: *mut u8,
-    count: *mut CK_ULONG,
-) -> CK_RV {
-    if let Some(count) = count.as_mut() {
-        *count = 0;
-    }
-    update(session, |all| &mut all.decrypt, part, length)
-}
+gathering!(C_EncryptUpdate, encrypt);
+gathering!(C_DecryptUpdate, decrypt);
 
 #[no_mangle]
 pub unsafe extern "C" fn C_VerifyInit(

@@ -195,13 +195,14 @@ impl Module {
         }
         let (known_attributes, name) = (made?, name_of(&naming));
         let mut objects = locked(&self.objects);
+        objects.changes += 1;
         let shown = classes(&known_attributes, is_certificate);
         Ok(shown
             .iter()
             .map(|class| {
                 let mut object = token_object(*class, provider, &name, naming.clone(), known_attributes);
                 object.session = if on_token { None } else { Some(handle) };
-                objects.add(object)
+                objects.add_made(object)
             })
             .collect())
     }

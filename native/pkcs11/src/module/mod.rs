@@ -27,6 +27,8 @@ struct Slot {
 
 #[derive(Default)]
 struct Objects {
+    /// How often this process has made or destroyed a key: a list that was asked for before does not know of it.
+    changes: u64,
     last_handle: CK_OBJECT_HANDLE,
     by_handle: HashMap<CK_OBJECT_HANDLE, Arc<Object>>,
 }
@@ -37,12 +39,30 @@ impl Objects {
         self.by_handle.insert(self.last_handle, Arc::new(object));
         self.last_handle
     }
+
+    /// A key that was made just now: another thread's list may have shown it already, or one that had its name before.
+    fn add_made(&mut self, object: Object) -> CK_OBJECT_HANDLE {
+        let known = self.by_handle.iter().find(|(_, one)| {
+            (one.provider, &one.key_name, one.class) == (object.provider, &object.key_name, object.class)
+        });
+        match known.map(|(handle, one)| (*handle, one.attributes == object.attributes)) {
+            Some((handle, true)) => {
+                self.by_handle.insert(handle, Arc::new(object));
+                return handle;
+            }
+            Some((handle, false)) => drop(self.by_handle.remove(&handle)),
+            None => {}
+        }
+        self.add(object)
+    }
 }
 
 pub struct Module {
     client: Client,
     slots: Mutex<Vec<Slot>>,
     objects: Mutex<Objects>,
+    /// One list at a time, so that none is followed by an older one.
+    listing: Mutex<()>,
     sessions: Mutex<(CK_SESSION_HANDLE, HashMap<CK_SESSION_HANDLE, Arc<Session>>)>,
     pub is_logged_in: AtomicBool,
 }
@@ -53,6 +73,7 @@ impl Module {
             client: Client::new(effective_user).map_err(|_| CKR_ARGUMENTS_BAD)?,
             slots: Mutex::default(),
             objects: Mutex::default(),
+            listing: Mutex::default(),
             sessions: Mutex::default(),
             is_logged_in: AtomicBool::new(false),
         })
@@ -88,6 +109,16 @@ impl Module {
             .ok_or(CKR_SLOT_ID_INVALID)
     }
 
+    /// Whether a provider has an operation; asked in each use of a key, so nothing is copied.
+    fn offers(&self, slot: u8, opcode: u32) -> Outcome<bool> {
+        let known = {
+            let slots = locked(&self.slots);
+            let found = slots.iter().find(|one| one.provider.id == slot).and_then(|one| one.opcodes.as_ref());
+            found.map(|opcodes| opcodes.contains(&opcode))
+        };
+        known.map_or_else(|| Ok(self.opcodes(slot)?.contains(&opcode)), Ok)
+    }
+
     fn opcodes(&self, slot: u8) -> Outcome<Vec<u32>> {
         self.provider(slot.into())?;
         let known = |slots: &mut Vec<Slot>, found: Option<Vec<u32>>| {
@@ -107,9 +138,7 @@ impl Module {
     fn hasher(&self, slot: u8) -> Option<u8> {
         let mut slots: Vec<u8> = locked(&self.slots).iter().map(|one| one.provider.id).collect();
         slots.sort_by_key(|one| *one != slot);
-        slots
-            .into_iter()
-            .find(|one| self.opcodes(*one).map_or(false, |found| found.contains(&opcode::PSA_HASH_COMPUTE)))
+        slots.into_iter().find(|one| self.offers(*one, opcode::PSA_HASH_COMPUTE).unwrap_or(false))
     }
 
     pub fn mechanisms(&self, slot: CK_SLOT_ID) -> Outcome<Vec<CK_MECHANISM_TYPE>> {
@@ -121,7 +150,7 @@ impl Module {
         if !self.mechanisms(slot)?.contains(&kind) {
             return Err(CKR_MECHANISM_INVALID);
         }
-        let decrypts = self.opcodes(slot as u8)?.contains(&opcode::PSA_ASYMMETRIC_DECRYPT);
+        let decrypts = self.offers(slot as u8, opcode::PSA_ASYMMETRIC_DECRYPT)?;
         // By the token, which is the service, and not by this library: that is what the flag tells apart.
         let (least, most, flags) = mechanism::info(kind, decrypts);
         Ok((least, most, flags | CKF_HW))
@@ -193,9 +222,16 @@ impl Module {
 
     /// What the service has now. A key keeps its handles as long as it is the same.
     fn refresh(&self) -> Outcome<()> {
-        let body = self.client.ask(opcode::LIST_KEYS, 0, &[]).map_err(refused)?;
-        let keys = parsec::keys(&body.0).map_err(|_| CKR_DEVICE_ERROR)?;
-        let mut objects = locked(&self.objects);
+        let _one_at_a_time = locked(&self.listing);
+        let (keys, mut objects) = loop {
+            let before = locked(&self.objects).changes;
+            let body = self.client.ask(opcode::LIST_KEYS, 0, &[]).map_err(refused)?;
+            let keys = parsec::keys(&body.0).map_err(|_| CKR_DEVICE_ERROR)?;
+            let objects = locked(&self.objects);
+            if objects.changes == before {
+                break (keys, objects);
+            }
+        };
         let mut before: HashMap<(u8, String, Class), (CK_OBJECT_HANDLE, Attributes)> = HashMap::new();
         objects.by_handle.retain(|handle, object| match &object.key_name {
             Some(name) if object.session.is_none() => {
@@ -284,7 +320,9 @@ impl Module {
         let same = |one: &Arc<Object>| {
             one.key_name.is_some() && (one.provider, &one.key_name) == (object.provider, &object.key_name)
         };
-        locked(&self.objects).by_handle.retain(|at, one| *at != handle && !same(one));
+        let mut objects = locked(&self.objects);
+        objects.changes += 1;
+        objects.by_handle.retain(|at, one| *at != handle && !same(one));
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Using keys: signatures, encryption, agreement, and what needs no key.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use super::templates::{is_set, number_of, value_of, Template};
@@ -42,12 +43,8 @@ impl Module {
     pub fn sign(&self, signing: &Signing) -> Outcome<Secret> {
         let (object, name) = (&signing.object, signing.object.key_name.as_deref().ok_or(CKR_KEY_HANDLE_INVALID)?);
         let asked = signing.signature.asked(&object.attributes, signing.data.bytes())?;
-        let hashed;
-        let (opcode, body) = match self.hashed_for(object.slot, asked, signing.data.bytes())? {
-            Request::Hash(algorithm, hash) => {
-                hashed = hash;
-                (opcode::PSA_SIGN_HASH, parsec::sign(name, algorithm, &hashed))
-            }
+        let (opcode, body) = match self.hashed_for(object.provider, asked, signing.data.bytes())? {
+            Request::Hash(algorithm, hash) => (opcode::PSA_SIGN_HASH, parsec::sign(name, algorithm, &hash)),
             Request::Message(algorithm) => {
                 (opcode::PSA_SIGN_MESSAGE, parsec::sign(name, algorithm, signing.data.bytes()))
             }
@@ -55,7 +52,7 @@ impl Module {
                 (opcode::PSA_MAC_COMPUTE, parsec::mac_compute(name, algorithm, signing.data.bytes()))
             }
         };
-        let answer = self.client.ask(opcode, object.slot, &body).map_err(refused)?;
+        let answer = self.client.ask(opcode, object.provider, &body).map_err(refused)?;
         parsec::bytes_of(&answer.0).map(Secret).map_err(|_| CKR_DEVICE_ERROR)
     }
 
@@ -66,7 +63,7 @@ impl Module {
         }
         let data = signing.data.bytes();
         let asked = signing.signature.asked(&object.attributes, data)?;
-        let (opcode, body) = match self.hashed_for(object.slot, asked, data)? {
+        let (opcode, body) = match self.hashed_for(object.provider, asked, data)? {
             Request::Hash(algorithm, hash) => {
                 (opcode::PSA_VERIFY_HASH, parsec::verify(name, algorithm, &hash, signature))
             }
@@ -75,18 +72,18 @@ impl Module {
             }
             Request::Mac(algorithm) => (opcode::PSA_MAC_VERIFY, parsec::mac_verify(name, algorithm, data, signature)),
         };
-        self.client.ask(opcode, object.slot, &body).map_err(refused).map(drop)
+        self.client.ask(opcode, object.provider, &body).map_err(refused).map(drop)
     }
 
     /// A provider that does not sign messages is given their hash, which the service makes, too.
-    fn hashed_for(&self, slot: u8, asked: Asked<'_>, data: &[u8]) -> Outcome<Request> {
+    fn hashed_for<'a>(&self, slot: u8, asked: Asked<'a>, data: &[u8]) -> Outcome<Request<'a>> {
         match asked {
-            Asked::Hash(algorithm, hash) => Ok(Request::Hash(algorithm, hash.to_vec())),
+            Asked::Hash(algorithm, hash) => Ok(Request::Hash(algorithm, Cow::Borrowed(hash))),
             Asked::Mac(algorithm) => Ok(Request::Mac(algorithm)),
-            Asked::Message(algorithm, _) if self.opcodes(slot)?.contains(&opcode::PSA_SIGN_MESSAGE) => {
+            Asked::Message(algorithm, _) if self.offers(slot, opcode::PSA_SIGN_MESSAGE)? => {
                 Ok(Request::Message(algorithm))
             }
-            Asked::Message(algorithm, hash) => Ok(Request::Hash(algorithm, self.hash(slot, hash, data)?)),
+            Asked::Message(algorithm, hash) => Ok(Request::Hash(algorithm, Cow::Owned(self.hash(slot, hash, data)?))),
         }
     }
 
@@ -136,7 +133,7 @@ impl Module {
                 (opcode, parsec::aead(name, nonce, additional_data, data))
             }
         };
-        let answer = self.client.ask(opcode, object.slot, &body).map_err(|failure| match (failure, decrypt) {
+        let answer = self.client.ask(opcode, object.provider, &body).map_err(|failure| match (failure, decrypt) {
             (
                 Failure::Status(
                     status::PSA_INVALID_ARGUMENT | status::PSA_INVALID_SIGNATURE | status::PSA_INVALID_PADDING,
@@ -176,7 +173,7 @@ impl Module {
         // The point as it is, or in an OCTET STRING (PKCS#11 v2.40 mechanisms, clause 2.3.8).
         let point = crate::der::octets(peer).unwrap_or(peer);
         let answer =
-            self.client.ask(opcode::PSA_RAW_KEY_AGREEMENT, object.slot, &parsec::raw_key_agreement(name, point));
+            self.client.ask(opcode::PSA_RAW_KEY_AGREEMENT, object.provider, &parsec::raw_key_agreement(name, point));
         let mut secret = Secret(parsec::bytes_of(&answer.map_err(refused)?.0).map_err(|_| CKR_DEVICE_ERROR)?);
         if let Some(wanted) = number_of(template, CKA_VALUE_LEN)? {
             if wanted as usize > secret.0.len() || wanted == 0 {
@@ -223,8 +220,8 @@ impl Module {
     }
 }
 
-enum Request {
-    Hash(Algorithm, Vec<u8>),
+enum Request<'a> {
+    Hash(Algorithm, Cow<'a, [u8]>),
     Message(Algorithm),
     Mac(Algorithm),
 }
