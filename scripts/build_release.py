@@ -21,7 +21,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +33,6 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
@@ -147,7 +146,7 @@ def _digest(path: Path) -> str:
 
 
 def parts_of(artefact: Path) -> list[tuple[str, str]]:
-    """The Python packages in it; for a wheel, those that it wants, as they are installed here."""
+    """The Python packages in it; for a wheel, those that it stands on, as they are installed here."""
     with tempfile.TemporaryDirectory() as place:
         if artefact.suffix == ".tar":
             subprocess.run(["tar", "--extract", "--file", artefact, "--directory", place], check=True)
@@ -162,8 +161,28 @@ def parts_of(artefact: Path) -> list[tuple[str, str]]:
         with zipfile.ZipFile(artefact) as wheel:
             wheel.extractall(place)
         (own,) = distributions(path=[place])
-        wanted = {canonicalize_name(Requirement(line).name) for line in own.requires or ()}
-        return [(one.name, one.version) for one in distributions() if canonicalize_name(one.name) in wanted]
+        return [(one.name, one.version) for one in _closure(own)]
+
+
+def _closure(whole: Distribution) -> list[Distribution]:
+    """What a package wants without its extras, and what that wants in turn."""
+    found: dict[str, Distribution] = {}
+    seen: set[tuple[str, str]] = set()
+    to_come = [(whole, "")]
+    while to_come:
+        package, extra = to_come.pop()
+        for requirement in map(Requirement, package.requires or ()):
+            if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+                continue
+            try:
+                wanted = distribution(requirement.name)
+            except PackageNotFoundError as error:
+                raise ReleaseError(f"{requirement.name}: not installed here, so its version is not known") from error
+            found[wanted.name] = wanted
+            fresh = {(wanted.name, one) for one in {"", *requirement.extras}} - seen
+            to_come += [(wanted, one) for _, one in fresh]
+            seen |= fresh
+    return list(found.values())
 
 
 def _layers(layout: Path) -> list[Path]:

@@ -46,14 +46,12 @@ def _context(
     purpose: ssl.Purpose, key_name: str, chain: Source, cafile: Source | None, provider: str | None
 ) -> ssl.SSLContext:
     openssl.use_service()
-    context = ssl.create_default_context(purpose)
-    if cafile is not None:
-        # Those that are named, and no others.
-        context = ssl.SSLContext(context.protocol)
-        if purpose is ssl.Purpose.CLIENT_AUTH:
-            context.verify_mode = ssl.CERT_REQUIRED
+    if cafile is None:
+        context = ssl.create_default_context(purpose)
+    else:
         with openssl.as_file(cafile) as path:
-            context.load_verify_locations(path)
+            context = ssl.create_default_context(purpose, cafile=path)
+        context.verify_mode = ssl.CERT_REQUIRED
     uri = key_uri(key_name, provider)
     with openssl.as_file(chain) as chain_path, openssl.as_file(uri_pem(uri)) as key_path:
         Path(chain_path).open("rb").close()  # whose error says which file; that of ssl does not

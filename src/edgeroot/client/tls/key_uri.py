@@ -20,8 +20,9 @@ def key_uri(key_name: str, provider: str | None = None) -> str:
         attributes = key_name.removeprefix("pkcs11:")
     else:
         attributes = f"object={quote(key_name, safe='')}"
-    # A token's label has 32 bytes.
-    token = "" if provider is None else f"token={quote(provider.encode()[:32], safe='')};"
+    # A token's label has 32 bytes, and ends where a character does.
+    label = (provider or "").encode()[:32].decode(errors="ignore")
+    token = "" if provider is None else f"token={quote(label, safe='')};"
     return f"pkcs11:{token}{attributes};type=private"
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgeroot.edge.certificates.decision import RequestState, SentRequest
-from edgeroot.edge.certificates.keeper import Keeper, NodeError, key_uri
+from edgeroot.edge.certificates.keeper import Keeper, NodeError
 from edgeroot.edge.certificates.request import check_request, make_request
 from edgeroot.edge.certificates.resource import HardwareCertificate, read
 from tests.unit.edge.certificates.support import NOW, issued, public_bytes, resource
@@ -200,14 +199,3 @@ def test_a_bad_wish_is_told_once() -> None:
     assert scene.cluster.condition["reason"] == "Invalid"
     assert scene.cluster.status_writes == 1
     assert scene.cluster.requests == {}
-
-
-@pytest.mark.parametrize(
-    ("name", "uri"),
-    [
-        ("till", "pkcs11:object=till;type=private"),
-        ("a b;c/ü", "pkcs11:object=a%20b%3Bc%2F%C3%BC;type=private"),
-    ],
-)
-def test_names_are_escaped_in_uris(name: str, uri: str) -> None:
-    assert key_uri(name) == uri
