@@ -1,12 +1,13 @@
 """Render the chart into plain manifests, for who has no Helm: deploy/kubernetes/edgeroot.yaml.
 
-Usage: render_manifests.py [--check]. It takes the genuine Helm (``make chart``). What they are rendered with is the
-chart's defaults; the verifier's address in them has to be replaced.
+Usage: render_manifests.py [--helm PATH] [--check]. It takes a Helm, of which ``make chart`` gets the one that the chart
+is tested with. What they are rendered with is the chart's defaults; the verifier's address in them has to be replaced.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -29,14 +30,14 @@ metadata:
 _NOT_OURS: Final = ("app.kubernetes.io/managed-by: Helm", "helm.sh/chart: ", "# Source: ")
 
 
-def render() -> str:
-    """The manifests. What Helm runs at an uninstallation is not among them."""
-    sys.path.insert(0, str(ROOT))
-    from peers.helm import Helm
-
-    chart = str(ROOT / "deploy/helm/edgeroot")
-    where = ("template", "edgeroot", chart, "--namespace", "edgeroot-system", "--no-hooks")
-    done = Helm.ready().run(*where, "--set", f"attestation.verifierUrl={VERIFIER}", "--kube-version", "1.35")
+def render(helm: str | Path) -> str:
+    """The manifests, by this Helm. What it runs at an uninstallation is not among them."""
+    where = ["template", "edgeroot", str(ROOT / "deploy/helm/edgeroot"), "--namespace", "edgeroot-system", "--no-hooks"]
+    values = ["--set", f"attestation.verifierUrl={VERIFIER}", "--kube-version", "1.35"]
+    try:
+        done = subprocess.run([helm, *where, *values], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise SystemExit(f"error: {helm}: {error.strerror}: name a Helm with --helm") from error
     if done.returncode != 0:
         raise SystemExit(done.stderr)
     kept = [line for line in done.stdout.splitlines() if not line.strip().startswith(_NOT_OURS)]
@@ -47,10 +48,13 @@ def main(arguments: list[str]) -> int:
     """Write them, or say whether they are what the chart gives."""
     parser = argparse.ArgumentParser(description="Render the chart into plain manifests.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if they are out of date")
-    if not parser.parse_args(arguments).check:
-        PLACE.write_text(render())
+    parser.add_argument("--helm", default="helm", metavar="PATH", help="the program (default: the one in PATH)")
+    options = parser.parse_args(arguments)
+    manifests = render(options.helm)
+    if not options.check:
+        PLACE.write_text(manifests)
         return 0
-    if PLACE.read_text() == render():
+    if PLACE.read_text() == manifests:
         return 0
     print(f"{PLACE} is not what the chart gives: run scripts/render_manifests.py", file=sys.stderr)
     return 1
