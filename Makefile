@@ -20,6 +20,8 @@ dev := $(venv)/.installed-dev
 bench := $(venv)/.installed-bench
 # What the linters look at; some of it comes later than the rest.
 sources := $(wildcard src tests peers scripts bench fuzz examples)
+# What others run, without types: hatchling and bitbake.
+untyped := $(wildcard hatch_build.py meta-edgeroot/lib)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-edge test soak lint format bench docs site peers native deb release chart cluster cluster-test clean
@@ -90,15 +92,15 @@ soak: peers ## the tests that repeat, with ROUNDS=200 rounds
 	$(bin)/python -m pytest -m rounds --rounds $(ROUNDS) --timeout 3600 -o faulthandler_timeout=3900 $(PYTEST_ARGS)
 
 lint: $(dev) ## style, types, and generated code against its source
-	$(bin)/ruff check $(sources) hatch_build.py
-	$(bin)/ruff format --check $(sources) hatch_build.py
+	$(bin)/ruff check $(sources) $(untyped)
+	$(bin)/ruff format --check $(sources) $(untyped)
 	$(bin)/mypy $(sources)
 	$(bin)/python scripts/generate_wire.py --check
 	$(bin)/python scripts/generate_reference.py --check
 
 format: $(dev) ## put the sources into the formatter's shape
-	$(bin)/ruff check --fix $(sources) hatch_build.py
-	$(bin)/ruff format $(sources) hatch_build.py
+	$(bin)/ruff check --fix $(sources) $(untyped)
+	$(bin)/ruff format $(sources) $(untyped)
 
 bench: $(bench) peers native ## compare with upstream's service on this machine
 	@scripts/debian_packages.sh bubblewrap libseccomp2 softhsm2 swtpm $(pkcs11_programs)

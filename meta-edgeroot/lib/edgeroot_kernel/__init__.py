@@ -1,4 +1,4 @@
-"""Which options of the kernel edgeroot needs, and which of them a configuration lacks. Pure, for bitbake and for tests."""
+"""The kernel options that edgeroot needs, and those that a configuration lacks. Pure, for bitbake and for tests."""
 
 ALWAYS = {
     "CONFIG_UNIX": "clients reach the service over a Unix socket",
