@@ -78,6 +78,7 @@ def main() -> None:
         asked = [
             one
             for authorization in order.authorizations
+            if authorization.body.status != messages.STATUS_VALID  # a proof of before may hold still (RFC 8555 7.1.3)
             for one in authorization.body.challenges
             if isinstance(one.chall, challenges.HTTP01)
         ]

@@ -38,8 +38,11 @@ class Here:
 
 
 @contextmanager
-def acme_server(folder: Path) -> Iterator[dict[str, str]]:
-    """Pebble, which looks for this machine under every name. The environment of its clients."""
+def acme_server(folder: Path, reuse_percent: int) -> Iterator[dict[str, str]]:
+    """Pebble, which looks for this machine under every name, and lets this share of proofs hold for the next order.
+
+    The environment of its clients.
+    """
     try:
         program = pebble()
     except PeersUnavailableError as error:
@@ -74,7 +77,8 @@ def acme_server(folder: Path) -> Iterator[dict[str, str]]:
         one.start_thread()
     command: list[str | Path] = [program, "-config", folder / "pebble.json", "-dnsserver", f"127.0.0.1:{dns}"]
     try:
-        with listening(command, port, {**os.environ, "PEBBLE_VA_NOSLEEP": "1"}, folder / "pebble.log"):
+        choices = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_AUTHZREUSE": str(reuse_percent)}
+        with listening(command, port, {**os.environ, **choices}, folder / "pebble.log"):
             yield {
                 "DIRECTORY": f"https://localhost:{port}/dir",
                 "REQUESTS_CA_BUNDLE": str(certificate),
@@ -105,8 +109,9 @@ def ordered(service: Service, environment: dict[str, str]) -> x509.Certificate:
     return x509.load_pem_x509_certificates(done.stdout)[0]
 
 
-def test_a_certificate_and_its_renewal(service: Service, tmp_path: Path) -> None:
-    with acme_server(tmp_path) as environment:
+@pytest.mark.parametrize("reuse_percent", [0, 100], ids=["proved again", "proved once"])
+def test_a_certificate_and_its_renewal(service: Service, tmp_path: Path, reuse_percent: int) -> None:
+    with acme_server(tmp_path, reuse_percent) as environment:
         first, second = ordered(service, environment), ordered(service, environment)
     assert first.serial_number != second.serial_number
     names = second.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -164,7 +164,9 @@ def test_the_niceness_that_the_service_is_given_is_its_writers() -> None:
     with running_service(start=False) as service:
         service.start(launcher=("nice", "-n", "-10"))
         assert (niceness("writer"), niceness("worker"), niceness("helper")) == ({-10}, {0}, {19})
-        os.kill(service.children("writer")[0], signal.SIGKILL)
+        (writer,) = service.children("writer")
+        os.kill(writer, signal.SIGKILL)
+        wait_until(lambda: service.children("writer") not in ([], [writer]), "there is another writer")
         wait_until(lambda: niceness("writer") == {-10}, "the next writer has it as well")
     with running_service(start=False) as service:
         service.start(launcher=("nice", "-n", "5"))
