@@ -296,6 +296,36 @@ def test_key_derivation_and_agreement(client: PsaClient) -> None:
     assert_status(PsaStatus.INVALID_ARGUMENT, client.psa_key_agreement, pair, point, agreement, attributes)
 
 
+def test_nothing_comes_of_a_derivation_with_a_key_for_verifying(client: PsaClient) -> None:
+    """PSA Crypto API 1.2, PSA_KEY_USAGE_VERIFY_DERIVATION: an input, of which no bytes and no key are permitted."""
+    alg = Algorithm.hkdf(Hash.SHA_256)
+    attributes = PsaKeyAttributes(KeyType.DERIVE, 0, 0x8000, alg)
+    secret = client.psa_import_key(attributes, KEY)
+    assert client.psa_get_key_attributes(secret).psa_get_key_usage_flags() == 0x8000
+
+    def begun() -> KeyDerivationOperation:
+        operation = KeyDerivationOperation()
+        client.psa_key_derivation_setup(operation, alg)
+        client.psa_key_derivation_input_key(operation, DerivationStep.SECRET, secret)
+        client.psa_key_derivation_input_bytes(operation, DerivationStep.INFO, b"info")
+        return operation
+
+    wanted = PsaKeyAttributes(KeyType.AES, 256, UsageFlags.EXPORT, Algorithm.CTR)
+    expected = HKDF(hashes.SHA256(), 32, None, b"info").derive(KEY)
+    for step, argument in (
+        (client.psa_key_derivation_output_bytes, 32),
+        (client.psa_key_derivation_verify_bytes, expected),
+    ):
+        assert_status(PsaStatus.NOT_PERMITTED, step, begun(), argument)
+    assert_status(PsaStatus.NOT_PERMITTED, client.psa_key_derivation_output_key, wanted, begun())
+    unusable = client.psa_import_key(PsaKeyAttributes(KeyType.DERIVE, 0, UsageFlags.EXPORT, alg), KEY)
+    operation = KeyDerivationOperation()
+    client.psa_key_derivation_setup(operation, alg)
+    assert_status(
+        PsaStatus.NOT_PERMITTED, client.psa_key_derivation_input_key, operation, DerivationStep.SECRET, unusable
+    )
+
+
 def test_a_busy_partition_is_asked_again(client: PsaClient, transport: ContextTransport) -> None:
     refusals = [TeeBusyError("busy")] * 3
 

@@ -67,6 +67,7 @@ class DerivationOperations:
         if key.attributes.key_type not in wanted:
             raise PsaError(PsaStatus.INVALID_ARGUMENT, "a key of this type is no input of this step")
         derivation.operation.input_key(request.step, key.material)
+        derivation.may_output &= policy.may_derive(key)
         return EMPTY
 
     def _key_agreement(
@@ -91,9 +92,10 @@ class DerivationOperations:
         return Deferred(task, finish)
 
     def _output_bytes(self, caller: Caller, request: m.OutputBytesRequest, capacity_bytes: int) -> m.DataResponse:
-        operation = self._get(caller, request.op_handle)
+        derivation = self.contexts.get(caller, request.op_handle)
         check_output(capacity_bytes, request.length_bytes)
-        return m.DataResponse(operation.output_bytes(request.length_bytes))
+        _require_output(derivation)
+        return m.DataResponse(derivation.operation.output_bytes(request.length_bytes))
 
     def _output_key(self, caller: Caller, request: m.OutputKeyRequest, capacity_bytes: int) -> m.KeyIdResponse:
         derivation = self.contexts.get(caller, request.op_handle)
@@ -104,6 +106,7 @@ class DerivationOperations:
         check_capacity(capacity_bytes)
         if not derivation.may_make_keys:
             raise PsaError(PsaStatus.NOT_PERMITTED, "a key comes of a key: the secret was no key of this partition")
+        _require_output(derivation)
         material = derivation.operation.output_key(asked.attributes)
         key = KeyRecord(asked.attributes, material, origin=KeyOrigin.DERIVED)
         return m.KeyIdResponse(self._keys.create(caller.source_id, asked.key_id, key))
@@ -118,8 +121,17 @@ class DerivationOperations:
 
 @dataclass(slots=True)
 class _Derivation:
-    """A derivation, and whether a key may come of it: not if a secret of it was plain bytes."""
+    """A derivation.
+
+    No key may come of it if a secret of it was plain bytes, and nothing at all if an input was a key for verifying.
+    """
 
     algorithm: Algorithm
     operation: engine.KeyDerivationOperation
     may_make_keys: bool = True
+    may_output: bool = True
+
+
+def _require_output(derivation: _Derivation) -> None:
+    if not derivation.may_output:
+        raise PsaError(PsaStatus.NOT_PERMITTED, "an input is a key for verifying derivations, of which nothing comes")

@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 from edgeroot.abi.key_attributes import LIFETIME_VOLATILE, LOCATION_LOCAL_STORAGE, AbiKeyAttributes
 from edgeroot.psa import KeyAttributes, PsaError, PsaStatus, UsageFlags
 from edgeroot.secure.partitions.crypto.names import is_user_id
+from edgeroot.secure.partitions.crypto.policy import VERIFY_DERIVATION
 
 MAX_KEY_BITS: Final = 0xFFF8
-_VERIFY_DERIVATION: Final = 0x8000
-_USAGE: Final = _VERIFY_DERIVATION | sum(UsageFlags)
+_USAGE: Final = VERIFY_DERIVATION | sum(UsageFlags)
 
 
 class NewKey(NamedTuple):

@@ -19,11 +19,12 @@ VERIFY_MESSAGE: Final = int(UsageFlags.VERIFY_MESSAGE)
 SIGN_HASH: Final = int(UsageFlags.SIGN_HASH)
 VERIFY_HASH: Final = int(UsageFlags.VERIFY_HASH)
 DERIVE: Final = int(UsageFlags.DERIVE)
+VERIFY_DERIVATION: Final = 0x8000  # which the Parsec protocol does not know
 _AT_LEAST: Final = 0x00008000  # PSA_MAC_, PSA_ALG_AEAD_AT_LEAST_THIS_LENGTH_FLAG
 
 
 def require_usage(key: LoadedKey, usage: int) -> None:
-    """NOT_PERMITTED unless the key has this usage flag."""
+    """NOT_PERMITTED unless the key has one of these usage flags."""
     if not int(key.attributes.usage) & usage:
         raise PsaError(PsaStatus.NOT_PERMITTED, "the key's usage flags do not permit this")
 
@@ -39,10 +40,19 @@ def require(key: LoadedKey, usage: int, algorithm: Algorithm) -> None:
 
 
 def require_derivation(key: LoadedKey, algorithm: Algorithm) -> None:
-    """As :func:`require` for the input of a key derivation, which also takes keys of types that can do nothing else."""
-    require_usage(key, DERIVE)
+    """As :func:`require` for the input of a key derivation, which also takes keys of types that can do nothing else.
+
+    A key for verifying is an input like one for deriving (PSA Crypto API 1.2, psa_key_derivation_input_key); what may
+    come out is another question, see :func:`may_derive`.
+    """
+    require_usage(key, DERIVE | VERIFY_DERIVATION)
     if not permits(key.attributes.algorithm, algorithm):
         raise _refused(Violation.ALGORITHM, algorithm)
+
+
+def may_derive(key: LoadedKey) -> bool:
+    """Whether the output of a derivation with this input may be seen, or become a key (PSA_KEY_USAGE_DERIVE)."""
+    return bool(key.attributes.usage & DERIVE)
 
 
 def _check(attributes: KeyAttributes, usage: UsageFlags, algorithm: Algorithm) -> Violation | None:
