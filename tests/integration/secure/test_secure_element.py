@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,7 @@ def test_a_partition_that_is_killed_while_it_makes_and_destroys_keys_leaves_no_s
         wait_until(lambda: bool(_listed_now(world)), "the first key is made")
         wait_until(lambda: rng.random() < 0.05, "some moment")
         strike_partition(world, "crypto", rng)
+        os.kill(child, signal.SIGKILL)  # it may have met nothing but a pause
         os.waitpid(child, 0)
         wait_until(lambda: all_ready(world), "all partitions run")
         service.end()
@@ -140,7 +142,7 @@ def _listed_now(world: World) -> set[int]:
 
 
 def _churn(service: Service, number: int) -> None:
-    """Until the service says that something is wrong."""
+    """Until the service says that something is wrong, or longer than anybody waits."""
     try:
         with service.client() as client:
             for count in range(10_000):
