@@ -36,10 +36,11 @@ from edgeroot.keystore.database import create_store, store_path_for
 from edgeroot.keystore.generation import Generations
 from edgeroot.keystore.lease import Lease, dead_holders, discard, leases_directory_for
 from edgeroot.keystore.reader import Reader
-from edgeroot.keystore.recovery import resolve_orphans
+from edgeroot.keystore.records import StoredKey
+from edgeroot.keystore.recovery import claim_of, end_of, orphans
 from edgeroot.keystore.upstream import refuse_unadopted
 from edgeroot.keystore.writer import Writer
-from edgeroot.keystore.writes import MAX_ORPHANS, ClaimOrphans, Outcome, SetProviderState, Write
+from edgeroot.keystore.writes import Outcome, Result, SetProviderState, Write
 from edgeroot.providers.api import BackEndAbsentError, Function, ProviderType
 from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.service.call import Door
@@ -51,6 +52,7 @@ from edgeroot.service.keys import KeyCache
 from edgeroot.service.mounted import MountedProvider
 from edgeroot.service.pipeline import Pipeline, Rules
 from edgeroot.service.quotas import Quotas
+from edgeroot.service.recovery import Recovery
 from edgeroot.service.tokens import TokenAuthenticator
 
 _log: Final = logging.getLogger(__name__)
@@ -195,31 +197,31 @@ def _start(mounted: MountedProvider, store: Path, write: StoreWriter) -> None:
 
 
 def _recover(store: Path, mounted: Mapping[str, MountedProvider], write: StoreWriter) -> None:
-    """Resolve what was reserved or marked by processes that are no more."""
+    """Resolve what was reserved or marked by processes that are no more, before the first request."""
     reader = Reader.open(store)
     try:
-        pending = reader.pending_holders()
+        found = [one for one in orphans(reader) if one.record.identity.provider in mounted]
     finally:
         reader.close()
     directory = leases_directory_for(store)
-    if not pending and not directory.exists():
-        return
-    dead = dead_holders(directory, pending)
-
-    def destroy(provider: str, reference: bytes) -> None:
-        if provider not in mounted:
-            raise PsaError(PsaStatus.COMMUNICATION_FAILURE, f"provider {provider} is not configured")
-        mounted[provider].provider.destroy(reference)
-
-    if pending:
+    if found:
         lease = Lease.acquire(directory)
-        while True:
-            claimed = write(store, [ClaimOrphans(lease.holder, tuple(dead))])[0].stored
-            write(store, resolve_orphans(claimed, destroy).writes)
-            if len(claimed) < MAX_ORPHANS:
-                break
-    for holder in dead:
-        discard(directory, holder)
+        outcomes = write(store, [claim_of(one, lease.holder) for one in found])
+        claimed = [one for one, outcome in zip(found, outcomes, strict=True) if outcome.result is Result.DONE]
+        write(store, [end_of(one, lease.holder, _destroyed(mounted, one)) for one in claimed])
+        lease.release()
+    if directory.exists():
+        for holder in dead_holders(directory):
+            discard(directory, holder)
+
+
+def _destroyed(mounted: Mapping[str, MountedProvider], orphan: StoredKey) -> PsaStatus | None:
+    """Why the back end did not destroy it; None if it did."""
+    try:
+        mounted[orphan.record.identity.provider].provider.destroy(orphan.record.reference)
+    except PsaError as error:
+        return error.status
+    return None
 
 
 def listening(
@@ -274,7 +276,8 @@ def worker_main(
         auth.auth_type: AUTHENTICATORS[auth.name]() for auth in config.authenticators if auth.tokens is None
     }
     keys = KeyCache(readers, generations)
-    factory = KeyFactory([_holder(service, store) for store in range(len(service.stores))], keys)
+    holders = [_holder(service, store) for store in range(len(service.stores))]
+    factory = KeyFactory(holders, keys)
     audit = AuditLog(standard_error(), log_format=config.core.log_format) if config.core.audit else None
     counters = None if service.counters is None else service.counters.counters(index)
     observer = RequestObserver(audit) if counters is None else MeteredObserver(audit, counters)
@@ -293,6 +296,7 @@ def worker_main(
         clock_ns=perf_counter_ns,
         quotas=None if service.rates is None else Quotas(config.quotas, service.rates),
     )
+    recovery = Recovery(providers, readers, holders, factory) if index == 0 and any(holders) else None
     Worker(
         index,
         control=control,
@@ -308,6 +312,7 @@ def worker_main(
         execution_timeout_s=config.core.execution_timeout_s,
         notes=observer,
         counters=counters,
+        chore=recovery,
     ).run()
 
 

@@ -13,6 +13,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from socket import socket, socketpair
 from struct import Struct
 from time import monotonic
 from typing import Final, Protocol
@@ -69,6 +70,16 @@ class Notes(Protocol):
     def flush(self) -> None: ...
 
 
+class Chore(Protocol):
+    """What a worker does now and then for nobody's request."""
+
+    @property
+    def pause_s(self) -> float:
+        """How long to wait before the next round."""
+
+    def round(self) -> ResponseSteps: ...
+
+
 class Worker:
     """The loop."""
 
@@ -86,6 +97,7 @@ class Worker:
         execution_timeout_s: float,
         notes: Notes,
         counters: WorkerCounters | None = None,
+        chore: Chore | None = None,
     ) -> None:
         self._control = control
         self._listeners = {listening.fd: listening for listening in listeners}
@@ -108,6 +120,9 @@ class Worker:
         self._balance_at = 0.0
         self._write_at = 0.0
         self._draining = False
+        self._chore = chore
+        self._chore_at = _FOR_EVER if chore is None else self._now + chore.pause_s
+        self._errand: tuple[Connection, socket] | None = None
 
     def run(self) -> None:
         """Serve until the supervisor says DRAIN and every accepted request is answered, or until it is gone."""
@@ -133,6 +148,8 @@ class Worker:
                 self._obey()
             else:
                 self._backstage.hear(fd)
+        if self._now >= self._chore_at:
+            self._begin_round()
         if self._ready:
             self._serve_ready()
         if self._waiting or self._timers.next_s() <= self._now:
@@ -167,7 +184,7 @@ class Worker:
     def _timeout_s(self, longest_s: float) -> float:
         if self._ready:
             return 0
-        next_s = min(self._timers.next_s(), self._backstage.due_s, self._now + longest_s)
+        next_s = min(self._timers.next_s(), self._backstage.due_s, self._chore_at, self._now + longest_s)
         if self._waiting:
             next_s = min(next_s, next(iter(self._waiting.values()))[1])
         if not self._draining:
@@ -573,6 +590,28 @@ class Worker:
         connection.input = connection.output = connection.request = connection.steps = None
         self._open -= 1
 
+    # Chores
+
+    def _begin_round(self) -> None:
+        """The chore's round is a request like others: it takes turns with them, waits as they do, and has an end.
+
+        Its client is this process, at the other end of a socket that nobody else sees.
+        """
+        assert self._chore is not None
+        self._chore_at = self._now + self._chore.pause_s
+        if self._errand is not None:
+            if self._errand[0].state is not _CLOSED:
+                return  # the last one is still under way
+            self._errand[1].close()
+        ours, theirs = socketpair()
+        listening = next(iter(self._listeners.values()))
+        credentials = PeerCredentials(os.getpid(), os.geteuid(), os.getegid())
+        peer = Peer(credentials, listening.users.get(credentials.uid))
+        connection = Connection(ours.detach(), listening, peer, self._now)
+        self._errand = connection, theirs
+        self._open += 1
+        self._advance(connection, self._chore.round(), None)
+
     # The supervisor
 
     def _obey(self) -> None:
@@ -584,6 +623,7 @@ class Worker:
 
     def _drain(self) -> None:
         self._share.end()
+        self._chore_at = _FOR_EVER
         for listening in self._listeners.values():
             # Whoever has connected already, should nobody come after us who serves them.
             for _ in range(_LAST_BATCHES):

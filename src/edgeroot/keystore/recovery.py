@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
-
+from edgeroot.keystore.lease import is_held, leases_directory_for
 from edgeroot.keystore.reader import Reader
 from edgeroot.keystore.records import KeyState, StoredKey
 from edgeroot.keystore.writes import (
-    ClaimOrphans,
+    NOBODY,
+    Claim,
     Commit,
     Finish,
     Insert,
@@ -24,42 +23,37 @@ from edgeroot.keystore.writes import (
     Unmark,
     Write,
 )
-from edgeroot.psa import PsaError, PsaStatus
+from edgeroot.psa import PsaStatus
 
 
-class Resolution(NamedTuple):
-    """``writes`` are to be sent to the writer; ``waiting`` are to be tried again when their back ends are there."""
+def orphans(reader: Reader) -> list[StoredKey]:
+    """What was reserved or marked by somebody who is no more, or was given up. KeyStoreError."""
+    directory = leases_directory_for(reader.path)
+    dead = [holder for holder in reader.pending_holders() if not is_held(directory, holder)]
+    return [orphan for holder in dead for orphan in reader.pending(holder)]
 
-    writes: list[Finish | Release | Unmark | Commit]
-    waiting: list[StoredKey]
+
+def claim_of(orphan: StoredKey, holder: str) -> Claim:
+    """What makes it the holder's, unless somebody else was first (CONFLICT)."""
+    return Claim(orphan.record.identity, orphan.holder or NOBODY, holder)
 
 
-def resolve_orphans(orphans: Iterable[StoredKey], destroy: Callable[[str, bytes], None]) -> Resolution:
-    """For records that :class:`ClaimOrphans` handed over, makes the back ends forget the keys.
+def end_of(orphan: StoredKey, holder: str, refusal: PsaStatus | None) -> Finish | Release | Unmark | Commit | Claim:
+    """How an orphan ends that ``holder`` has claimed and had the back end destroy, which did it or gave a refusal.
 
-    Neither a creation nor a destruction that nobody answered leaves a key behind. ``destroy(provider, reference)`` is
-    :meth:`edgeroot.providers.api.Provider.destroy` of the provider instance of that name; to destroy what is not there
-    is no error. What may not be destroyed (NOT_PERMITTED: a write-once object) lives on under its name. While it raises
-    another PsaError (the back end is away, or not configured), the record keeps its name taken.
+    Neither a creation nor a destruction that nobody answered leaves a key behind: what is not there any more is no
+    refusal. What may not be destroyed (NOT_PERMITTED: a write-once object) lives on under its name. For any other
+    refusal (the back end is away) the record is given up and keeps its name taken, until somebody tries again.
     """
-    writes: list[Finish | Release | Unmark | Commit] = []
-    waiting = []
-    for orphan in orphans:
-        identity = orphan.record.identity
-        holder = orphan.holder or ""
-        is_marked = orphan.state is KeyState.MARKED
-        try:
-            destroy(identity.provider, orphan.record.reference)
-        except PsaError as error:
-            if error.status is not PsaStatus.NOT_PERMITTED:
-                waiting.append(orphan)
-            elif is_marked:
-                writes.append(Unmark(identity, holder))
-            else:
-                writes.append(Commit(identity, holder, orphan.record.reference, orphan.record.attributes))
-            continue
-        writes.append(Finish(identity, holder) if is_marked else Release(identity, holder))
-    return Resolution(writes, waiting)
+    record = orphan.record
+    is_marked = orphan.state is KeyState.MARKED
+    if refusal is None:
+        return Finish(record.identity, holder) if is_marked else Release(record.identity, holder)
+    if refusal is not PsaStatus.NOT_PERMITTED:
+        return Claim(record.identity, holder, NOBODY)
+    if is_marked:
+        return Unmark(record.identity, holder)
+    return Commit(record.identity, holder, record.reference, record.attributes)
 
 
 def look_up_outcome(reader: Reader, write: Write) -> Outcome:
@@ -74,8 +68,6 @@ def look_up_outcome(reader: Reader, write: Write) -> Outcome:
             done = all(listing.identity.provider != provider for listing in listed)
         case SetProviderState(provider, state):
             done = reader.provider_state(provider) == state
-        case ClaimOrphans(holder):
-            return Outcome(Result.DONE, stored=tuple(reader.pending(holder)))
         case Insert(record) | Reserve(record):
             done = _shows(write, reader.look_up(record.identity))
         case _:
@@ -105,6 +97,8 @@ def _shows(write: Write, stored: StoredKey | None) -> bool:
             return not _is_held(stored, KeyState.RESERVED, holder)
         case Finish(_, holder):
             return not _is_held(stored, KeyState.MARKED, holder)
+        case Claim(_, _, next_holder):
+            return stored is not None and stored.holder == next_holder
     raise TypeError(f"{type(write).__name__} is not about one key")
 
 

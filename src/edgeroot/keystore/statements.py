@@ -68,8 +68,7 @@ REMOVE_CLIENT: Final = (
 SET_PROVIDER_STATE: Final = (
     "INSERT INTO provider_state VALUES (?, ?) ON CONFLICT (provider) DO UPDATE SET state = excluded.state"
 )
-ORPHANS: Final = f"SELECT {ALL_COLUMNS} FROM key WHERE state <> 0 AND holder = ? LIMIT ?"
-CLAIM: Final = f"UPDATE key SET holder = ? WHERE {ONE_KEY}"
+CLAIM: Final = f"UPDATE key SET holder = ? WHERE {ONE_KEY} AND state <> 0 AND holder = ?"
 
 
 def key_columns(identity: KeyIdentity) -> tuple[int, bytes, bytes, bytes]:

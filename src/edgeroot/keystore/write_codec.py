@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from edgeroot.keystore.records import KeyIdentity, KeyRecord, KeyState, StoredKey, attributes_of
 from edgeroot.keystore.writes import (
-    ClaimOrphans,
+    Claim,
     Commit,
     Finish,
     Insert,
@@ -175,9 +175,9 @@ def _set_provider_state_of(parts: Sequence[bytes]) -> SetProviderState:
     return SetProviderState(provider.decode(), state)
 
 
-def _claim_orphans_of(parts: Sequence[bytes]) -> ClaimOrphans:
-    holder, *dead_holders = parts
-    return ClaimOrphans(holder.decode(), tuple(dead.decode() for dead in dead_holders))
+def _claim_of(parts: Sequence[bytes]) -> Claim:
+    *identity, holder, next_holder = parts
+    return Claim(_identity_of(identity), holder.decode(), next_holder.decode())
 
 
 class _Kind(NamedTuple):
@@ -228,9 +228,9 @@ _KINDS: Final = {
         _Kind(11, SetProviderState, lambda write: (write.provider.encode(), write.state), _set_provider_state_of),
         _Kind(
             12,
-            ClaimOrphans,
-            lambda write: (write.holder.encode(), *(dead.encode() for dead in write.dead_holders)),
-            _claim_orphans_of,
+            Claim,
+            lambda write: (*_identity(write.identity), write.holder.encode(), write.next_holder.encode()),
+            _claim_of,
         ),
     )
 }

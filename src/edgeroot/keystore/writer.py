@@ -12,10 +12,9 @@ from edgeroot.keystore.database import connect_writer, described, is_damage, is_
 from edgeroot.keystore.generation import Generations
 from edgeroot.keystore.lease import FileLock
 from edgeroot.keystore.records import KeyIdentity, KeyRecord, KeyState
-from edgeroot.keystore.statements import Row, key_columns, stored_key
+from edgeroot.keystore.statements import key_columns, stored_key
 from edgeroot.keystore.writes import (
-    MAX_ORPHANS,
-    ClaimOrphans,
+    Claim,
     Commit,
     Finish,
     Insert,
@@ -66,7 +65,7 @@ class Writer:
             Replace: self._replace,
             RemoveClient: self._remove_client,
             SetProviderState: self._set_provider_state,
-            ClaimOrphans: self._claim_orphans,
+            Claim: self._claim,
         }
 
     @classmethod
@@ -196,10 +195,6 @@ class Writer:
         self._execute(sql.SET_PROVIDER_STATE, (write.provider.encode(), write.state))
         return DONE
 
-    def _claim_orphans(self, write: ClaimOrphans) -> Outcome:
-        rows: list[Row] = []
-        for dead_holder in write.dead_holders:
-            rows += self._execute(sql.ORPHANS, (dead_holder, MAX_ORPHANS - len(rows))).fetchall()
-        for row in rows:
-            self._execute(sql.CLAIM, (write.holder, *row[:4]))
-        return Outcome(Result.DONE, stored=tuple(stored_key((*row[:7], write.holder)) for row in rows))
+    def _claim(self, write: Claim) -> Outcome:
+        values = (write.next_holder, *key_columns(write.identity), write.holder)
+        return self._changed(write.identity, sql.CLAIM, values, CONFLICT)

@@ -2,7 +2,8 @@
 
 Where the reference is a blob that the store keeps, :class:`Insert` and :class:`Remove` are the whole life of a key.
 Where the back end keeps the key, creation is :class:`Reserve`, back end, :class:`Commit` (or :class:`Release` if the
-back end refused), and destruction is :class:`Mark`, back end, :class:`Finish` (or :class:`Unmark`).
+back end refused), and destruction is :class:`Mark`, back end, :class:`Finish` (or :class:`Unmark`). What stays behind
+reserved or marked is resolved by whoever takes it with :class:`Claim`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Final
 from edgeroot.keystore.records import KeyIdentity, KeyRecord, StoredKey
 from edgeroot.psa import KeyAttributes
 
-MAX_ORPHANS: Final = 64
-"""How many records one :class:`ClaimOrphans` hands over at most; ask again until it hands over none."""
+NOBODY: Final = ""
+"""The holder of what its holder has given up. It has no lease, and so counts as dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +125,12 @@ class SetProviderState:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimOrphans:
-    """Reserved and marked records of dead holders pass to ``holder``; the outcome has up to ``MAX_ORPHANS`` of them."""
+class Claim:
+    """What a holder reserved or marked passes to another one. CONFLICT if it is no longer the first one's."""
 
+    identity: KeyIdentity
     holder: str
-    dead_holders: tuple[str, ...]
+    next_holder: str
 
 
 Write = (
@@ -143,7 +145,7 @@ Write = (
     | Replace
     | RemoveClient
     | SetProviderState
-    | ClaimOrphans
+    | Claim
 )
 
 
@@ -163,7 +165,7 @@ class Result(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``detail`` is for logs. ``stored`` holds what :class:`Mark` marked or :class:`ClaimOrphans` handed over."""
+    """``detail`` is for logs. ``stored`` holds what :class:`Mark` marked."""
 
     result: Result
     detail: str = ""

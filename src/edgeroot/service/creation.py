@@ -13,6 +13,8 @@ from typing import Final
 
 from edgeroot.keystore.records import KeyIdentity, KeyRecord
 from edgeroot.keystore.writes import (
+    NOBODY,
+    Claim,
     Commit,
     Finish,
     Insert,
@@ -110,7 +112,9 @@ class KeyFactory:
         try:
             yield from self.destroy_in_back_end(mounted, marked.stored[0].record.reference)
         except (WireError, PsaError) as error:
-            if not _is_uncertain(error):
+            if _is_uncertain(error):
+                yield from self._give_up(mounted, identity, error)
+            else:
                 write_done((yield StoreWrite(mounted.store, Unmark(identity, self._holders[mounted.store]))))
             raise
         write_done((yield StoreWrite(mounted.store, Finish(identity, self._holders[mounted.store]))))
@@ -163,7 +167,7 @@ class KeyFactory:
         try:
             created = yield from new.make(mounted, planned)
         except (WireError, PsaError) as error:
-            made = _is_uncertain(error) and not (yield from self._undo(mounted, planned))
+            made = _is_uncertain(error) and not (yield from self._undo(mounted, identity, planned))
             if not made:
                 yield from self._tell(mounted, Release(identity, holder))
                 if _wire_status(error) is ResponseStatus.PSA_ERROR_ALREADY_EXISTS:
@@ -176,20 +180,27 @@ class KeyFactory:
         write_done((yield StoreWrite(mounted.store, commit)))
         return b""
 
-    def _undo(self, mounted: MountedProvider, planned: bytes) -> StepsTo[bool]:
+    def _undo(self, mounted: MountedProvider, identity: KeyIdentity, planned: bytes) -> StepsTo[bool]:
         """Destroy what may have been made; False if it is there and cannot be destroyed (a write-once object)."""
         try:
             yield from self.destroy_in_back_end(mounted, planned)
         except (WireError, PsaError) as error:
             if _wire_status(error) is ResponseStatus.PSA_ERROR_NOT_PERMITTED:
                 return False
+            yield from self._give_up(mounted, identity, error)
             raise
         return True
+
+    def _give_up(self, mounted: MountedProvider, identity: KeyIdentity, error: WireError | PsaError) -> BodySteps:
+        """Leave to the recovery what nobody knows the fate of; not what was only too slow, and is still under way."""
+        if _wire_status(error) is ResponseStatus.CONNECTION_ERROR:
+            return b""
+        return (yield from self._tell(mounted, Claim(identity, self._holders[mounted.store], NOBODY)))
 
     def _tell(self, mounted: MountedProvider, write: Write) -> BodySteps:
         outcome = expect(Outcome, (yield StoreWrite(mounted.store, write)))
         if outcome.result is not Result.DONE:
-            _log.warning("the store did not take back a reservation: %s", outcome.detail or outcome.result.name)
+            _log.warning("the store did not take note: %s", outcome.detail or outcome.result.name)
         return b""
 
     def destroy_in_back_end(self, mounted: MountedProvider, reference: bytes) -> BodySteps:

@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol
 from edgeroot.keystore.reader import Reader
 from edgeroot.keystore.records import KeyIdentity, KeyListing, KeyRecord, KeyState, StoredKey
 from edgeroot.keystore.writes import (
-    MAX_ORPHANS,
-    ClaimOrphans,
+    NOBODY,
+    Claim,
     Commit,
     Finish,
     Insert,
@@ -86,7 +86,7 @@ class KeyStoreModel:
             Replace: self._replace,
             RemoveClient: self._remove_client,
             SetProviderState: self._set_provider_state,
-            ClaimOrphans: self._claim_orphans,
+            Claim: self._claim,
         }
         return [appliers[type(write)](write) for write in batch]
 
@@ -166,16 +166,12 @@ class KeyStoreModel:
         self.provider_states[write.provider] = write.state
         return _DONE
 
-    def _claim_orphans(self, write: ClaimOrphans) -> Outcome:
-        claimed = [
-            replace(stored, holder=write.holder)
-            for dead_holder in write.dead_holders
-            for stored in sorted(self.keys.values(), key=_storage_order)
-            if stored.holder == dead_holder
-        ][:MAX_ORPHANS]
-        for stored in claimed:
-            self.keys[stored.record.identity] = stored
-        return Outcome(Result.DONE, stored=tuple(claimed))
+    def _claim(self, write: Claim) -> Outcome:
+        stored = self.keys.get(write.identity)
+        if stored is None or stored.state is KeyState.LIVE or stored.holder != write.holder:
+            return Outcome(Result.CONFLICT)
+        self.keys[write.identity] = replace(stored, holder=write.next_holder)
+        return _DONE
 
 
 def random_write(rng: random.Random) -> Write:
@@ -198,7 +194,7 @@ def random_write(rng: random.Random) -> Write:
         lambda: Replace(identity, reference, rng.choice(REFERENCES)),
         lambda: RemoveClient(identity.authenticator, identity.application, identity.provider),
         lambda: SetProviderState(identity.provider, reference),
-        lambda: ClaimOrphans(holder, tuple(rng.sample(HOLDERS, 2))),
+        lambda: Claim(identity, *rng.sample((*HOLDERS, NOBODY), 2)),
     )
     return rng.choice(makers)()
 
@@ -239,10 +235,10 @@ def compare_with_model(reader: Reader, model: KeyStoreModel) -> None:
     for provider in PROVIDERS:
         _same(f"state of {provider}", reader.provider_state(provider), model.provider_states.get(provider))
     held = [stored for stored in model.keys.values() if stored.holder is not None]
-    for holder in HOLDERS:
+    for holder in (*HOLDERS, NOBODY):
         pending = sorted(reader.pending(holder), key=_storage_order)
         _same(f"pending of {holder}", pending, sorted((s for s in held if s.holder == holder), key=_storage_order))
-    _same("holders", reader.pending_holders(), sorted({stored.holder for stored in held if stored.holder}))
+    _same("holders", reader.pending_holders(), sorted({stored.holder or NOBODY for stored in held}))
 
 
 def _compare_client(reader: Reader, model: KeyStoreModel, authenticator: int, application: str) -> None:

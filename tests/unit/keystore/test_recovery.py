@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from edgeroot.keystore.recovery import Resolution, look_up_outcome, resolve_orphans
+from edgeroot.keystore.lease import Lease, leases_directory_for
+from edgeroot.keystore.recovery import claim_of, end_of, look_up_outcome, orphans
 from edgeroot.keystore.writes import (
-    MAX_ORPHANS,
-    ClaimOrphans,
+    NOBODY,
+    Claim,
     Commit,
     Finish,
     Insert,
@@ -23,7 +24,7 @@ from edgeroot.keystore.writes import (
     Unmark,
     Write,
 )
-from edgeroot.psa import PsaError, PsaStatus
+from edgeroot.psa import PsaStatus
 from edgeroot.testing.keystore_kit import ATTRIBUTES
 from tests.unit.keystore.keystore_support import PROVIDER, Crash, Store, record
 
@@ -32,41 +33,51 @@ MARKED = record("marked")
 AWAY = record("away", provider="pkcs11")
 
 
-def test_orphans_are_destroyed_and_their_names_become_free(store: Store) -> None:
-    store.apply([Insert(MARKED), Mark(MARKED.identity, "dead"), Reserve(KEY, "dead"), Reserve(AWAY, "dead")])
-    store.apply([Reserve(record("busy"), "alive")])
-    orphans = store.apply([ClaimOrphans("me", ("dead",))])[0].stored
-    destroyed = []
+def test_what_the_living_hold_is_no_orphan(store: Store) -> None:
+    lease = Lease.acquire(leases_directory_for(store.path))
+    store.apply([Insert(MARKED), Mark(MARKED.identity, "dead"), Reserve(KEY, lease.holder), Reserve(AWAY, NOBODY)])
 
-    def destroy(provider: str, reference: bytes) -> None:
-        if provider == "pkcs11":
-            raise PsaError(PsaStatus.COMMUNICATION_FAILURE)
-        destroyed.append(reference)
-
-    resolution = resolve_orphans(orphans, destroy)
-    assert sorted(resolution.writes, key=str) == [Finish(MARKED.identity, "me"), Release(KEY.identity, "me")]
-    assert destroyed == [b"blob", b"blob"]
-    assert [waiting.record for waiting in resolution.waiting] == [AWAY]
-    assert {outcome.result for outcome in store.apply(resolution.writes)} == {Result.DONE}
-    taken = [r.identity.key_name for r in (KEY, MARKED, AWAY) if store.reader.exists_any_state(r.identity)]
-    assert taken == ["away"]
-
-    again = resolve_orphans(resolution.waiting, lambda provider, reference: None)
-    assert again == Resolution([Release(AWAY.identity, "me")], [])
+    assert {orphan.record.identity.key_name for orphan in orphans(store.reader)} == {"marked", "away"}
+    lease.release()
+    assert len(orphans(store.reader)) == 3
 
 
-def test_late_holder_finds_its_reservation_gone(store: Store) -> None:
-    store.apply([Reserve(KEY, "slow"), ClaimOrphans("me", ("slow",))])
+@pytest.mark.parametrize(
+    ("refusal", "reserved", "marked"),
+    [
+        (None, Release(KEY.identity, "me"), Finish(MARKED.identity, "me")),
+        (
+            PsaStatus.NOT_PERMITTED,
+            Commit(KEY.identity, "me", KEY.reference, KEY.attributes),
+            Unmark(MARKED.identity, "me"),
+        ),
+        (
+            PsaStatus.COMMUNICATION_FAILURE,
+            Claim(KEY.identity, "me", NOBODY),
+            Claim(MARKED.identity, "me", NOBODY),
+        ),
+    ],
+)
+def test_how_an_orphan_ends(store: Store, refusal: PsaStatus | None, reserved: Write, marked: Write) -> None:
+    store.apply([Insert(MARKED), Mark(MARKED.identity, "dead"), Reserve(KEY, "dead")])
+    found = {orphan.record.identity.key_name: orphan for orphan in orphans(store.reader)}
+    store.apply([claim_of(orphan, "me") for orphan in found.values()])
 
+    ends = [end_of(found["key"], "me", refusal), end_of(found["marked"], "me", refusal)]
+    assert ends == [reserved, marked]
+    assert {outcome.result for outcome in store.apply(ends)} == {Result.DONE}
+
+
+def test_who_claims_an_orphan_first_has_it_and_its_late_holder_no_more(store: Store) -> None:
+    store.apply([Reserve(KEY, "slow")])
+    [orphan] = orphans(store.reader)
+
+    assert [outcome.result for outcome in store.apply([claim_of(orphan, "me"), claim_of(orphan, "too late")])] == [
+        Result.DONE,
+        Result.CONFLICT,
+    ]
     late: list[Write] = [Commit(KEY.identity, "slow", b"r", ATTRIBUTES[0]), Release(KEY.identity, "slow")]
     assert [outcome.result for outcome in store.apply(late)] == [Result.CONFLICT] * 2
-
-
-def test_many_orphans_come_in_portions(store: Store) -> None:
-    store.apply([Reserve(record(str(number)), "dead") for number in range(MAX_ORPHANS + 1)])
-    claim = ClaimOrphans("me", ("dead",))
-
-    assert [len(store.apply([claim])[0].stored) for _ in range(3)] == [MAX_ORPHANS, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -83,6 +94,7 @@ def test_many_orphans_come_in_portions(store: Store) -> None:
         ([Insert(KEY)], Replace(KEY.identity, b"blob", b"new")),
         ([Insert(KEY)], RemoveClient(3, "1000", PROVIDER)),
         ([], SetProviderState(PROVIDER, b"state")),
+        ([Reserve(KEY, "dead")], Claim(KEY.identity, "dead", "me")),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -100,13 +112,6 @@ def test_unanswered_write_is_looked_up(
     assert outcome.result is (Result.DONE if is_committed else Result.FAILED)
     if isinstance(write, Mark) and is_committed:
         assert [stored.record for stored in outcome.stored] == [KEY]
-
-
-def test_unanswered_claim_still_hands_over(store: Store) -> None:
-    store.apply([Reserve(KEY, "dead"), ClaimOrphans("me", ("dead",))])
-
-    outcome = look_up_outcome(store.reader, ClaimOrphans("me", ("dead",)))
-    assert [stored.record for stored in outcome.stored] == [KEY]
 
 
 def test_name_taken_by_somebody_else_is_not_our_insert(store: Store) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from edgeroot.auth import PeerCredentials
 from edgeroot.keystore.records import KeyState
-from edgeroot.keystore.writes import Mark, Outcome, Result
+from edgeroot.keystore.writes import NOBODY, Mark, Outcome, Result
 from edgeroot.providers.api import Created, LoadedKey, Provider
 from edgeroot.psa import Algorithm, KeyAttributes, PsaStatus, Secret, UsageFlags
 from edgeroot.service.jobs import Job, JobOutcome
@@ -16,7 +16,7 @@ from edgeroot.service.pipeline import Rules
 from edgeroot.wire import operations as ops
 from edgeroot.wire.header import FLAG_EXTENDED
 from edgeroot.wire.status import ResponseStatus as Status
-from tests.unit.service.pipeline_kit import ES256, HOLDER, P256, PROVIDER, USER, BackEnd, BlobBackEnd, Harness
+from tests.unit.service.pipeline_kit import ES256, P256, PROVIDER, USER, BackEnd, BlobBackEnd, Harness
 
 GENERATE = ops.PsaGenerateKey("key", P256)
 DESTROY = ops.PsaDestroyKey("key")
@@ -101,9 +101,9 @@ def test_what_cannot_be_undone_stays_reserved_for_recovery(harness: Harness, bac
     back_end.fails = {"create": [PsaStatus.COMMUNICATION_FAILURE], "destroy": [PsaStatus.COMMUNICATION_FAILURE]}
     status, _, on_the_way = harness.run(GENERATE)
     assert status is Status.PSA_ERROR_COMMUNICATION_FAILURE
-    assert on_the_way == effects(remote, "Job", "Reserve", "Job", "Job")
+    assert on_the_way == effects(remote, "Job", "Reserve", "Job", "Job", "Claim")
     [reserved] = harness.model.keys.values()
-    assert (reserved.state, reserved.holder, reserved.record.reference) == (KeyState.RESERVED, HOLDER, b"place 1")
+    assert (reserved.state, reserved.holder, reserved.record.reference) == (KeyState.RESERVED, NOBODY, b"place 1")
     assert back_end.keys == {b"place 1"}
     assert harness.status(SIGN) is Status.PSA_ERROR_DOES_NOT_EXIST
     assert harness.status(GENERATE) is Status.PSA_ERROR_ALREADY_EXISTS
@@ -127,9 +127,9 @@ def test_destruction_of_unknown_outcome_stays_marked_for_recovery(
     back_end.fails["destroy"] = [PsaStatus.HARDWARE_FAILURE]
     status, _, on_the_way = harness.run(DESTROY)
     assert status is Status.PSA_ERROR_HARDWARE_FAILURE
-    assert on_the_way == effects(remote, "Mark", "Job")
+    assert on_the_way == effects(remote, "Mark", "Job", "Claim")
     [marked] = harness.model.keys.values()
-    assert (marked.state, marked.holder) == (KeyState.MARKED, HOLDER)
+    assert (marked.state, marked.holder) == (KeyState.MARKED, NOBODY)
     assert harness.status(SIGN) is Status.PSA_ERROR_DOES_NOT_EXIST
     assert harness.status(GENERATE) is Status.PSA_ERROR_ALREADY_EXISTS
 

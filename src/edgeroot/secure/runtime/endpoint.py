@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from edgeroot.abi.rpc_status import RpcError, RpcStatus
 from edgeroot.abi.ts_rpc import (
@@ -28,6 +28,7 @@ from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.secure.runtime.api import Caller, Reply, Service, SlowWork
 
 _log: Final = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 class SharedMemory(Protocol):
@@ -106,10 +107,10 @@ class Endpoint:
         self, caller: Caller, interface: int, control: int, memory: SharedMemory | None, request: bytes
     ) -> Words | Pending:
         capacity_bytes = 0 if memory is None else memory.size_bytes
-        try:
-            reply = self._services[interface].call(caller, control & 0xFFFF, request, capacity_bytes=capacity_bytes)
-        except Exception as error:  # noqa: BLE001 - the guard of each call, so that a fault in one ends nobody else's
-            return _failed(control, error)
+        service = self._services[interface]
+        reply = _guarded(
+            control, lambda: service.call(caller, control & 0xFFFF, request, capacity_bytes=capacity_bytes)
+        )
         if isinstance(reply, SlowWork):
             return self._later(interface, control, memory, reply)
         return _answered(control, memory, reply)
@@ -117,12 +118,8 @@ class Endpoint:
     def _later(self, interface: int, control: int, memory: SharedMemory | None, work: SlowWork) -> Pending:
         def finish(result: bytes | PsaError) -> Words:
             if isinstance(result, PsaError):
-                return _failed(control, result)
-            try:
-                reply = work.finish(result)
-            except Exception as error:  # noqa: BLE001 - as above
-                return _failed(control, error)
-            return _answered(control, memory, reply)
+                return _refused(control, result)
+            return _answered(control, memory, _guarded(control, lambda: work.finish(result)))
 
         return Pending(interface, work.task, finish)
 
@@ -163,22 +160,31 @@ class Endpoint:
         return RpcStatus.SUCCESS
 
 
-def _failed(control: int, error: Exception) -> Words:
-    """How a caller is told that a service's step failed: whatever happens, he is answered."""
-    if isinstance(error, PsaError):
-        return call_response(control, error.status, 0)
+def _guarded(control: int, step: Callable[[], _T]) -> _T | Words:
+    """What a service's step gives, or how its caller is told that it failed: whatever happens, he is answered."""
+    try:
+        return step()
+    except (RpcError, PsaError) as error:
+        return _refused(control, error)
+    except Exception:  # noqa: BLE001 - the guard of each call, so that a fault in one ends nobody else's
+        _log.exception("a fault in the service itself; please report it")
+        return failure_response(control, RpcStatus.INTERNAL)
+
+
+def _refused(control: int, error: RpcError | PsaError) -> Words:
     if isinstance(error, RpcError):
         return failure_response(control, error.status)
-    _log.error("a fault in the service itself; please report it", exc_info=error)
-    return failure_response(control, RpcStatus.INTERNAL)
+    return call_response(control, error.status, 0)
 
 
-def _answered(control: int, memory: SharedMemory | None, reply: Reply) -> Words:
+def _answered(control: int, memory: SharedMemory | None, reply: Reply | Words) -> Words:
+    if isinstance(reply, tuple):
+        return reply
     payload = reply.payload
     if payload:
         if memory is None:
             return failure_response(control, RpcStatus.INVALID_RESPONSE_BODY)
         if len(payload) > memory.size_bytes:
-            return call_response(control, PsaStatus.BUFFER_TOO_SMALL, 0)
+            return _refused(control, PsaError(PsaStatus.BUFFER_TOO_SMALL))
         memory.write(payload)
     return call_response(control, reply.status, len(payload))
