@@ -21,6 +21,7 @@ def exercise(data: bytes) -> str:
     """Run one input; what came of it."""
     from edgeroot.abi.mcuboot import ImageError, decode_image
     from edgeroot.secure.boot.archive import decode_archive
+    from edgeroot.secure.boot.root_keys import RootKeys
     from edgeroot.secure.boot.verify import verify_image
 
     if not data:
@@ -38,7 +39,7 @@ def exercise(data: bytes) -> str:
         return "image refused"
     assert len(image.body) <= image.hashed_bytes <= len(data) - 1
     try:
-        verify_image(data[1:], root_key_hash=ROOT_KEY_HASH, least_security_counter=0)
+        verify_image(data[1:], root_keys=RootKeys.of(ROOT_KEY_HASH), least_security_counter=0)
     except ImageError as error:
         return f"image: {error}"
     raise AssertionError("nobody's key has signed an image")

@@ -192,7 +192,7 @@ class Device:
         device = cls(Remains())
         device.fill(0, 1)
         MetadataStore(device.flash).save(fresh(LAYOUT, 0), None)
-        Fuses(device.memory).provision(bytes(32), security_counter=1)
+        Fuses(device.memory).provision([bytes(32)], security_counter=1)
         Fuses(device.memory).advance(Lifecycle.SECURED)
         return device
 

@@ -34,6 +34,10 @@ class UntrustedImageError(ImageError):
     """It was changed, or nobody signed it whose images run here."""
 
 
+class RevokedKeyError(UntrustedImageError):
+    """It is signed with a key whose images ran here once, and run no more."""
+
+
 class OldImageError(ImageError):
     """It ran once, and is not to run again."""
 

@@ -14,7 +14,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from edgeroot.abi.mcuboot import Dependency, ImageError, Version, decode_image
+from edgeroot.abi.mcuboot import (
+    Dependency,
+    ImageError,
+    RevokedKeyError,
+    UntrustedImageError,
+    Version,
+    decode_image,
+)
+from edgeroot.secure.boot.root_keys import RootKeys
 from edgeroot.secure.boot.signing import SigningKey, sign_image
 from edgeroot.secure.boot.verify import VerifiedImage, check_dependencies, encode_root_key, verify_image
 
@@ -39,7 +47,7 @@ def root_key_hash(name: str) -> bytes:
 
 
 def verify(data: bytes, name: str, *, least: int = 7) -> VerifiedImage:
-    return verify_image(data, root_key_hash=root_key_hash(name), least_security_counter=least)
+    return verify_image(data, root_keys=RootKeys.of(root_key_hash(name)), least_security_counter=least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,21 @@ def test_imgtool_verifies_what_we_sign(imgtool: Imgtool, name: str) -> None:
     changed = bytearray(data)
     changed[40] ^= 1
     assert "Image was correctly validated" not in imgtool.verify(name, bytes(changed))
+
+
+def test_each_of_the_root_keys_signs_until_it_is_revoked_and_is_named_as_the_signer() -> None:
+    keys = RootKeys.of(*map(root_key_hash, KEYS))
+    for number, name in enumerate(KEYS):
+        others_revoked = keys
+        for other in set(range(len(KEYS))) - {number}:
+            others_revoked = others_revoked.without(other)
+        for some in (keys, others_revoked):
+            assert verify_image(ours(name), root_keys=some, least_security_counter=7).signer_id == root_key_hash(name)
+        with pytest.raises(RevokedKeyError, match=f"signed by a revoked key, root key {number} of this device"):
+            verify_image(ours(name), root_keys=keys.without(number), least_security_counter=7)
+    with pytest.raises(UntrustedImageError, match="not this device's root key") as caught:
+        verify_image(ours("ed25519"), root_keys=RootKeys.of(bytes(32)), least_security_counter=7)
+    assert not isinstance(caught.value, RevokedKeyError)
 
 
 def test_we_make_the_same_bytes_as_imgtool(imgtool: Imgtool) -> None:

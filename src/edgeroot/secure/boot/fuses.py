@@ -1,26 +1,33 @@
-"""What the device's one-time-programmable memory says of its boot: root key hash, life cycle, security counter.
+"""What the device's one-time-programmable memory says of its boot: root keys, life cycle, security counter.
 
-Words 0 to 7: the SHA-256 of the root key as images hold it. 8 to 15: the life-cycle states that were entered (RFC 9783,
-clause 4.3.1; u32, little-endian), the last one is the state. 16 to 79: security counters in the same way. 80: written
-if the root key is one for development.
+Words 0 to 7: the SHA-256 of the root key in slot 0 as images hold it. 8 to 15: the life-cycle states that were entered
+(RFC 9783, clause 4.3.1; u32, little-endian), the last one is the state. 16 to 79: security counters in the same way.
+80: written if the root keys are ones for development. 81 to 104: the root keys in slots 1 to 3. 105 to 108: written
+where the key in that slot is revoked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
 from edgeroot.psa import Lifecycle
 from edgeroot.secure.boot.errors import BootError
+from edgeroot.secure.boot.root_keys import SLOTS, KeySlot, RootKeys
 from edgeroot.secure.platform.one_time_memory import WORD_BYTES, OneTimeMemory
 
-WORDS: Final = 81
+WORDS: Final = 109
+OLDER_WORDS: Final = 81
+"""Of a memory that was made when there was one root key, and no revocation."""
 HASH_BYTES: Final = 32
-_HASH: Final = range(HASH_BYTES // WORD_BYTES)
+_KEYS: Final = (range(8), range(81, 89), range(89, 97), range(97, 105))
 _LIFECYCLE: Final = range(8, 16)
 _COUNTER: Final = range(16, 80)
 _DEVELOPMENT: Final = 80
 _YES: Final = b"DEVK"
+_REVOCATION: Final = range(105, 109)
+_REVOKED: Final = b"REVK"
 _WORD: Final = Struct("<I")
 
 
@@ -34,12 +41,21 @@ class Fuses:
     def __init__(self, memory: OneTimeMemory) -> None:
         self._memory = memory
 
-    def root_key_hash(self) -> bytes | None:
+    def root_keys(self) -> RootKeys | None:
         """None if there is none; FusesError if only a part was written."""
-        words = [word for number in _HASH if (word := self._memory.read(number)) is not None]
-        if words and len(words) < len(_HASH):
-            raise FusesError("writing the root key hash was interrupted: provision the device again with the same key")
-        return b"".join(words) or None
+        slots: list[KeySlot] = []
+        for number, places in enumerate(_KEYS):
+            words = [word for place in places if (word := self._memory.read(place)) is not None]
+            if not words:
+                continue
+            if len(words) < len(places) or number != len(slots):
+                raise FusesError("writing the root keys was interrupted: provision the device again with the same keys")
+            slots.append(KeySlot(number, b"".join(words), self._is_revoked(number)))
+        return RootKeys(tuple(slots)) if slots else None
+
+    def root_keys_with(self, key_hashes: Sequence[bytes]) -> RootKeys:
+        """What they are once these are provisioned."""
+        return RootKeys(tuple(KeySlot(number, one, self._is_revoked(number)) for number, one in enumerate(key_hashes)))
 
     def lifecycle(self) -> Lifecycle:
         """ASSEMBLY_AND_TEST as long as nothing was written."""
@@ -55,29 +71,55 @@ class Fuses:
         return int(_WORD.unpack(words[-1])[0]) if words else 0
 
     def is_for_development(self) -> bool:
-        """Whether the root key is one for development, so that the device can never be secured."""
+        """Whether the root keys are ones for development, so that the device can never be secured."""
         return self._memory.read(_DEVELOPMENT) is not None
 
-    def provision(self, root_key_hash: bytes, *, security_counter: int, development: bool = False) -> None:
-        """Write the root key hash and the first security counter, and enter PSA_ROT_PROVISIONING.
+    def provision(self, key_hashes: Sequence[bytes], *, security_counter: int, development: bool = False) -> None:
+        """Write the root keys and the first security counter, and enter PSA_ROT_PROVISIONING.
 
-        FusesError if there is another hash, the device is past that state, or its root key is not for development.
+        FusesError if it has a key that is not named, is past that state, or has keys that are not for development.
         """
         if self.lifecycle() > Lifecycle.PSA_ROT_PROVISIONING:
             raise FusesError(f"the device is {self.lifecycle().words}, and is provisioned no more")
-        parts = [root_key_hash[at : at + WORD_BYTES] for at in range(0, HASH_BYTES, WORD_BYTES)]
-        if any(self._memory.read(number) not in (None, part) for number, part in zip(_HASH, parts, strict=True)):
-            raise FusesError("the device has another root key, and keeps it")
+        if len(key_hashes) > SLOTS:
+            raise FusesError(f"a device has {SLOTS} root keys at most")
+        if len(set(key_hashes)) < len(key_hashes):
+            raise FusesError("one root key is named twice, and revoking it would not keep its images out")
+        parts = {
+            place: one[at : at + WORD_BYTES]
+            for one, places in zip(key_hashes, _KEYS, strict=False)
+            for place, at in zip(places, range(0, HASH_BYTES, WORD_BYTES), strict=True)
+        }
+        written = {
+            place: word for places in _KEYS for place in places if (word := self._memory.read(place)) is not None
+        }
+        if not written.items() <= parts.items():
+            raise FusesError("the device has another root key, and keeps it: name all that it has, in their order")
         if development:
-            # Before the key, so that no interruption leaves a key that passes for a maker's.
-            if self._memory.read(_HASH[0]) is not None and not self.is_for_development():
+            # Before the keys, so that no interruption leaves one that passes for a maker's.
+            if written and not self.is_for_development():
                 raise FusesError("the device's root key is not one for development, and stays so")
             self._memory.write(_DEVELOPMENT, _YES)
-        for number, part in zip(_HASH, parts, strict=True):
-            self._memory.write(number, part)
+        # The last slot first: where the first one is whole, no interruption has left a key out.
+        for place in (place for places in reversed(_KEYS) for place in places):
+            if place in parts:
+                self._memory.write(place, parts[place])
         self.raise_counter(security_counter)
         if self.lifecycle() < Lifecycle.PSA_ROT_PROVISIONING:
             self._append(_LIFECYCLE, Lifecycle.PSA_ROT_PROVISIONING)
+
+    def check_revocation(self, number: int) -> None:
+        """FusesError if there is no key in this slot, or no other one would be left."""
+        keys = self.root_keys()
+        if keys is None or number not in [one.number for one in keys.slots]:
+            raise FusesError(f"the device has no root key {number}")
+        if all(one.is_revoked for one in keys.without(number).slots):
+            raise FusesError(f"root key {number} is the last one that is left, and without one nothing boots any more")
+
+    def revoke(self, number: int) -> None:
+        """Images of the key in this slot run no more. FusesError as :meth:`check_revocation`."""
+        self.check_revocation(number)
+        self._memory.write(_REVOCATION[number], _REVOKED)
 
     def advance(self, state: Lifecycle) -> None:
         """Enter a later state. FusesError for one that is not later, or is entered without a root key."""
@@ -86,7 +128,7 @@ class Fuses:
             raise FusesError(f"the device is {now.words}: it never goes back, nor to where it is")
         if state is Lifecycle.PSA_ROT_PROVISIONING:
             raise FusesError("that state is entered by provisioning a root key")
-        if state < Lifecycle.DECOMMISSIONED and self.root_key_hash() is None:
+        if state < Lifecycle.DECOMMISSIONED and self.root_keys() is None:
             raise FusesError("the device has no root key: provision it first")
         if state < Lifecycle.DECOMMISSIONED and self.is_for_development():
             raise FusesError("the device's root key is one for development, whose images a secured device must not run")
@@ -99,6 +141,9 @@ class Fuses:
             raise FusesError(f"the security counter is {now}, and never gets lower")
         if value > now:
             self._append(_COUNTER, value)
+
+    def _is_revoked(self, number: int) -> bool:
+        return self._memory.read(_REVOCATION[number]) is not None
 
     def _written(self, words: range) -> list[bytes]:
         found = []

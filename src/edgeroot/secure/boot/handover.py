@@ -9,16 +9,17 @@ from typing import Any
 
 from edgeroot.abi.mcuboot import Dependency, Description, Version
 from edgeroot.psa import Lifecycle
+from edgeroot.secure.boot.root_keys import RootKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One component: the SHA-256 of it. ``is_verified``: it was signed, and that was verified."""
+    """One component: the SHA-256 of it. ``signer_id``: the hash of the key whose signature was verified, if any was."""
 
     name: str
     digest: bytes
     version: str = ""
-    is_verified: bool = True
+    signer_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Handover:
     """
 
     lifecycle: Lifecycle
-    root_key_hash: bytes
+    root_keys: RootKeys
     security_counter: int
     manager: Description
     measured: tuple[Measured, ...]
@@ -48,21 +49,24 @@ class Handover:
     def encode(self) -> bytes:
         """JSON, for :meth:`decode`."""
         values = asdict(self)
-        values["root_key_hash"] = self.root_key_hash.hex()
+        values["root_keys"] = self.root_keys.encode()
         values["digests"] = {name: digest.hex() for name, digest in self.digests.items()}
         for one in values["measured"]:
-            one["digest"] = one["digest"].hex()
+            one["digest"], one["signer_id"] = one["digest"].hex(), one["signer_id"].hex()
         return json.dumps(values).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Handover:
         values = json.loads(data)
-        measured = tuple(Measured(**one | {"digest": bytes.fromhex(one["digest"])}) for one in values["measured"])
+        measured = tuple(
+            Measured(**one | {name: bytes.fromhex(one[name]) for name in ("digest", "signer_id")})
+            for one in values["measured"]
+        )
         return cls(
             **values
             | {
                 "lifecycle": Lifecycle(values["lifecycle"]),
-                "root_key_hash": bytes.fromhex(values["root_key_hash"]),
+                "root_keys": RootKeys.decode(values["root_keys"]),
                 "measured": measured,
                 "digests": {name: bytes.fromhex(digest) for name, digest in values["digests"].items()},
                 "manager": _description(values["manager"]),

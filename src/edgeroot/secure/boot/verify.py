@@ -1,8 +1,8 @@
-"""Whether an image was signed with the root key, whose hash is all that the device knows of it.
+"""Whether an image was signed with a root key, whose hash is all that the device knows of it.
 
 The image holds its public key (as MCUboot has it with keys in hardware): RSA keys as PKCS#1, others as
-SubjectPublicKeyInfo, in DER. Its SHA-256 is the root key hash. RSA-PSS (salt of 32 bytes) and ECDSA sign the SHA-256 of
-what is hashed, Ed25519 signs that hash as its message.
+SubjectPublicKeyInfo, in DER. Its SHA-256 is the root key's hash. RSA-PSS (salt of 32 bytes) and ECDSA sign the SHA-256
+of what is hashed, Ed25519 signs that hash as its message.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from edgeroot.abi.mcuboot import (
     Image,
     ImageError,
     OldImageError,
+    RevokedKeyError,
     TlvKind,
     UntrustedImageError,
     decode_image,
 )
 from edgeroot.secure.boot.encryption import TLVS, ImageKey, decrypt_body
+from edgeroot.secure.boot.root_keys import RootKeys
 
 SALT_BYTES: Final = 32
 _SIGNATURES: Final = frozenset({TlvKind.RSA2048_PSS, TlvKind.RSA3072_PSS, TlvKind.ECDSA, TlvKind.ED25519})
@@ -38,7 +40,7 @@ RootKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedImage:
-    """What may run. ``digest`` is the image's SHA-256, which measures it; ``signer_id`` the root key hash."""
+    """What may run. ``digest`` is the image's SHA-256, which measures it; ``signer_id`` names its signer by the key."""
 
     image: Image
     digest: bytes
@@ -46,9 +48,9 @@ class VerifiedImage:
 
 
 def verify_image(
-    data: bytes, *, root_key_hash: bytes, least_security_counter: int, image_key: ImageKey | None = None
+    data: bytes, *, root_keys: RootKeys, least_security_counter: int, image_key: ImageKey | None = None
 ) -> VerifiedImage:
-    """ImageError if it is malformed, not signed with the root key, or older than the security counter allows.
+    """ImageError if it is malformed, not signed with a valid root key, or older than the security counter allows.
 
     An encrypted one is decrypted with ``image_key``: the image that is returned has its body in the clear.
     """
@@ -59,19 +61,19 @@ def verify_image(
     digest = _digest(data, image)
     if not hmac.compare_digest(digest, tlvs[TlvKind.SHA256]):
         raise UntrustedImageError("its hash is another one: it was changed, or damaged on the way")
-    _verify_signer(tlvs, digest, root_key_hash)
+    signer_id = _verify_signer(tlvs, digest, root_keys)
     _verify_counter(image, least_security_counter)
-    return VerifiedImage(image=image, digest=digest, signer_id=root_key_hash)
+    return VerifiedImage(image=image, digest=digest, signer_id=signer_id)
 
 
-def verify_unread(data: bytes, *, root_key_hash: bytes, least_security_counter: int) -> None:
+def verify_unread(data: bytes, *, root_keys: RootKeys, least_security_counter: int) -> None:
     """What can be verified of an encrypted image by those who cannot read it. ImageError.
 
     The signature is that of the hash which the image claims, and nobody here knows whether it is the image's.
     """
     image = decode_image(data)
     tlvs = _tlvs(image)
-    _verify_signer(tlvs, tlvs[TlvKind.SHA256], root_key_hash)
+    _verify_signer(tlvs, tlvs[TlvKind.SHA256], root_keys)
     _verify_counter(image, least_security_counter)
 
 
@@ -95,12 +97,18 @@ def _digest(data: bytes, image: Image) -> bytes:
     return digest.digest()
 
 
-def _verify_signer(tlvs: Mapping[TlvKind, bytes], digest: bytes, root_key_hash: bytes) -> None:
+def _verify_signer(tlvs: Mapping[TlvKind, bytes], digest: bytes, root_keys: RootKeys) -> bytes:
+    """The hash of its key."""
     public_key = tlvs[TlvKind.PUBLIC_KEY]
-    if not hmac.compare_digest(sha256(public_key).digest(), root_key_hash):
+    signer_id = sha256(public_key).digest()
+    slot = root_keys.find(signer_id)
+    if slot is None:
         raise UntrustedImageError("it is signed with a key that is not this device's root key")
+    if slot.is_revoked:
+        raise RevokedKeyError(f"it is signed by a revoked key, root key {slot.number} of this device")
     (kind,) = _SIGNATURES & tlvs.keys()
     _verify(public_key, kind, tlvs[kind], digest)
+    return signer_id
 
 
 def _verify_counter(image: Image, least_security_counter: int) -> None:

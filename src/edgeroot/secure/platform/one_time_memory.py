@@ -6,7 +6,8 @@ are another :class:`OneTimeMemory`.
 
 File: 16 bytes, ``ERFUSES1`` and how many words there are (u64, little-endian), then a slot of 16 bytes for each word:
 zeros if it is blank, else a mark of 4 bytes, the word (4 bytes) and the first 8 bytes of the SHA-256 of the word's
-number (u64, little-endian), the mark and the word.
+number (u64, little-endian), the mark and the word. In a file of fewer words, as an earlier version has made it, the
+further ones are blank; it is made longer when the first of these is written.
 """
 
 from __future__ import annotations
@@ -44,19 +45,23 @@ class OneTimeMemory(Protocol):
 
 
 class FileOneTimeMemory:
-    """The memory in a file, which is made blank when ``create`` is true; otherwise a missing one is an error."""
+    """The memory in a file, which is made blank when ``create`` is true; otherwise a missing one is an error.
 
-    def __init__(self, path: Path, *, words: int, create: bool) -> None:
+    ``older`` is how many words it had in an earlier version.
+    """
+
+    def __init__(self, path: Path, *, words: int, create: bool, older: int | None = None) -> None:
         self._path = path
         self._words = words
-        header = _HEADER.pack(_MAGIC, words)
-        size_bytes = _HEADER.size + words * _SLOT_BYTES
         try:
             if create and not path.exists():
-                replace_file(path, header.ljust(size_bytes, b"\0"), mode=0o600)
+                replace_file(path, _header(words).ljust(_size_bytes(words), b"\0"), mode=0o600)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            is_ours = os.pread(self._descriptor, _HEADER.size, 0) == header
-            if not is_ours or os.fstat(self._descriptor).st_size != size_bytes:
+            header = os.pread(self._descriptor, _HEADER.size, 0)
+            self._there = next((one for one in (words, older) if one is not None and header == _header(one)), 0)
+            # One that is being made longer has its new size before it says so.
+            sizes_bytes = {_size_bytes(self._there), _size_bytes(words)}
+            if not self._there or os.fstat(self._descriptor).st_size not in sizes_bytes:
                 os.close(self._descriptor)
                 raise OneTimeMemoryError(f"{path} is damaged, or is not a memory of {words} words")
             self._close = finalize(self, os.close, self._descriptor)
@@ -65,6 +70,8 @@ class FileOneTimeMemory:
 
     def read(self, word: int) -> bytes | None:
         offset = self._offset(word)
+        if word >= self._there:
+            return None
         try:
             slot = os.pread(self._descriptor, _SLOT_BYTES, offset)
         except OSError as error:
@@ -83,6 +90,8 @@ class FileOneTimeMemory:
         if before is not None and before != value:
             raise OneTimeMemoryError(f"word {word} was written before, and keeps its value")
         try:
+            if word >= self._there:
+                self._lengthen()
             if before is None:
                 write_all(self._descriptor, _slot(word, value), offset=self._offset(word))
             os.fdatasync(self._descriptor)
@@ -93,10 +102,26 @@ class FileOneTimeMemory:
         """Done by itself, too, when nobody uses the memory any more."""
         self._close()
 
+    def _lengthen(self) -> None:
+        """Each step durably before the next: what is cut off leaves the same words."""
+        os.ftruncate(self._descriptor, _size_bytes(self._words))
+        os.fsync(self._descriptor)
+        write_all(self._descriptor, _header(self._words))
+        os.fdatasync(self._descriptor)
+        self._there = self._words
+
     def _offset(self, word: int) -> int:
         if not 0 <= word < self._words:
             raise IndexError(f"there is no word {word}")
         return _HEADER.size + word * _SLOT_BYTES
+
+
+def _header(words: int) -> bytes:
+    return _HEADER.pack(_MAGIC, words)
+
+
+def _size_bytes(words: int) -> int:
+    return _HEADER.size + words * _SLOT_BYTES
 
 
 def _slot(word: int, value: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from uuid import UUID
 
 from edgeroot.element.settings import ElementSettings
 from edgeroot.psa import Secret
+from edgeroot.secure.boot.root_keys import RootKeys
 
 
 class PeerSession(Protocol):
@@ -53,8 +55,8 @@ class Environment:
     ``shared`` is memory that all processes of the partition see (as many zero bytes as its ``SHARED_BYTES`` says),
     ``lock`` excludes the others and is free again when its holder dies. Folders are None where the manifest asks for
     none, and so is the element, or where there is none. ``inspectors`` are the ids of the partitions that may ask about
-    keys of others. ``lifecycle`` and ``signer_id`` are 0 and empty where no image was verified. ``booted_bank`` and
-    ``security_counter`` are as in :class:`edgeroot.secure.runtime.boot.BootInformation`.
+    keys of others. ``lifecycle``, ``root_keys``, ``signers``, ``booted_bank`` and ``security_counter`` are as in
+    :class:`edgeroot.secure.runtime.boot.BootInformation`.
     """
 
     name: str
@@ -71,7 +73,8 @@ class Environment:
     element: ElementPlace | None = None
     inspectors: frozenset[int] = frozenset()
     lifecycle: int = 0
-    signer_id: bytes = b""
+    root_keys: RootKeys | None = None
+    signers: Mapping[str, bytes] = field(default_factory=dict)
     booted_bank: int | None = None
     security_counter: int = 0
     firmware_accepted: FirmwareAccepted | None = None

@@ -22,6 +22,7 @@ from edgeroot.secure.boot.archive import Archive, check_pins, decode_archive
 from edgeroot.secure.boot.encryption import ImageKey
 from edgeroot.secure.boot.fuses import FusesError
 from edgeroot.secure.boot.handover import Handover, Measured
+from edgeroot.secure.boot.root_keys import RootKeys
 from edgeroot.secure.boot.trial import MAX_TRIAL_BOOTS
 from edgeroot.secure.boot.verify import VerifiedImage, check_dependencies, verify_image
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
@@ -54,8 +55,8 @@ class LoadedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedPartitions:
-    """What may run, by the partitions' names, the log of what was measured in the order of starting, and by whom it was
-    signed in which state of the device.
+    """What may run, by the partitions' names, the log of what was measured in the order of starting, by whom each part
+    of it was signed, and with which root keys in which state of the device.
 
     ``counter`` is the lowest security counter of all that runs: what the device's may be raised to once this boot is
     good. ``bank`` is where it came from, None for a folder.
@@ -64,7 +65,8 @@ class VerifiedPartitions:
     images: Mapping[str, LoadedImage]
     event_log: bytes
     lifecycle: Lifecycle
-    signer_id: bytes
+    root_keys: RootKeys
+    signers: Mapping[str, bytes]
     counter: int
     least_counter: int
     bank: int | None = None
@@ -94,7 +96,8 @@ def boot(handover: Handover, state: State, manifests: Iterable[Manifest]) -> Ver
         images=images,
         event_log=extend_measurements(b"", map(_measurement, components)),
         lifecycle=handover.lifecycle,
-        signer_id=handover.root_key_hash,
+        root_keys=handover.root_keys,
+        signers={one.name: one.signer_id for one in components if one.signer_id},
         counter=min(counter, handover.manager.security_counter),
         least_counter=handover.security_counter,
         bank=handover.bank,
@@ -155,6 +158,7 @@ class BootedFirmware:
             "trial_boots": self._verified.trial_boots if self._is_trial else 0,
             "trial_boots_at_most": MAX_TRIAL_BOOTS,
             "lifecycle": self._verified.lifecycle.words,
+            "root_keys": self._verified.root_keys.describe(),
         }
 
 
@@ -181,7 +185,7 @@ def _verify(
         try:
             verified = verify_image(
                 source.read(manifest.name),
-                root_key_hash=handover.root_key_hash,
+                root_keys=handover.root_keys,
                 least_security_counter=handover.security_counter,
                 image_key=image_key,
             )
@@ -198,7 +202,10 @@ def _verify(
     images, measured, shared = {}, [], SealedOnce()
     for manifest, (verified, archive) in zip(manifests, found, strict=True):
         check_pins(manifest.name, archive, handover.digests)
-        measured.append(Measured(name=manifest.name, digest=verified.digest, version=verified.image.version.short))
+        version = verified.image.version.short
+        measured.append(
+            Measured(name=manifest.name, digest=verified.digest, version=version, signer_id=verified.signer_id)
+        )
         images[manifest.name] = LoadedImage(
             bootstrap=archive.bootstrap,
             code=seal(verified.image.body),
@@ -209,4 +216,5 @@ def _verify(
 
 
 def _measurement(one: Measured) -> Measurement:
-    return Measurement(one.name, DigestAlgorithm.SHA256, one.digest, version=one.version, is_verified=one.is_verified)
+    is_verified = bool(one.signer_id)
+    return Measurement(one.name, DigestAlgorithm.SHA256, one.digest, version=one.version, is_verified=is_verified)

@@ -154,7 +154,8 @@ class Launcher:
             system_calls=self._system_calls if element is None else self._system_calls_with_i2c,
             inspectors=self._inspectors,
             lifecycle=0 if self._verified is None else self._verified.lifecycle,
-            signer_id=b"" if self._verified is None else self._verified.signer_id,
+            root_keys=None if self._verified is None else self._verified.root_keys,
+            signers={} if self._verified is None else dict(self._verified.signers),
             booted_bank=None if self._verified is None else self._verified.bank,
             security_counter=0 if self._verified is None else self._verified.least_counter,
         )

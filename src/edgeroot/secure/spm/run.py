@@ -25,11 +25,10 @@ from edgeroot.sealing.errors import SealingError
 from edgeroot.sealing.tpm import TpmPlace, parse_pcrs
 from edgeroot.sealing.tpm_counter import TpmCounter
 from edgeroot.secure.boot.errors import BootError
-from edgeroot.secure.boot.fuses import WORDS, Fuses
 from edgeroot.secure.platform.anchor import Anchor, AnchorError
 from edgeroot.secure.platform.device_secret import DeviceSecretError, FileDeviceSecret
 from edgeroot.secure.platform.files import FileLock, LockedError
-from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
+from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
 from edgeroot.secure.spm import sandbox
 from edgeroot.secure.spm.keeper import AnchorKeeper
 from edgeroot.secure.spm.launch import Launcher
@@ -38,6 +37,7 @@ from edgeroot.secure.spm.manager import Manager
 from edgeroot.secure.spm.manifest import ManifestError, built_in_manifests
 from edgeroot.secure.spm.state import State, StateError
 from edgeroot.secure.spm.users import UserTableError
+from edgeroot.secure.stage.device_fuses import read_fuses
 from edgeroot.secure.stage.places import LOCK, ONE_TIME_MEMORY
 
 _log: Final = logging.getLogger(__name__)
@@ -108,10 +108,8 @@ def _check_unverified(options: argparse.Namespace) -> None:
     """Whatever the first stage took these arguments for, what is installed does not run on a secured device."""
     if options.handover is not None:
         raise CannotStartError("--handover is what the first stage says to a verified manager, and this is none")
-    memory = options.state / ONE_TIME_MEMORY
-    if not memory.exists():
-        return
-    if Fuses(FileOneTimeMemory(memory, words=WORDS, create=False)).lifecycle() >= Lifecycle.SECURED:
+    fuses = read_fuses(options.state / ONE_TIME_MEMORY)
+    if fuses is not None and fuses.lifecycle() >= Lifecycle.SECURED:
         raise CannotStartError("the device is secured and runs signed images only, and this manager is none")
 
 

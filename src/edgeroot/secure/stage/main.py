@@ -24,6 +24,7 @@ from edgeroot.secure.boot.encryption import ImageKey
 from edgeroot.secure.boot.errors import BootError
 from edgeroot.secure.boot.fuses import FusesError
 from edgeroot.secure.boot.handover import Handover, Measured
+from edgeroot.secure.boot.root_keys import RootKeys
 from edgeroot.secure.boot.trial import Attempts
 from edgeroot.secure.boot.verify import VerifiedImage, verify_image
 from edgeroot.secure.partitions.firmware_update.banks import fits
@@ -80,8 +81,8 @@ def _boot(arguments: Sequence[str]) -> None:
                     "written to the device when it is provisioned"
                 )
             return
-        root_key_hash = None if fuses is None else fuses.root_key_hash()
-        if fuses is None or root_key_hash is None:
+        root_keys = None if fuses is None else fuses.root_keys()
+        if fuses is None or root_keys is None:
             raise FusesError("the device has no root key to verify images with: `edgeroot device provision`")
         source = place.source
         if source.bank is not None:
@@ -91,7 +92,7 @@ def _boot(arguments: Sequence[str]) -> None:
                 continue
         try:
             image_key = read_image_key(options.state / IMAGE_KEY)
-            image, archive, measured = _verified(source, root_key_hash, fuses.security_counter(), image_key)
+            image, archive, measured = _verified(source, root_keys, fuses.security_counter(), image_key)
         except ImageError as error:
             reason = f"the image {source.place(MANAGER)} does not run: {error}"
             if source.bank is None:
@@ -101,7 +102,7 @@ def _boot(arguments: Sequence[str]) -> None:
             continue
         handover = Handover(
             lifecycle=state,
-            root_key_hash=root_key_hash,
+            root_keys=root_keys,
             security_counter=fuses.security_counter(),
             manager=image.image.described(),
             measured=measured,
@@ -147,7 +148,7 @@ def _place(options: Options, failed: frozenset[int]) -> _Place | None:
 
 
 def _verified(
-    source: FolderSource | BankSource, root_key_hash: bytes, security_counter: int, image_key: ImageKey | None
+    source: FolderSource | BankSource, root_keys: RootKeys, security_counter: int, image_key: ImageKey | None
 ) -> tuple[VerifiedImage, Archive, tuple[Measured, ...]]:
     """The manager's image, and everything that is measured so far. ImageError."""
     below: list[Measured] = []
@@ -157,7 +158,7 @@ def _verified(
     try:
         image = verify_image(
             source.read(MANAGER),
-            root_key_hash=root_key_hash,
+            root_keys=root_keys,
             least_security_counter=security_counter,
             image_key=image_key,
         )
@@ -166,7 +167,9 @@ def _verified(
         measuring.join()
     if not below:
         raise BootError("what the first stage stands on cannot be measured (see above)")
-    return image, archive, (*below, Measured(name=MANAGER, digest=image.digest, version=image.image.version.short))
+    version = image.image.version.short
+    manager = Measured(name=MANAGER, digest=image.digest, version=version, signer_id=image.signer_id)
+    return image, archive, (*below, manager)
 
 
 def _become(archive: Archive, handover: Handover, arguments: Sequence[str]) -> NoReturn:

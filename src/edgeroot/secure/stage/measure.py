@@ -53,7 +53,7 @@ def loaded_libraries() -> list[str]:
 
 
 def _unsigned(name: str, digest: bytes) -> Measured:
-    return Measured(name=name, digest=digest, is_verified=False)
+    return Measured(name=name, digest=digest)
 
 
 def _digest_of(files: Mapping[str, str]) -> bytes:

@@ -184,7 +184,7 @@ def test_legacy_token(both: Sequence[Service], source_id: int) -> None:
     ("source_id", "client_id"), [(0, -1), (1, -2), (0x7FFF, -0x8000), (0x8000, 0x8000), (0xFFFF, 0xFFFF)]
 )
 def test_rfc9783_token(keys: MemoryIakKeys, source_id: int, client_id: int) -> None:
-    settings = PlatformSettings(platform="a board", lifecycle=0x3001, signer_id=b"\x51" * 32)
+    settings = PlatformSettings(platform="a board", lifecycle=0x3001, signers={"BL_2": b"\x51" * 32})
     log = write_measurements({"BL_2": b"\x22" * 32})
     service = make(keys, settings, event_log=log)[1]
     point = value(call(service, EXPORT_IAK))
@@ -336,7 +336,7 @@ def test_a_malformed_start_is_refused(keys: MemoryIakKeys) -> None:
         Attester(keys, inspector=Keys(), boot_seed=BOOT_SEED, event_log=UPSTREAM_LOG[:-1])
     with pytest.raises(ValueError, match="boot seed"):
         Attester(keys, inspector=Keys(), boot_seed=bytes(31))
-    for wrong in ({"platform": ""}, {"platform": "é"}, {"lifecycle": 0x7000}, {"signer_id": bytes(20)}):
+    for wrong in ({"platform": ""}, {"platform": "é"}, {"lifecycle": 0x7000}, {"signers": {"BL_2": bytes(20)}}):
         with pytest.raises(ValueError, match=r"platform|lifecycle|signer"):
             PlatformSettings(**wrong)
 

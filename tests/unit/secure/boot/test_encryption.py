@@ -14,12 +14,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from edgeroot.abi.mcuboot import ImageError, TlvKind, UntrustedImageError, Version, decode_image
 from edgeroot.secure.boot.encryption import ImageKey, ImagePublicKey, encrypt_body
+from edgeroot.secure.boot.root_keys import RootKeys
 from edgeroot.secure.boot.signing import sign_image
 from edgeroot.secure.boot.verify import encode_root_key, verify_image, verify_unread
 
 BODY: Final = bytes(range(251)) * 3
 ROOT: Final = ed25519.Ed25519PrivateKey.generate()
-ROOT_KEY_HASH: Final = sha256(encode_root_key(ROOT.public_key())).digest()
+ROOT_KEYS: Final = RootKeys.of(sha256(encode_root_key(ROOT.public_key())).digest())
 KEYS: Final[dict[str, ImageKey]] = {
     "p-256": ec.generate_private_key(ec.SECP256R1()),
     "x25519": x25519.X25519PrivateKey.generate(),
@@ -32,12 +33,12 @@ def ours(name: str) -> bytes:
 
 
 def read(data: bytes, key: ImageKey | None) -> bytes:
-    verified = verify_image(data, root_key_hash=ROOT_KEY_HASH, least_security_counter=7, image_key=key)
+    verified = verify_image(data, root_keys=ROOT_KEYS, least_security_counter=7, image_key=key)
     return bytes(verified.image.body)
 
 
 def unread(data: bytes) -> None:
-    verify_unread(data, root_key_hash=ROOT_KEY_HASH, least_security_counter=7)
+    verify_unread(data, root_keys=ROOT_KEYS, least_security_counter=7)
 
 
 @_every_key
@@ -104,9 +105,9 @@ def test_every_flipped_bit_is_refused(name: str) -> None:
 def test_who_cannot_read_it_still_knows_its_signer_and_its_age() -> None:
     data = ours("p-256")
     with pytest.raises(UntrustedImageError, match="not this device's root key"):
-        verify_unread(data, root_key_hash=bytes(32), least_security_counter=7)
+        verify_unread(data, root_keys=RootKeys.of(bytes(32)), least_security_counter=7)
     with pytest.raises(ImageError, match="security counter 7 is below the device's, 8"):
-        verify_unread(data, root_key_hash=ROOT_KEY_HASH, least_security_counter=8)
+        verify_unread(data, root_keys=ROOT_KEYS, least_security_counter=8)
     signature = dict(decode_image(data).unprotected)[TlvKind.ED25519]
     with pytest.raises(UntrustedImageError, match="signature is not one of its key"):
         unread(data.replace(signature, bytes(64)))

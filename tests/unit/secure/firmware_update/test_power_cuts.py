@@ -16,6 +16,7 @@ from edgeroot.abi.fwu_objects import FwuState
 from edgeroot.psa import Lifecycle
 from edgeroot.secure.boot.commands import factory as factory_commands
 from edgeroot.secure.boot.fuses import Fuses
+from edgeroot.secure.boot.root_keys import RootKeys
 from edgeroot.secure.boot.trial import MAX_TRIAL_BOOTS
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE
 from edgeroot.secure.partitions.firmware_update.metadata_store import MetadataStore
@@ -286,16 +287,16 @@ def test_a_restart_of_the_partition_alone_is_no_boot_and_loses_nothing() -> None
 def test_the_life_cycle_is_the_old_or_the_new_one(state: Lifecycle) -> None:
     def start() -> Device:
         device = Device(Remains())
-        Fuses(device.memory).provision(bytes(32), security_counter=5)
+        Fuses(device.memory).provision([bytes(32)], security_counter=5)
         return device
 
     found = {
-        (fuses.lifecycle(), fuses.security_counter(), fuses.root_key_hash())
+        (fuses.lifecycle(), fuses.security_counter(), fuses.root_keys())
         for remains in cuts(start, lambda device: Fuses(device.memory).advance(state), LOSSES)
         for fuses in [Fuses(Device(remains).memory)]
     }
 
-    assert found == {(one, 5, bytes(32)) for one in (Lifecycle.PSA_ROT_PROVISIONING, state)}
+    assert found == {(one, 5, RootKeys.of(bytes(32))) for one in (Lifecycle.PSA_ROT_PROVISIONING, state)}
 
 
 def test_the_counter_is_the_old_or_the_new_one_until_there_is_no_word_left() -> None:
@@ -311,3 +312,21 @@ def test_the_counter_is_the_old_or_the_new_one_until_there_is_no_word_left() -> 
         }
         assert found == {value - 1, value}
         raise_it(device)
+
+
+def test_a_key_is_revoked_or_not() -> None:
+    keys = RootKeys.of(bytes(32), b"\1" * 32)
+
+    def start() -> Device:
+        device = Device(Remains())
+        Fuses(device.memory).provision([one.key_hash for one in keys.slots], security_counter=5)
+        Fuses(device.memory).advance(Lifecycle.SECURED)
+        return device
+
+    found = {
+        (fuses.lifecycle(), fuses.security_counter(), fuses.root_keys())
+        for remains in cuts(start, lambda device: Fuses(device.memory).revoke(0), LOSSES)
+        for fuses in [Fuses(Device(remains).memory)]
+    }
+
+    assert found == {(Lifecycle.SECURED, 5, one) for one in (keys, keys.without(0))}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import os
+from collections.abc import Callable
+from contextlib import closing, suppress
+from errno import EIO
 from pathlib import Path
 
 import pytest
 
+from edgeroot.secure.boot.fuses import OLDER_WORDS, WORDS
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemory, OneTimeMemoryError
 
 HEADER_BYTES = SLOT_BYTES = 16
@@ -19,6 +23,27 @@ def path(tmp_path: Path) -> Path:
 
 def opened(path: Path, *, words: int = 4, create: bool = True) -> closing[FileOneTimeMemory]:
     return closing(FileOneTimeMemory(path, words=words, create=create))
+
+
+def longer(path: Path) -> closing[FileOneTimeMemory]:
+    """One of two words, which is to have four."""
+    return closing(FileOneTimeMemory(path, words=4, older=2, create=False))
+
+
+class Disk:
+    """Takes so many changes, and then fails."""
+
+    def __init__(self, changes: int) -> None:
+        self._left = changes
+
+    def until_it_fails(self, change: Callable[..., object]) -> Callable[..., object]:
+        def changed(*arguments: object) -> object:
+            if not self._left:
+                raise OSError(EIO, "the power goes")
+            self._left -= 1
+            return change(*arguments)
+
+        return changed
 
 
 def test_words_are_blank_and_then_stay(path: Path) -> None:
@@ -87,3 +112,53 @@ def test_a_file_of_another_kind_or_size_is_refused_and_not_replaced(path: Path) 
 def test_a_missing_one_is_not_made_where_there_should_be_one(path: Path) -> None:
     with pytest.raises(OneTimeMemoryError, match="No such file"):
         FileOneTimeMemory(path, words=4, create=False)
+
+
+def test_an_older_one_of_fewer_words_is_read_and_made_longer_when_there_is_need(path: Path) -> None:
+    with opened(path, words=2) as memory:
+        memory.write(0, b"root")
+    old = path.read_bytes()
+    with longer(path) as memory:
+        assert [memory.read(word) for word in range(4)] == [b"root", None, None, None]
+        memory.write(1, b"more")
+        assert len(path.read_bytes()) == len(old)
+        memory.write(3, b"last")
+        assert [memory.read(word) for word in range(4)] == [b"root", b"more", None, b"last"]
+    for one in (opened(path), longer(path)):
+        with one as memory:
+            assert [memory.read(word) for word in range(4)] == [b"root", b"more", None, b"last"]
+
+
+def test_wherever_it_is_cut_off_a_longer_one_has_the_same_words(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its new size, then says so, then has a new word."""
+    with opened(path, words=2) as memory:
+        memory.write(0, b"root")
+    old = path.read_bytes()
+    seen = set()
+    for changes in range(4):
+        path.write_bytes(old)
+        disk = Disk(changes)
+        with monkeypatch.context() as context, longer(path) as memory:
+            for name in ("ftruncate", "pwrite"):
+                context.setattr(os, name, disk.until_it_fails(getattr(os, name)))
+            with suppress(OneTimeMemoryError):
+                memory.write(3, b"last")
+        seen.add(path.read_bytes())
+        with longer(path) as memory:
+            assert [memory.read(word) for word in range(4)] == [b"root", None, None, b"last" if changes == 3 else None]
+            memory.write(3, b"last")
+        with opened(path) as memory:
+            assert [memory.read(word) for word in range(4)] == [b"root", None, None, b"last"]
+    assert len(seen) == 4
+
+
+def test_no_flipped_bit_makes_a_whole_one_an_older_one(path: Path) -> None:
+    with opened(path, words=WORDS):
+        pass
+    whole = path.read_bytes()
+    for bit in range(8 * HEADER_BYTES):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(OneTimeMemoryError, match="damaged"):
+            FileOneTimeMemory(path, words=WORDS, older=OLDER_WORDS, create=False)

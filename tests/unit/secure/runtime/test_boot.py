@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import fields
 
 from edgeroot.psa import Secret
+from edgeroot.secure.boot.root_keys import KeySlot, RootKeys
 from edgeroot.secure.runtime.boot import BootInformation
 from edgeroot.secure.runtime.environment import Environment
 
@@ -28,7 +29,8 @@ BOOT = BootInformation(
     readable=("/usr/lib", "/opt/ä"),
     system_calls=b"\6\0",
     lifecycle=0x3000,
-    signer_id=b"\xfe" * 32,
+    root_keys=RootKeys((KeySlot(0, b"\xfe" * 32, is_revoked=True), KeySlot(1, b"\xfd" * 32))),
+    signers={"manager": b"\xfd" * 32},
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from edgeroot.evidence import Lifecycle, read_measurements
 from edgeroot.secure.boot.archive import Archive, compile_module
 from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
 from edgeroot.secure.boot.handover import Handover, Measured
+from edgeroot.secure.boot.root_keys import RootKeys
 from edgeroot.secure.boot.signing import sign_image
 from edgeroot.secure.boot.verify import encode_root_key
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
@@ -34,7 +36,13 @@ MANIFESTS = built_in_manifests()
 NATIVE = b"\x7fELF the same in all images"
 
 
-def an_image(manifest: Manifest, *, dependencies: tuple[Dependency, ...] = (), version: int = 1) -> bytes:
+def an_image(
+    manifest: Manifest,
+    *,
+    dependencies: tuple[Dependency, ...] = (),
+    version: int = 1,
+    key: ed25519.Ed25519PrivateKey = KEY,
+) -> bytes:
     code = {"m": compile_module(manifest.name.encode().replace(b"-", b"_") + b" = 1", "m")}
     native = {"shared": NATIVE, "own": manifest.name.encode()}
     archive = Archive(
@@ -45,7 +53,7 @@ def an_image(manifest: Manifest, *, dependencies: tuple[Dependency, ...] = (), v
         native=native,
         bootstrap=f"# {manifest.name}",
     )
-    return sign_image(archive.encode(), KEY, version=Version(version), security_counter=3, dependencies=dependencies)
+    return sign_image(archive.encode(), key, version=Version(version), security_counter=3, dependencies=dependencies)
 
 
 @pytest.fixture
@@ -59,7 +67,7 @@ def images(tmp_path: Path) -> Path:
 def state(tmp_path: Path) -> State:
     state = State(tmp_path, tmp_path / "run")
     memory = FileOneTimeMemory(state.one_time_memory, words=WORDS, create=True)
-    Fuses(memory).provision(ROOT_KEY_HASH, security_counter=2)
+    Fuses(memory).provision([ROOT_KEY_HASH], security_counter=2)
     return state
 
 
@@ -68,12 +76,12 @@ def a_handover(
 ) -> Handover:
     return Handover(
         lifecycle=Lifecycle.SECURED,
-        root_key_hash=ROOT_KEY_HASH,
+        root_keys=RootKeys.of(ROOT_KEY_HASH),
         security_counter=counter,
         manager=Description(version=Version(1), security_counter=manager, dependencies=dependencies),
         measured=(
-            Measured(name="kernel", digest=bytes(32), is_verified=False),
-            Measured(name=MANAGER, digest=b"m" * 32),
+            Measured(name="kernel", digest=bytes(32)),
+            Measured(name=MANAGER, digest=b"m" * 32, signer_id=ROOT_KEY_HASH),
         ),
         folder=str(images),
     )
@@ -96,7 +104,24 @@ def test_what_is_verified_is_measured_in_the_order_of_starting(verified: Verifie
         data = (images / f"{one.name}.img").read_bytes()
         assert one.digest == sha256(data[: decode_image(data).hashed_bytes]).digest()
         assert one.version == "1.0.0"
-    assert (verified.lifecycle, verified.signer_id) == (Lifecycle.SECURED, ROOT_KEY_HASH)
+    assert (verified.lifecycle, verified.root_keys) == (Lifecycle.SECURED, RootKeys.of(ROOT_KEY_HASH))
+    assert verified.signers == dict.fromkeys((MANAGER, *(manifest.name for manifest in MANIFESTS)), ROOT_KEY_HASH)
+
+
+def test_each_image_is_measured_with_its_own_signer_and_none_by_a_revoked_key_runs(images: Path, state: State) -> None:
+    other = ed25519.Ed25519PrivateKey.generate()
+    other_hash = sha256(encode_root_key(other.public_key())).digest()
+    keys = RootKeys.of(ROOT_KEY_HASH, other_hash)
+    first, *_ = MANIFESTS
+    (images / f"{first.name}.img").write_bytes(an_image(first, key=other))
+
+    signers = boot(replace(a_handover(images), root_keys=keys), state, MANIFESTS).signers
+
+    assert signers == dict.fromkeys((MANAGER, *(one.name for one in MANIFESTS)), ROOT_KEY_HASH) | {
+        first.name: other_hash
+    }
+    with pytest.raises(ImageError, match=f"{first.name}.img does not run: it is signed by a revoked key"):
+        boot(replace(a_handover(images), root_keys=keys.without(1)), state, MANIFESTS)
 
 
 def test_nobody_can_change_what_was_verified(verified: VerifiedPartitions) -> None:

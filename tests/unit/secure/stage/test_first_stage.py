@@ -21,6 +21,7 @@ from edgeroot.psa import Lifecycle
 from edgeroot.secure.boot.archive import Archive, compile_module
 from edgeroot.secure.boot.fuses import WORDS, Fuses
 from edgeroot.secure.boot.handover import Handover, Measured
+from edgeroot.secure.boot.root_keys import RootKeys
 from edgeroot.secure.boot.signing import sign_image
 from edgeroot.secure.boot.trial import MAX_TRIAL_BOOTS, Attempts
 from edgeroot.secure.boot.verify import encode_root_key
@@ -36,10 +37,21 @@ from edgeroot.secure.stage.options import read_options
 from edgeroot.secure.stage.places import FLASH, LOCK, ONE_TIME_MEMORY, TRIAL_BOOTS
 
 KEY: Final = ed25519.Ed25519PrivateKey.generate()
-ROOT_KEY_HASH: Final = sha256(encode_root_key(KEY.public_key())).digest()
+NEXT: Final = ed25519.Ed25519PrivateKey.generate()
 COPIES: Final = ((0,), (BLOCK_BYTES,), (0, BLOCK_BYTES))
 NO_BANK: Final = "no bank holds firmware that may run"
 NO_IMAGES: Final = "the device is secured and runs signed images only"
+
+
+def key_hash(key: ed25519.Ed25519PrivateKey) -> bytes:
+    return sha256(encode_root_key(key.public_key())).digest()
+
+
+def manager_of(folder: Path, data: bytes) -> Path:
+    """Where a folder of images has the manager's."""
+    path = folder / "manager.img"
+    path.write_bytes(data)
+    return path
 
 
 class BecameError(Exception):
@@ -60,14 +72,14 @@ def manager(version: int, *, counter: int = 1, key: ed25519.Ed25519PrivateKey = 
 class Device:
     """A secured device's state folder: version 1 of the manager in bank 0, version 2 in bank 1, on trial."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, *keys: ed25519.Ed25519PrivateKey) -> None:
         self.state = state
         self.counts = state / TRIAL_BOOTS
         (state / FLASH).mkdir(parents=True)
         self.flash_path = state / FLASH / FLASH_FILE
         self.flash = FileFlash(self.flash_path, size_bytes=LAYOUT.size_bytes)
         self.fuses = Fuses(FileOneTimeMemory(state / ONE_TIME_MEMORY, words=WORDS, create=True))
-        self.fuses.provision(ROOT_KEY_HASH, security_counter=1)
+        self.fuses.provision([key_hash(key) for key in keys or (KEY,)], security_counter=1)
         self.fuses.advance(Lifecycle.SECURED)
         for bank, version in enumerate((1, 2)):
             self.put(bank, manager(version))
@@ -118,7 +130,7 @@ def _becomes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         raise BecameError(handover)
 
     monkeypatch.setattr(stage, "_become", become)
-    below = (Measured(name="kernel", digest=bytes(32), is_verified=False),)
+    below = (Measured(name="kernel", digest=bytes(32)),)
     monkeypatch.setattr(stage, "measure_first_stage", lambda entry: below if entry else ())
 
 
@@ -181,6 +193,31 @@ def test_a_manager_that_may_not_run_gives_way_to_the_other_banks_at_once(
     assert (NO_BANK if wrong else NO_IMAGES) in device.refusal(capsys)
 
 
+def test_a_bank_by_a_revoked_key_gives_way_says_why_and_is_not_fallen_back_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device = Device(tmp_path / "state", KEY, NEXT)
+    revoked = "does not run: it is signed by a revoked key, root key 0 of this device"
+    device.put(1, manager(2, key=NEXT))
+    for metadata in (banks.select(device.metadata, 0), device.metadata):
+        device.save(metadata)
+        found = device.boot()
+        assert found.root_keys == RootKeys.of(*map(key_hash, (KEY, NEXT)))
+        assert found.measured[-1].signer_id == key_hash((KEY, NEXT)[found.bank or 0])
+    device.fuses.revoke(0)
+
+    found = device.boot()
+    assert (found.bank, found.root_keys) == (1, RootKeys.of(*map(key_hash, (KEY, NEXT))).without(0))
+    assert "WARNING" not in capsys.readouterr().err
+    device.save(banks.select(device.metadata, 0))
+    said = device.refusal(capsys)
+    assert f"the image manager in bank 0 {revoked}; trying the other bank" in said
+    assert NO_BANK in said
+    device.save(banks.select(device.metadata, 1))
+    assert device.boot().bank == 1
+    assert f"{manager_of(tmp_path, manager(1))} {revoked}" in device.refusal(capsys, "--images", str(tmp_path))
+
+
 def test_a_bank_that_the_manager_has_found_bad_is_left_out(device: Device, capsys: pytest.CaptureFixture[str]) -> None:
     found = device.boot("--failed-bank", "1")
 
@@ -216,7 +253,7 @@ def test_a_device_that_is_being_provisioned_may_have_a_flash_without_firmware(tm
     """The update agent has made it, before there was a root key; what is installed runs there."""
     (tmp_path / FLASH).mkdir()
     fuses = Fuses(FileOneTimeMemory(tmp_path / ONE_TIME_MEMORY, words=WORDS, create=True))
-    fuses.provision(ROOT_KEY_HASH, security_counter=1)
+    fuses.provision([key_hash(KEY)], security_counter=1)
     flash = FileFlash(tmp_path / FLASH / FLASH_FILE, size_bytes=LAYOUT.size_bytes)
     MetadataStore(flash).save(banks.fresh(LAYOUT, 0), None)
 
@@ -346,9 +383,9 @@ def test_one_flipped_bit_of_the_fuses_is_refused_or_says_the_same(
             assert stage.main(["--state", str(device.state), "--failed-bank", "1"]) == 1
         except BecameError as became:
             found = became.handover
-            assert (found.lifecycle, found.root_key_hash, found.security_counter) == (
+            assert (found.lifecycle, found.root_keys, found.security_counter) == (
                 good.lifecycle,
-                good.root_key_hash,
+                good.root_keys,
                 good.security_counter,
             )
         else:

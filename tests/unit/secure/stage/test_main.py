@@ -23,7 +23,7 @@ from edgeroot.secure.stage.places import LOCK, ONE_TIME_MEMORY
 def provision(state: Path, *, is_secured: bool = True) -> Path:
     state.mkdir()
     fuses = Fuses(FileOneTimeMemory(state / ONE_TIME_MEMORY, words=WORDS, create=True))
-    fuses.provision(bytes(32), security_counter=0)
+    fuses.provision([bytes(32)], security_counter=0)
     if is_secured:
         fuses.advance(Lifecycle.SECURED)
     return state

@@ -21,7 +21,7 @@ def test_each_part_is_measured_and_none_counts_as_verified() -> None:
     found = measure_first_stage(loaded_modules("entry"))
 
     assert [one.name for one in found] == ["kernel", "loader", "interpreter", "boot-stage"]
-    assert not any(one.is_verified for one in found)
+    assert not any(one.signer_id for one in found)
     assert found[0].digest == sha256(Path("/proc/version").read_bytes()).digest()
     assert found[2].digest == sha256(Path(sys.executable).resolve().read_bytes()).digest()
 

@@ -12,6 +12,7 @@ from edgeroot.abi.mcuboot import Description, ImageError, Version
 from edgeroot.psa import Lifecycle
 from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
 from edgeroot.secure.boot.handover import Handover
+from edgeroot.secure.boot.root_keys import RootKeys
 from edgeroot.secure.boot.trial import Attempts
 from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE
 from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory
@@ -28,7 +29,7 @@ COUNTED: Final = Attempts(1, 3)
 @pytest.fixture
 def state(tmp_path: Path) -> State:
     state = State(tmp_path, tmp_path / "run")
-    Fuses(FileOneTimeMemory(state.one_time_memory, words=WORDS, create=True)).provision(bytes(32), security_counter=1)
+    Fuses(FileOneTimeMemory(state.one_time_memory, words=WORDS, create=True)).provision([bytes(32)], security_counter=1)
     write_attempts(tmp_path / TRIAL_BOOTS, COUNTED)
     return state
 
@@ -40,7 +41,8 @@ def firmware(state: State, *, bank: int | None, is_trial: bool = False, counter:
             images={},
             event_log=b"",
             lifecycle=Lifecycle.SECURED,
-            signer_id=bytes(32),
+            root_keys=RootKeys.of(bytes(32)),
+            signers={},
             counter=counter,
             least_counter=1,
             bank=bank,
@@ -52,7 +54,7 @@ def firmware(state: State, *, bank: int | None, is_trial: bool = False, counter:
 def a_handover() -> Handover:
     return Handover(
         lifecycle=Lifecycle.SECURED,
-        root_key_hash=bytes(32),
+        root_keys=RootKeys.of(bytes(32)),
         security_counter=64,
         manager=Description(version=Version(1), security_counter=65, dependencies=()),
         measured=(),

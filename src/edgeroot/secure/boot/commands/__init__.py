@@ -16,6 +16,7 @@ from edgeroot.cli.output import emit
 if TYPE_CHECKING:
     from edgeroot.abi.mcuboot import Version
     from edgeroot.secure.boot.encryption import ImagePublicKey
+    from edgeroot.secure.boot.root_keys import RootKeys
 
 SECTION = "Run the service"
 _LATER: Final = ("secured", "non-psa-rot-debug", "recoverable-psa-rot-debug", "decommissioned")
@@ -38,7 +39,7 @@ _state = click.option(
 def device() -> None:
     """Secure boot of the emulated secure world: sign its partitions, and have a device run nothing else.
 
-    What a device is told here it keeps: nothing takes back a root key or a life-cycle state.
+    What a device is told here it keeps: nothing takes back a root key, its revocation, or a life-cycle state.
     """
 
 
@@ -102,11 +103,19 @@ def build_contents(folder: Path) -> None:
 
 @command(
     "provision",
-    examples=["edgeroot device provision --root-key maker.pub.pem --state /var/lib/edgeroot-secure-world"],
+    examples=[
+        "edgeroot device provision --root-key maker.pub.pem --state /var/lib/edgeroot-secure-world",
+        "edgeroot device provision --root-key 1.pub.pem --root-key 2.pub.pem --state /var/lib/edgeroot-secure-world",
+    ],
 )
 @_state
 @click.option(
-    "--root-key", "key_path", required=True, type=click.Path(path_type=Path), help="The maker's public key (PEM)."
+    "--root-key",
+    "key_paths",
+    required=True,
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="The maker's public key (PEM); again for each further one, up to four, in the order of their slots.",
 )
 @click.option(
     "--security-counter",
@@ -115,7 +124,7 @@ def build_contents(folder: Path) -> None:
     type=click.IntRange(0, 0xFFFFFFFF),
     help="Images below it never run.",
 )
-@click.option("--development", is_flag=True, help="The key is one for development: the device can never be secured.")
+@click.option("--development", is_flag=True, help="The keys are ones for development: the device can never be secured.")
 @click.option(
     "--images",
     type=click.Path(path_type=Path, file_okay=False),
@@ -130,59 +139,57 @@ def build_contents(folder: Path) -> None:
 )
 def provision(
     state_path: Path,
-    key_path: Path,
+    key_paths: tuple[Path, ...],
     security_counter: int,
     *,
     development: bool,
     images: Path | None,
     image_key_path: Path | None,
 ) -> None:
-    """Give a device the root key that its images are signed with. It keeps that key for ever.
+    """Give a device the root keys that its images are signed with. It keeps them for ever.
 
-    If this is interrupted, do it again with the same key.
+    An image runs that is signed with any of them, until that key is revoked: keep the private halves of those that are
+    not in use yet apart. If this is interrupted, do it again with the same keys.
     """
     from contextlib import ExitStack
-    from hashlib import sha256
-
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     from edgeroot.abi.mcuboot import ImageError
     from edgeroot.secure.boot.commands.factory import read_firmware, write_firmware
-    from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
-    from edgeroot.secure.boot.verify import encode_root_key
+    from edgeroot.secure.boot.fuses import FusesError
+    from edgeroot.secure.boot.root_keys import RootKeys
     from edgeroot.secure.platform.files import FileLock, LockedError, replace_file
     from edgeroot.secure.platform.flash import FlashError
-    from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
+    from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
     from edgeroot.secure.spm.state import State, StateError
+    from edgeroot.secure.stage.device_fuses import open_fuses, read_fuses
     from edgeroot.secure.stage.image_key import read_image_key
     from edgeroot.secure.stage.places import LOCK
+    from edgeroot.secure.stage.sources import FolderSource
 
+    key_hashes = [_key_hash(one) for one in key_paths]
     try:
-        encoded = encode_root_key(load_pem_public_key(key_path.read_bytes()))
         state_path.mkdir(mode=0o711, parents=True, exist_ok=True)
-        root_key_hash = sha256(encoded).digest()
         state = State(state_path, state_path)
         firmware = None
         image_key = read_image_key(state.image_key if image_key_path is None else image_key_path)
         if image_key is None and image_key_path is not None:
             raise CommandError(f"cannot use {image_key_path}: there is no such file")
         if images is not None:  # nothing is burnt for a device that its images would not run on
+            before = read_fuses(state.one_time_memory)
+            root_keys = RootKeys.of(*key_hashes) if before is None else before.root_keys_with(key_hashes)
             firmware = read_firmware(
-                images, root_key_hash=root_key_hash, security_counter=security_counter, image_key=image_key
+                FolderSource(images), root_keys=root_keys, security_counter=security_counter, image_key=image_key
             )
         with ExitStack() as stack:  # not under a secure world that runs, whose update agent has the flash
             stack.callback(FileLock.acquire(state_path / LOCK).release)
-            fuses = Fuses(FileOneTimeMemory(state.one_time_memory, words=WORDS, create=True))
-            fuses.provision(root_key_hash, security_counter=security_counter, development=development)
+            fuses = open_fuses(state.one_time_memory, create=True)
+            fuses.provision(key_hashes, security_counter=security_counter, development=development)
             if image_key_path is not None:
                 replace_file(state.image_key, image_key_path.read_bytes(), mode=0o600)
             if firmware is not None:
                 write_firmware(state, firmware)
     except OSError as error:
         raise CommandError(f"cannot use {error.filename}: {error.strerror}") from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise CommandError(f"{key_path} holds no public key in PEM") from error
     except (ImageError, FusesError, FlashError, LockedError, StateError, OneTimeMemoryError) as error:
         raise CommandError(str(error)) from error
     _say(state_path)
@@ -191,7 +198,59 @@ def provision(
 @command("status", examples=["edgeroot device status --state /var/lib/edgeroot-secure-world"])
 @_state
 def status(state_path: Path) -> None:
-    """The device's life-cycle state, root key hash and security counter."""
+    """The device's life-cycle state, root keys and security counter."""
+    _say(state_path)
+
+
+@command(
+    "revoke-key",
+    examples=["edgeroot device revoke-key 0 --state /var/lib/edgeroot-secure-world"],
+)
+@click.argument("key", metavar="SLOT|HASH")
+@_state
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The folder that the secure world is started with, if it is started with one.",
+)
+def revoke_key(key: str, state_path: Path, images: Path | None) -> None:
+    """Revoke a root key of the device, for ever: no image that is signed with it runs or is installed any more.
+
+    The key is named by its slot or its hash, as `edgeroot device status` shows them. Install and accept firmware that
+    is signed with another root key first: this is refused as long as the device would not boot without this key. The
+    secure world must not run meanwhile.
+    """
+    from contextlib import ExitStack
+
+    from edgeroot.abi.mcuboot import ImageError
+    from edgeroot.secure.boot.commands.revocation import check_still_boots
+    from edgeroot.secure.boot.fuses import FusesError
+    from edgeroot.secure.platform.files import FileLock, LockedError
+    from edgeroot.secure.platform.flash import FlashError
+    from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
+    from edgeroot.secure.spm.state import State
+    from edgeroot.secure.stage.device_fuses import read_fuses
+    from edgeroot.secure.stage.places import LOCK
+
+    state = State(state_path, state_path)
+    try:
+        with ExitStack() as stack:  # not under a secure world that runs, which has read the keys already
+            stack.callback(FileLock.acquire(state_path / LOCK).release)
+            fuses = read_fuses(state.one_time_memory)
+            root_keys = None if fuses is None else fuses.root_keys()
+            if fuses is None or root_keys is None:
+                raise CommandError("the device has no root key that could be revoked")
+            number = _slot(key, root_keys)
+            fuses.check_revocation(number)
+            check_still_boots(state, fuses, root_keys.without(number), images)
+            fuses.revoke(number)
+    except OSError as error:
+        raise CommandError(f"cannot use {error.filename}: {error.strerror}") from error
+    except ImageError as error:
+        raise CommandError(f"the device would not boot any more without root key {key}: {error}") from error
+    except (FusesError, FlashError, LockedError, OneTimeMemoryError) as error:
+        raise CommandError(str(error)) from error
     _say(state_path)
 
 
@@ -205,13 +264,14 @@ def lifecycle(wanted: str, state_path: Path) -> None:
     so that nobody who debugs the device gets at its keys.
     """
     from edgeroot.evidence import Lifecycle
-    from edgeroot.secure.boot.fuses import WORDS, Fuses, FusesError
-    from edgeroot.secure.platform.one_time_memory import FileOneTimeMemory, OneTimeMemoryError
+    from edgeroot.secure.boot.fuses import FusesError
+    from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
     from edgeroot.secure.spm.state import State
+    from edgeroot.secure.stage.device_fuses import open_fuses
 
     try:
         place = State(state_path, state_path)
-        fuses = Fuses(FileOneTimeMemory(place.one_time_memory, words=WORDS, create=False))
+        fuses = open_fuses(place.one_time_memory, create=False)
         fuses.advance(next(state for state in Lifecycle if state.words == wanted))
         if fuses.lifecycle() is Lifecycle.DECOMMISSIONED:
             place.image_key.unlink(missing_ok=True)
@@ -262,9 +322,38 @@ def _image_public_key(path: Path) -> ImagePublicKey:
     return key
 
 
+def _key_hash(path: Path) -> bytes:
+    """Of a public key in a file, as images hold it. CommandError if it cannot be used."""
+    from hashlib import sha256
+
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    from edgeroot.abi.mcuboot import ImageError
+    from edgeroot.secure.boot.verify import encode_root_key
+
+    try:
+        return sha256(encode_root_key(load_pem_public_key(path.read_bytes()))).digest()
+    except OSError as error:
+        raise CommandError(f"cannot use {path}: {error.strerror}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CommandError(f"{path} holds no public key in PEM") from error
+    except ImageError as error:
+        raise CommandError(f"{path}: {error}") from error
+
+
+def _slot(named: str, root_keys: RootKeys) -> int:
+    """The number of the slot that is named. CommandError if there is no such key."""
+    for one in root_keys.slots:
+        if named.lower() in (str(one.number), one.key_hash.hex()):
+            return one.number
+    raise CommandError(f"the device has no root key {named}: `edgeroot device status` shows which it has")
+
+
 def _say(state_path: Path) -> None:
     from edgeroot.evidence import Lifecycle
     from edgeroot.secure.boot.fuses import FusesError
+    from edgeroot.secure.boot.root_keys import RootKeys
     from edgeroot.secure.platform.one_time_memory import OneTimeMemoryError
     from edgeroot.secure.spm.state import State
     from edgeroot.secure.stage.device_fuses import read_fuses
@@ -272,15 +361,19 @@ def _say(state_path: Path) -> None:
     try:
         fuses = read_fuses(State(state_path, state_path).one_time_memory)
         state = Lifecycle.ASSEMBLY_AND_TEST if fuses is None else fuses.lifecycle()
-        root_key_hash = None if fuses is None else fuses.root_key_hash()
+        root_keys = (None if fuses is None else fuses.root_keys()) or RootKeys(())
         counter = 0 if fuses is None else fuses.security_counter()
         development = fuses is not None and fuses.is_for_development()
     except (FusesError, OneTimeMemoryError) as error:
         raise CommandError(str(error)) from error
-    key = None if root_key_hash is None else root_key_hash.hex()
-    fields = {"lifecycle": state.words, "root_key_hash": key, "security_counter": counter, "development": development}
-    kind = " (for development)" if development else ""
-    emit(fields, f"life cycle: {state.words}\nroot key hash: {key or 'none'}{kind}\nsecurity counter: {counter}")
+    slots = root_keys.describe()
+    kind = ", for development" if development else ""
+    lines = [
+        f"root key {one['slot']}: " + (f"{one['hash']} ({one['state']}{kind})" if one["hash"] else "none")
+        for one in slots
+    ]
+    fields = {"lifecycle": state.words, "root_keys": slots, "security_counter": counter, "development": development}
+    emit(fields, "\n".join((f"life cycle: {state.words}", *lines, f"security counter: {counter}")))
 
 
 def _version(text: str) -> Version:
@@ -293,5 +386,5 @@ def _version(text: str) -> Version:
     return Version(*numbers)
 
 
-for _one in (build_images, build_contents, provision, status, lifecycle):
+for _one in (build_images, build_contents, provision, status, revoke_key, lifecycle):
     device.add_command(_one)

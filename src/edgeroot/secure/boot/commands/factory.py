@@ -1,15 +1,15 @@
-"""Writing a new device's firmware into its first bank."""
+"""A new device's firmware: whether all of it would run there, and how it gets into the first bank."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Final
 
-from edgeroot.abi.firmware import IMAGE_TYPES
+from edgeroot.abi.firmware import IMAGE_TYPES, MANAGER
 from edgeroot.abi.mcuboot import ImageError
 from edgeroot.secure.boot.archive import decode_archive
 from edgeroot.secure.boot.encryption import ImageKey
+from edgeroot.secure.boot.root_keys import RootKeys
 from edgeroot.secure.boot.together import check_together
 from edgeroot.secure.boot.verify import verify_image
 from edgeroot.secure.partitions.firmware_update.banks import fresh
@@ -18,25 +18,21 @@ from edgeroot.secure.partitions.firmware_update.metadata_store import MetadataSt
 from edgeroot.secure.platform.flash import BLOCK_BYTES, FileFlash
 from edgeroot.secure.spm.manifest import built_in_manifests
 from edgeroot.secure.spm.state import State
-from edgeroot.secure.stage.sources import FolderSource
+from edgeroot.secure.stage.sources import Source
 
 _BANK: Final = 0
 
 
 def read_firmware(
-    folder: Path, *, root_key_hash: bytes, security_counter: int, image_key: ImageKey | None
+    source: Source, *, root_keys: RootKeys, security_counter: int, image_key: ImageKey | None
 ) -> dict[str, bytes]:
     """The images by their names, verified as the device will. ImageError names the one that would not run."""
-    source = FolderSource(folder)
     images, described, archives = {}, {}, {}
     for name in IMAGE_TYPES:
         try:
             images[name] = source.read(name)
             verified = verify_image(
-                images[name],
-                root_key_hash=root_key_hash,
-                least_security_counter=security_counter,
-                image_key=image_key,
+                images[name], root_keys=root_keys, least_security_counter=security_counter, image_key=image_key
             )
             archives[name] = decode_archive(verified.image.body, partition=name)
             described[name] = verified.image.described()
@@ -45,7 +41,7 @@ def read_firmware(
     try:
         check_together(described, archives)
     except ImageError as error:
-        raise ImageError(f"the images in {folder} do not fit together: {error}") from error
+        raise ImageError(f"the images beside {source.place(MANAGER)} do not fit together: {error}") from error
     return images
 
 

@@ -126,7 +126,7 @@ class Attester:
                     measurement=measured.digest,
                     measurement_type=measured.name,
                     version=measured.version or None,
-                    signer_id=settings.signer_id if measured.is_verified else NO_SIGNER_ID,
+                    signer_id=settings.signers.get(measured.name, NO_SIGNER_ID),
                     measurement_description=measured.algorithm.textual_name,
                 )
                 for measured in self._measurements

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
@@ -21,20 +22,21 @@ class PlatformSettings:
 
     ``platform`` names the implementation, in ASCII. The legacy profile carries it as it is; RFC 9783 wants 32 bytes and
     gets its SHA-256. ``lifecycle`` stays UNKNOWN, which no relying party should trust, until a boot stage vouches for
-    another. ``signer_id`` (RFC 9783 only) is the hash of the key that signed the measured components.
+    another. ``signers`` (RFC 9783 only) are the hashes of the keys that signed the measured components, by their names.
     """
 
     platform: str = "edgeroot.emulated-secure-world"
     lifecycle: int = Lifecycle.UNKNOWN
-    signer_id: bytes = NO_SIGNER_ID
+    signers: Mapping[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.platform or not self.platform.isascii():
             raise ValueError("a platform's name is ASCII and not empty")
         if self.lifecycle & ~0xFF not in set(Lifecycle):
             raise ValueError(f"there is no lifecycle {self.lifecycle:#x}")
-        if len(self.signer_id) not in (32, 48, 64):
-            raise ValueError(f"a signer id has 32, 48 or 64 bytes, not {len(self.signer_id)}")
+        for signer_id in self.signers.values():
+            if len(signer_id) not in (32, 48, 64):
+                raise ValueError(f"a signer id has 32, 48 or 64 bytes, not {len(signer_id)}")
 
     @property
     def legacy_implementation_id(self) -> bytes:

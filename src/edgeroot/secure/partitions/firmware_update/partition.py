@@ -27,8 +27,8 @@ def create(environment: Environment) -> tuple[Service, ...]:
         raise ValueError("the manifest of the firmware update partition asks for no flash")
     flash = FileFlash(environment.flash_folder / FLASH_FILE, size_bytes=LAYOUT.size_bytes)
     judge = None
-    if environment.signer_id:
-        judge = RootKeyJudge(environment.signer_id, least_counter=environment.security_counter)
+    if environment.root_keys is not None:
+        judge = RootKeyJudge(environment.root_keys, least_counter=environment.security_counter)
 
     def when_accepted() -> None:
         if environment.firmware_accepted is None or judge is None:
