@@ -5,7 +5,7 @@ Either all images of a release are installed together, or the device is as it wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 from uuid import UUID
@@ -68,6 +68,19 @@ def check_place(found: Sequence[FwuComponentInfo], size_bytes: Mapping[UUID, int
             raise errors.OversizedError(
                 f"{image_name(image_type)} has {count} bytes, and its place in the device {places[image_type]}. "
                 "Ask whoever publishes for a smaller one"
+            )
+
+
+def check_signers(images: Sequence[ReleaseImage], revoked: Collection[bytes]) -> None:
+    """RevokedKeyError for an image that is signed with one of these keys (their hashes), before anything is written.
+
+    The device refuses it as well, and its answer is that of any other signature that is none of its maker's.
+    """
+    for image in images:
+        if image.signer_id in revoked:
+            raise errors.RevokedKeyError(
+                f"{image.name} is signed by a revoked key, {image.signer_id.hex()}. Publish it signed with another "
+                "root key of the device"
             )
 
 

@@ -67,6 +67,10 @@ class ForgedImageError(UpdateError):
     """The device knows no signature of its maker's on an image."""
 
 
+class RevokedKeyError(UpdateError):
+    """The key that signed an image is one that the device trusts no more."""
+
+
 class NoSpaceError(UpdateError):
     """A disk is full."""
 

@@ -12,7 +12,7 @@ from edgeroot.evidence import EvidenceError
 from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.tee.psa import FwuComponentState
 from edgeroot.update import errors
-from edgeroot.update.device import accept, check_place, components, install, reject
+from edgeroot.update.device import accept, check_place, check_signers, components, install, reject
 from edgeroot.update.health import check_health
 from edgeroot.update.installed import note_installed, running_release
 from tests.unit.update.agent import MAX_BYTES, MemoryAgent, Refusal
@@ -35,6 +35,15 @@ def test_all_images_of_a_release_are_installed_at_once() -> None:
     assert agent.all_are(S.STAGED)
     assert set(agent.bank.values()) == {image.data for image in release(SECOND)}
     assert told == [(image.name, len(image.data)) for image in release(SECOND)]
+
+
+def test_a_revoked_signer_is_named_before_anything_is_written() -> None:
+    images = release(SECOND)
+    signer = images[0].signer_id
+    check_signers(images, {bytes(32)})
+
+    with pytest.raises(errors.RevokedKeyError, match=f"{images[0].name} is signed by a revoked key, {signer.hex()}"):
+        check_signers(images, {bytes(32), signer})
 
 
 @pytest.mark.parametrize(

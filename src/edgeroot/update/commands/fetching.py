@@ -15,8 +15,10 @@ from edgeroot.update.commands.progress import shown
 from edgeroot.update.commands.shared import (
     ca_option,
     command_errors,
+    firmware_status,
     need_tuf,
     secure_world,
+    socket_of,
     socket_option,
     state_folder,
     state_option,
@@ -154,7 +156,7 @@ def install(
                     emit({"installed": None, "running": running.short}, f"nothing newer than {running.short}")
                     return
                 images = _fetch(catalogue, release, psa, counted)
-            names = _write(psa, images)
+            names = _write(psa, images, _revoked(socket_of(socket_path)))
             if names:
                 note_installed(state, release.version, images)
             client.forget_images()
@@ -233,10 +235,16 @@ def _fetch(catalogue: Catalogue, release: Release, psa: PsaClient, counted: dict
     return tuple(images)
 
 
-def _write(psa: PsaClient, images: tuple[ReleaseImage, ...]) -> list[str]:
+def _revoked(path: Path) -> set[bytes]:
+    """The device's root keys that are revoked, if it says so."""
+    slots = firmware_status(path).get("root_keys") or ()
+    return {bytes.fromhex(one["hash"]) for one in slots if one["state"] == "revoked"}
+
+
+def _write(psa: PsaClient, images: tuple[ReleaseImage, ...], revoked: set[bytes]) -> list[str]:
     """The names of the images that were installed: those that do not run already."""
     from edgeroot.evidence import EvidenceError
-    from edgeroot.update.device import agent_errors
+    from edgeroot.update.device import agent_errors, check_signers
     from edgeroot.update.device import install as install_all
     from edgeroot.update.errors import NoSecureWorldError
     from edgeroot.update.health import measured
@@ -247,6 +255,7 @@ def _write(psa: PsaClient, images: tuple[ReleaseImage, ...]) -> list[str]:
     except (NoSecureWorldError, EvidenceError):
         runs = {}  # then every image is written
     changed = [image for image in images if runs.get(image.name) != image.digest]
+    check_signers(changed, revoked)
     if changed:
         with shown("written", {image.name: len(image.data) for image in changed}) as progress:
             install_all(psa, changed, progress)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -70,6 +71,21 @@ def state_folder(given: Path | None) -> Path:
 
 def socket_of(given: Path | None) -> Path:
     return given or world_socket(os.environ, is_root=os.geteuid() == 0)
+
+
+def firmware_status(path: Path) -> dict[str, Any]:
+    """What the manager says of the firmware that runs; nothing if it says nothing."""
+    from edgeroot.tee.api import TeeError
+    from edgeroot.tee.transports.emulated import ManagerConnection
+
+    try:
+        connection = ManagerConnection(path)
+        try:
+            return json.loads(connection.status()).get("firmware") or {}
+        finally:
+            connection.close()
+    except (TeeError, ValueError):
+        return {}
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from edgeroot.cli.output import emit, listing, note
 from edgeroot.update.commands.shared import (
     ca_option,
     command_errors,
+    firmware_status,
     need_tuf,
     secure_world,
     socket_of,
@@ -114,17 +114,7 @@ def _joined(versions: object) -> str:
 
 def _trial(path: Path) -> dict[str, Any] | None:
     """Which boot of a trial it is, of the manager's status; None if nothing is on trial, or it does not say."""
-    from edgeroot.tee.api import TeeError
-    from edgeroot.tee.transports.emulated import ManagerConnection
-
-    try:
-        connection = ManagerConnection(path)
-        try:
-            firmware = json.loads(connection.status()).get("firmware") or {}
-        finally:
-            connection.close()
-    except (TeeError, ValueError):
-        return None
+    firmware = firmware_status(path)
     if not firmware.get("on_trial"):
         return None
     return {"boot": firmware["trial_boots"], "boots_at_most": firmware["trial_boots_at_most"]}
