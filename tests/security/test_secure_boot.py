@@ -20,11 +20,25 @@ from edgeroot.abi.emulation import FIRMWARE_ACCEPTED
 from edgeroot.abi.ffa import FfaError, FunctionId, signed
 from edgeroot.abi.firmware import IMAGE_TYPES
 from edgeroot.abi.mcuboot import Version
-from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE, LAYOUT
-from edgeroot.secure.stage.places import FLASH
+from edgeroot.psa import PsaError, PsaStatus
+from edgeroot.secure.partitions.firmware_update.firmware import FLASH_FILE
+from edgeroot.secure.stage.places import FLASH, ONE_TIME_MEMORY
 from edgeroot.tee.transports.emulated import ManagerConnection
 from tests.support.clients import wait_until
-from tests.support.updated_world import Maker, booted, counter, damage, device, install, versions
+from tests.support.updated_world import (
+    Maker,
+    booted,
+    client,
+    copy_device,
+    counter,
+    damage,
+    device,
+    done,
+    install,
+    put,
+    versions,
+    write_flash,
+)
 from tests.support.world import World
 
 EVIL: Final = Version(6, 6, 6)
@@ -53,6 +67,34 @@ def world(factory: Path) -> Iterator[World]:
     """A secured device with firmware in its flash. It does not run yet."""
     with device(factory) as one:
         yield one
+
+
+NEXT: Final = ed25519.Ed25519PrivateKey.generate()
+REVOKED: Final = "it is signed by a revoked key, root key 0 of this device"
+
+
+@pytest.fixture(scope="module")
+def changed(maker: Maker, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A device that runs what its second root key has signed, since its first one was stolen and revoked."""
+    state = tmp_path_factory.mktemp("changed") / "state"
+    with device(maker.provision(state, NEXT.public_key())) as world:
+        world.start()
+        install(world, maker.release(Version(1, 1), 2, key=NEXT))
+        world.stop()
+        world.start()
+        with client(world) as psa:
+            psa.psa_fwu_accept()
+        world.stop()
+        done("device", "revoke-key", "0", "--state", str(world.state))
+        shutil.rmtree(state)
+        copy_device(world.state, state)
+    return state
+
+
+@pytest.fixture(scope="module")
+def stolen(maker: Maker) -> dict[str, bytes]:
+    """Images that are newer than anything, which whoever has the revoked key has signed with it."""
+    return maker.release(EVIL, 9)
 
 
 def refusal(world: World, *options: str) -> str:
@@ -137,11 +179,7 @@ def test_a_flash_that_is_overwritten_during_the_start_runs_never(evil: dict[str,
 
             def overwrite(world: World = world, pause_s: float = pause_s) -> None:
                 sleep(pause_s)
-                with (world.state / FLASH / FLASH_FILE).open("r+b") as file:
-                    for image in LAYOUT.images:
-                        name = next(name for name, kind in IMAGE_TYPES.items() if kind == image.image_type)
-                        file.seek(LAYOUT.offset_of(image, 0))
-                        file.write(evil[name])
+                write_flash(world, 0, evil)
 
             thread = Thread(target=overwrite)
             thread.start()
@@ -261,3 +299,46 @@ def test_a_handover_by_hand_is_not_the_one_that_counts(world: World) -> None:
     os.close(reading)
     (world.state / FLASH / FLASH_FILE).unlink()
     assert "the device is secured and runs signed images only" in refusal(world, "--handover", "0")
+
+
+def test_what_a_revoked_key_has_signed_is_not_installed(maker: Maker, changed: Path, stolen: dict[str, bytes]) -> None:
+    with device(changed) as world:
+        world.start()
+        for name, data in stolen.items():
+            with client(world) as psa, pytest.raises(PsaError) as caught:
+                put(psa, name, data)
+            assert caught.value.status is PsaStatus.INVALID_SIGNATURE
+            assert f"the image {name} is refused: {REVOKED}" in (world.folder / "run" / "log").read_text()
+        install(world, maker.release(Version(1, 2), 2, key=NEXT))
+
+
+def test_what_a_revoked_key_has_signed_does_not_boot_alone_nor_among_others(
+    maker: Maker, changed: Path, stolen: dict[str, bytes], tmp_path: Path
+) -> None:
+    good = maker.release(Version(1, 1), 2, key=NEXT)
+    for name, data in stolen.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        for other, image in (good | {name: data}).items():
+            (folder / f"{other}.img").write_bytes(image)
+        with device(changed) as world:
+            assert f"{name}.img does not run: {REVOKED}" in refusal(world, "--images", str(folder))
+            write_flash(world, 1, {name: data})
+            said = refusal(world)
+            assert f"the image {name} in bank 1 does not run: {REVOKED}" in said
+            # Nor is there a way back to what ran before the key was revoked.
+            assert f"the image manager in bank 0 does not run: {REVOKED}" in said
+            assert "no bank holds firmware that may run" in said
+
+
+def test_no_changed_byte_of_the_fuses_brings_a_revoked_key_back(changed: Path, stolen: dict[str, bytes]) -> None:
+    with device(changed) as world:
+        for bank in range(2):
+            write_flash(world, bank, stolen)
+        path = world.state / ONE_TIME_MEMORY
+        whole = path.read_bytes()
+        for at in (*range(16), *range(16 * (1 + 105), 16 * (1 + 106))):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            assert "damaged" in refusal(world)
+        path.write_bytes(whole)
+        assert "no bank holds firmware that may run" in refusal(world)

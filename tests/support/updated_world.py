@@ -84,13 +84,17 @@ class Maker:
             dependencies=dependencies,
         )
 
-    def release(self, version: Version, counter: int) -> dict[str, bytes]:
-        return {name: self.image(name, version=version, counter=counter) for name in IMAGE_TYPES}
+    def release(self, version: Version, counter: int, *, key: SigningKey | None = None) -> dict[str, bytes]:
+        return {name: self.image(name, version=version, counter=counter, key=key) for name in IMAGE_TYPES}
 
-    def provision(self, state: Path) -> Path:
-        """A secured device with version 1.0.0 in its first bank."""
+    def provision(self, state: Path, *further: ed25519.Ed25519PublicKey) -> Path:
+        """A secured device with version 1.0.0 in its first bank, which has these root keys, too."""
+        keys = [self.folder / "public.pem"]
+        for number, key in enumerate(further, 1):
+            keys.append(self.folder / f"public-{number}.pem")
+            keys[-1].write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         done(
-            *("device", "provision", "--root-key", str(self.folder / "public.pem"), "--security-counter", "1"),
+            *("device", "provision", *(f"--root-key={path}" for path in keys), "--security-counter", "1"),
             *("--images", str(self.folder / "images"), "--state", str(state)),
         )
         assert done("device", "lifecycle", "secured", "--state", str(state))["lifecycle"] == "secured"
@@ -136,6 +140,16 @@ def install(world: World, images: Mapping[str, bytes]) -> None:
         for name, data in images.items():
             put(psa, name, data)
         psa.psa_fwu_install()
+
+
+def write_flash(world: World, bank: int, images: Mapping[str, bytes]) -> None:
+    """Over what is there, as whoever has the disk can."""
+    with (world.state / FLASH / FLASH_FILE).open("r+b") as file:
+        for name, data in images.items():
+            area = LAYOUT.find(IMAGE_TYPES[name])
+            assert area is not None
+            file.seek(LAYOUT.offset_of(area, bank))
+            file.write(data)
 
 
 def restart(world: World) -> tuple[int, bool]:
