@@ -3,7 +3,7 @@
 ::
 
     STATE/device-secret         32 secret bytes, the manager's own
-    STATE/one-time-memory       the device's root key hash, life cycle and security counter, once it is provisioned
+    STATE/one-time-memory       the device's root keys, life cycle and security counter, once it is provisioned
     STATE/image-key             the private key that the device's images are encrypted to, if they are
     STATE/anchor                what the TPM's counter stood at, where there is one
     STATE/users.json            which user has which FF-A id
