@@ -54,7 +54,8 @@ class Fuses:
         return RootKeys(tuple(slots)) if slots else None
 
     def root_keys_with(self, key_hashes: Sequence[bytes]) -> RootKeys:
-        """What they are once these are provisioned."""
+        """What they are once these are provisioned. FusesError if they cannot be."""
+        _check_keys(key_hashes)
         return RootKeys(tuple(KeySlot(number, one, self._is_revoked(number)) for number, one in enumerate(key_hashes)))
 
     def lifecycle(self) -> Lifecycle:
@@ -81,10 +82,7 @@ class Fuses:
         """
         if self.lifecycle() > Lifecycle.PSA_ROT_PROVISIONING:
             raise FusesError(f"the device is {self.lifecycle().words}, and is provisioned no more")
-        if len(key_hashes) > SLOTS:
-            raise FusesError(f"a device has {SLOTS} root keys at most")
-        if len(set(key_hashes)) < len(key_hashes):
-            raise FusesError("one root key is named twice, and revoking it would not keep its images out")
+        _check_keys(key_hashes)
         parts = {
             place: one[at : at + WORD_BYTES]
             for one, places in zip(key_hashes, _KEYS, strict=False)
@@ -159,3 +157,10 @@ class Fuses:
         if used == len(words):
             raise FusesError("the one-time-programmable memory has no word left for this")
         self._memory.write(words[used], _WORD.pack(value))
+
+
+def _check_keys(key_hashes: Sequence[bytes]) -> None:
+    if len(key_hashes) > SLOTS:
+        raise FusesError(f"a device has room for {SLOTS} root keys")
+    if len(set(key_hashes)) < len(key_hashes):
+        raise FusesError("a root key is named twice, and to revoke it in one slot would not keep its images out")

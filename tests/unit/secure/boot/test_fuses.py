@@ -169,10 +169,12 @@ def test_each_key_has_its_slot_and_the_device_keeps_all_of_them() -> None:
 
 def test_there_is_room_for_four_keys_each_of_which_is_named_once() -> None:
     memory = Memory()
-    with pytest.raises(FusesError, match="4 root keys at most"):
-        Fuses(memory).provision([*KEYS, HASH], security_counter=0)
-    with pytest.raises(FusesError, match="named twice"):
-        Fuses(memory).provision([HASH, OTHER, HASH], security_counter=0)
+    fuses = Fuses(memory)
+    for keys, why in (([*KEYS, HASH], "room for 4 root keys"), ([HASH, OTHER, HASH], "named twice")):
+        with pytest.raises(FusesError, match=why):
+            fuses.provision(keys, security_counter=0)
+        with pytest.raises(FusesError, match=why):
+            fuses.root_keys_with(keys)
     assert not memory.words
 
 

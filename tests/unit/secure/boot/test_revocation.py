@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 from click.testing import CliRunner
-from cryptography.hazmat.primitives.asymmetric import x25519
+from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from edgeroot.abi.firmware import IMAGE_TYPES
@@ -84,6 +84,10 @@ class Gateway:
         assert not done
         assert self.memory.read_bytes() == before
         return said
+
+
+def another_key(path: Path) -> str:
+    return write_public_key(path, ed25519.Ed25519PrivateKey.generate())
 
 
 @pytest.fixture
@@ -203,6 +207,17 @@ def test_nothing_that_a_revoked_key_has_signed_is_provisioned(empty: Gateway, tm
     assert "manager.img would not run on this device: it is signed by a revoked key" in said
     assert empty.provision("--images", folders[NEXT])[0]
     assert empty.keys() == FIRST_REVOKED
+
+
+def test_more_keys_than_slots_are_refused_with_images_too(empty: Gateway, tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", small_release(FIRST))
+    before = empty.memory.read_bytes()
+    more = [option for number in range(3) for option in ("--root-key", another_key(tmp_path / f"{number}.pem"))]
+    for options in ((), ("--images", images)):
+        done, said = empty.provision(*more, *options)
+        assert not done
+        assert "a device has room for 4 root keys" in said
+    assert empty.memory.read_bytes() == before
 
 
 @pytest.mark.parametrize("named", ["0", key_hash(FIRST).hex(), key_hash(FIRST).hex().upper()])
