@@ -16,9 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from edgeroot.abi.firmware import IMAGE_TYPES
 from edgeroot.abi.mcuboot import Version
 from edgeroot.evidence import read_token
+from edgeroot.secure.boot.fuses import OLDER_WORDS
 from edgeroot.secure.boot.verify import encode_root_key
+from edgeroot.secure.stage.places import ONE_TIME_MEMORY
 from edgeroot.verifier.corim import read_corim
-from tests.support.updated_world import Maker, booted, client, damage, device, done, edgeroot, install, restart
+from tests.support.updated_world import Maker, booted, client, counter, damage, device, done, edgeroot, install, restart
 from tests.support.world import World
 
 NEXT: Final = ed25519.Ed25519PrivateKey.generate()
@@ -141,3 +143,24 @@ def test_images_of_both_keys_run_together_each_with_its_own_signer(maker: Maker,
         world.start()  # what ran before is whole without that key, and older than nothing that the device asks for
         assert booted(world) == (0, False)
         assert signers(world) == dict.fromkeys(IMAGE_TYPES, hash_of(maker.key))
+
+
+def test_a_device_whose_memory_is_an_earlier_versions_boots_and_is_updated(maker: Maker, tmp_path: Path) -> None:
+    with device(maker.provision(tmp_path / "state")) as world:
+        path = world.state / ONE_TIME_MEMORY
+        whole = path.read_bytes()
+        size_bytes = 16 * (1 + OLDER_WORDS)
+        path.write_bytes(whole[:8] + OLDER_WORDS.to_bytes(8, "little") + whole[16:size_bytes])
+        world.start()
+        assert booted(world) == (0, False)
+        assert states(world) == ["trusted", "blank", "blank", "blank"]
+        install(world, maker.release(Version(1, 1), 2))
+        assert restart(world) == (1, True)
+        with client(world) as psa:
+            psa.psa_fwu_accept()
+        assert counter(world) == 2
+        world.stop()
+        assert "root key 0 is the last one that is left" in refusal(*revoke("0", world))
+        assert path.stat().st_size == size_bytes
+        world.start()
+        assert booted(world) == (1, False)
