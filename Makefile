@@ -58,7 +58,7 @@ demo-edge: cluster ## a fleet on a genuine Kubernetes: joined by proof, tampered
 
 peers: $(dev) ## set up the genuine upstream programs that tests and benchmarks run against (root)
 	@$(bin)/python -m peers
-	@$(bin)/python -m peers.rust_client
+	@$(bin)/python -m peers.rust
 	@$(bin)/python -m peers.debian_root
 	@$(bin)/python -m peers.pebble
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from edgeroot.client import templates
 from edgeroot.psa import Hash
 from peers import PeersUnavailableError
-from peers.rust_client import rust_program
+from peers.rust import rust_program
 from peers.toolchains import tool
 from tests.support.pkcs11_module import Programs, module
 from tests.support.requirements import unavailable

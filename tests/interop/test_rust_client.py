@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from peers import PeersRoot, PeersUnavailableError, UpstreamService
-from peers.rust_client import rust_program
+from peers.rust import rust_program
 from tests.support.requirements import unavailable
 from tests.support.service import Service, running_service
 from tests.support.softhsm import softhsm, with_hsm

@@ -31,6 +31,7 @@ _APPRAISAL: Final = {
     "ear.veraison.policy-claims": -70001,
     "ear.veraison.key-attestation": -70002,
 }
+_AKPUB: Final = 0
 _VECTOR: Final = {"instance-identity": 0, "configuration": 1, "executables": 2, "hardware": 4}
 
 
@@ -110,7 +111,7 @@ def _cwt_appraisal(appraisal: dict[str, Any]) -> dict[int, object]:
     vector = _labelled(appraisal["ear.trustworthiness-vector"], _VECTOR)
     status = int(Status[appraisal["ear.status"].upper()])
     stated = appraisal.get("ear.veraison.key-attestation")
-    key = {} if stated is None else {"ear.veraison.key-attestation": {"akpub": _decoded(stated["akpub"])}}
+    key = {} if stated is None else {"ear.veraison.key-attestation": {_AKPUB: _decoded(stated["akpub"])}}
     return _labelled({**appraisal, **key, "ear.status": status, "ear.trustworthiness-vector": vector}, _APPRAISAL)
 
 
