@@ -1,4 +1,5 @@
-"""Write the parts of the reference that the code knows best: docs/commands.md and docs/statuses.md.
+"""Write the parts of the reference that the code knows best: docs/commands.md, docs/statuses.md, and the tables of the
+configuration and of the metrics in pages that are otherwise written by hand.
 
 Usage: generate_reference.py [--check]    (with --check nothing is written; 1 if a page is not as it would be written)
 """
@@ -16,10 +17,12 @@ import click
 from edgeroot.cli.frame import root
 from edgeroot.cli.settings import common_parameters
 from edgeroot.client.errors import ServiceError
+from edgeroot.daemon.assembly import provider_types
 from edgeroot.wire.opcodes import BY_OPERATION
 from edgeroot.wire.status import ResponseStatus
 
-DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
+ROOT: Final = Path(__file__).resolve().parent.parent
+DOCS: Final = ROOT / "docs"
 _MADE: Final = "<!-- Written by scripts/generate_reference.py: change what it is made of, and run it. -->\n"
 _PSA: Final = 1000
 
@@ -110,16 +113,32 @@ def statuses() -> str:
     return "\n".join(lines) + "\n"
 
 
+def pages() -> dict[Path, str]:
+    """Every page that is made, or has tables that are, as it should be. ValueError if a table stands nowhere."""
+    from scripts.reference_tables import fill, tables
+
+    made = {DOCS / "commands.md": commands(), DOCS / "statuses.md": statuses()}
+    every_table = tables(provider_types())
+    placed: set[str] = set()
+    for path in sorted(DOCS.glob("*.md")):
+        text, names = fill(path.read_text(), every_table)
+        if names:
+            made[path] = text
+            placed |= names
+    if missing := every_table.keys() - placed:
+        raise ValueError(f"no page has a place for the tables of {', '.join(sorted(missing))}")
+    return made
+
+
 def main(arguments: list[str]) -> int:
     """Write the pages, or compare them with what would be written."""
     parser = argparse.ArgumentParser(description="Write the generated parts of the reference.")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
     stale = []
-    for name, text in (("commands.md", commands()), ("statuses.md", statuses())):
-        path = DOCS / name
+    for path, text in pages().items():
         if options.check:
-            stale += [] if path.exists() and path.read_text() == text else [name]
+            stale += [] if path.exists() and path.read_text() == text else [path.name]
         else:
             path.write_text(text)
     if stale:
@@ -128,4 +147,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
     sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,7 @@
 """The configuration of the service: upstream Parsec's ``config.toml`` and our extensions to it.
 
 :func:`parse_config` is pure; :func:`load_config` reads the file and asks the host for what the file leaves open.
-Every key is described in ``docs/configuration.md``.
+The tables in ``docs/configuration.md`` are made of what is said of each key where it is read.
 """
 
 from __future__ import annotations
@@ -14,15 +14,24 @@ import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from edgeroot.auth import AUTHENTICATORS, Identity, TokenSettings
+from edgeroot.auth import AUTHENTICATORS
+from edgeroot.daemon.config_model import (
+    AuthenticatorConfig,
+    CoreConfig,
+    KeyManagerConfig,
+    ListenerConfig,
+    LoopbackAddress,
+    MetricsConfig,
+    ProviderConfig,
+    ServiceConfig,
+)
 from edgeroot.daemon.config_quotas import read_quotas
 from edgeroot.daemon.config_settings import read_settings
 from edgeroot.daemon.config_tokens import JWT_SVID, read_names, read_tokens
-from edgeroot.daemon.config_values import ConfigError, Findings, TableReader, suggestion
+from edgeroot.daemon.config_values import About, ConfigError, Findings, KnownKey, Ours, TableReader, suggestion
 from edgeroot.providers.api import ProviderType
-from edgeroot.service.quotas import Quota
 from edgeroot.service.tokens import TokenAuthenticator
 
 __all__ = [
@@ -45,8 +54,12 @@ LOG_LEVELS: Final = ("off", "error", "warn", "info", "debug", "trace")
 LOG_FORMATS: Final = ("text", "json")
 DEFAULT_SOCKET_PATH: Final = "/run/parsec/parsec.sock"
 DEFAULT_STORES: Final = {
-    "SQLite": ("sqlite_db_path", "/var/lib/parsec/kim-mappings/sqlite/sqlite-key-info-manager.sqlite3"),
-    "OnDisk": ("store_path", "/var/lib/parsec/mappings"),
+    "SQLite": (
+        "sqlite_db_path",
+        About("The file, for `SQLite`."),
+        "/var/lib/parsec/kim-mappings/sqlite/sqlite-key-info-manager.sqlite3",
+    ),
+    "OnDisk": ("store_path", About("The directory, for `OnDisk`."), "/var/lib/parsec/mappings"),
 }
 UPSTREAM_PROVIDER_IDS: Final = {"MbedCrypto": 1, "Pkcs11": 2, "Tpm": 3, "TrustedService": 4, "CryptoAuthLib": 5}
 _FIRST_EXTENDED_PROVIDER_ID: Final = 16
@@ -59,126 +72,14 @@ SLOT_SOCKET: Final = "parsec.sock"
 _MAX_PORT: Final = 65535
 _DEFAULT_CONFIG_TIMEOUT_S: Final = 5.0
 _DEFAULT_MANAGER: Final = "sqlite-manager"
-
-
-@dataclass(frozen=True, slots=True)
-class CoreConfig:
-    """``[core_settings]``. ``log_level`` None leaves the level to the environment."""
-
-    thread_pool_size: int
-    allow_root: bool = False
-    log_level: str | None = None
-    log_timestamp: bool = False
-    log_error_details: bool = False
-    log_format: str = "text"
-    audit: bool = True
-    body_len_limit_bytes: int = 1 << 20
-    buffer_size_limit_bytes: int = 1 << 20
-    allow_deprecated: bool = False
-    execution_timeout_s: float = 60.0
-    write_paths: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListenerConfig:
-    """``[listener]``. ``auth_types`` are the wire's numbers of the authenticators accepted here.
-
-    ``timeout_s`` bounds the arrival of a request and, separately, the sending of its answer. ``name`` is the
-    descriptor's name under socket activation; ``group_id`` None leaves the socket's group alone. A table with ``slots``
-    becomes one of these for each of them, with its number in ``slot``.
-    """
-
-    socket_path: Path
-    timeout_s: float
-    auth_types: frozenset[int]
-    name: str | None = None
-    mode: int = 0o666
-    group_id: int | None = None
-    max_connections_per_user: int = 256
-    max_queued_requests_per_user: int = 64
-    kept_connection_idle_timeout_s: float = 60.0
-    max_requests_per_connection: int = 1000
-    slot: int | None = None
-
-    @property
-    def folder(self) -> Path:
-        """The folder that has to be there; in it the service makes the socket, or ``slots`` and what is in it."""
-        return self.socket_path.parents[0 if self.slot is None else 2]
-
-
-@dataclass(frozen=True, slots=True)
-class AuthenticatorConfig:
-    """``[authenticator]``: the name in the configuration, its number on the wire and the names of its admins.
-
-    ``tokens`` is there if it takes tokens, and ``names`` are those of applications that have another name than their
-    SPIFFE ID.
-    """
-
-    name: str
-    auth_type: int
-    admins: tuple[str, ...] = ()
-    tokens: TokenSettings | None = None
-    names: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class KeyManagerConfig:
-    """``[[key_manager]]``. ``path`` is upstream's file (SQLite) or directory (OnDisk); our store lies beside it."""
-
-    name: str
-    manager_type: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderConfig:
-    """``[[provider]]``. ``wire_id`` is upstream's number for the first of a type, from 16 on for further ones."""
-
-    name: str
-    provider_type: str
-    wire_id: int
-    key_info_manager: str
-    settings: Any
-
-
-class LoopbackAddress(NamedTuple):
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsConfig:
-    """``[metrics]``: the path of a Unix socket or an address that only this machine reaches."""
-
-    listen: Path | LoopbackAddress
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceConfig:
-    """A whole and consistent configuration. ``warnings`` are for the log; they do not stop the service."""
-
-    core: CoreConfig
-    listeners: tuple[ListenerConfig, ...]
-    authenticators: tuple[AuthenticatorConfig, ...]
-    key_managers: tuple[KeyManagerConfig, ...]
-    providers: tuple[ProviderConfig, ...]
-    metrics: MetricsConfig | None = None
-    warnings: tuple[str, ...] = ()
-    quotas: tuple[Quota, ...] = ()
-
-    @property
-    def admins(self) -> frozenset[Identity]:
-        """The admins, each bound to the authenticator that it is configured under."""
-        return frozenset(Identity(auth.auth_type, name) for auth in self.authenticators for name in auth.admins)
-
-    @property
-    def tokens(self) -> TokenSettings | None:
-        """How tokens are checked; None if none are taken."""
-        return next((auth.tokens for auth in self.authenticators if auth.tokens is not None), None)
-
-    def key_manager(self, provider: ProviderConfig) -> KeyManagerConfig:
-        """The key manager that a provider of this configuration names."""
-        return next(manager for manager in self.key_managers if manager.name == provider.key_info_manager)
+_PROVIDER_TYPE: Final = About(
+    'The kind: `"MbedCrypto"` is the software provider, `"TrustedService"` the secure world, `"Tpm"` a [TPM](tpm.md), '
+    '`"Pkcs11"` a [PKCS#11 token](pkcs11.md), `"CryptoAuthLib"` a [secure element](secure-element.md); further kinds '
+    "can be installed as plug-ins."
+)
+_PROVIDER_NAME: Final = About(
+    "Unique among the providers. Keys belong to it, so do not change it later.", otherwise="depends on the kind"
+)
 
 
 def _group_id(name: str) -> int:
@@ -291,25 +192,89 @@ def read_document(root: TableReader, provider_types: Mapping[str, ProviderType],
 
 def _read_core(table: TableReader, host: Host) -> CoreConfig:
     default = CoreConfig(thread_pool_size=host.cpu_count)
-    # Upstream's accept loop sleeps this long when it has nothing to do; ours waits for events instead.
-    table.integer("idle_listener_sleep_duration", 10, minimum=0, maximum=_MAX_COUNT)
     core = CoreConfig(
-        thread_pool_size=table.integer("thread_pool_size", host.cpu_count, minimum=1, maximum=_MAX_WORKERS),
-        allow_root=table.boolean("allow_root", default.allow_root),
-        log_level=table.optional_choice("log_level", LOG_LEVELS),
-        log_timestamp=table.boolean("log_timestamp", default.log_timestamp),
-        log_error_details=table.boolean("log_error_details", default.log_error_details),
-        log_format=table.optional_choice("log_format", LOG_FORMATS) or default.log_format,
-        audit=table.boolean("audit", default.audit),
+        allow_root=table.boolean("allow_root", About("Start even as root."), default.allow_root),
+        thread_pool_size=table.integer(
+            "thread_pool_size",
+            About("Number of worker processes.", otherwise="number of usable CPUs"),
+            host.cpu_count,
+            minimum=1,
+            maximum=_MAX_WORKERS,
+        ),
+        log_level=table.optional_choice(
+            "log_level",
+            About(
+                "What is logged at least. Without it `RUST_LOG` decides, and without that the level is `info` "
+                "(upstream: `error`).",
+                otherwise="from the environment",
+            ),
+            LOG_LEVELS,
+        ),
+        log_timestamp=table.boolean(
+            "log_timestamp",
+            About("Begin text lines with the time (UTC, milliseconds). JSON lines always have it."),
+            default.log_timestamp,
+        ),
         body_len_limit_bytes=table.integer(
-            "body_len_limit", default.body_len_limit_bytes, minimum=1, maximum=_MAX_SIZE_BYTES
+            "body_len_limit",
+            About("Longer request bodies are refused with status 20, unread."),
+            default.body_len_limit_bytes,
+            minimum=1,
+            maximum=_MAX_SIZE_BYTES,
+        ),
+        log_error_details=table.boolean(
+            "log_error_details",
+            About(
+                "Log why each refused request was refused, with the names of the key and the application, at level "
+                "`info`; without it the log names neither, not even when the service itself fails. The audit log "
+                "always does: that is what it is for."
+            ),
+            default.log_error_details,
         ),
         buffer_size_limit_bytes=table.integer(
-            "buffer_size_limit", default.buffer_size_limit_bytes, minimum=1, maximum=_MAX_SIZE_BYTES
+            "buffer_size_limit",
+            About("Most random bytes that one request gets; more is status 10."),
+            default.buffer_size_limit_bytes,
+            minimum=1,
+            maximum=_MAX_SIZE_BYTES,
         ),
-        allow_deprecated=table.boolean("allow_deprecated", default.allow_deprecated),
-        execution_timeout_s=table.milliseconds("execution_timeout", 60_000),
-        write_paths=tuple(host.directory / path for path in table.texts("write_paths") or ()),
+        allow_deprecated=table.boolean(
+            "allow_deprecated",
+            About("Let clients generate keys for deprecated primitives; otherwise status 22."),
+            default.allow_deprecated,
+        ),
+        execution_timeout_s=table.milliseconds(
+            "execution_timeout",
+            Ours("Longest time from a request's arrival to its answer, waiting in queues included."),
+            60_000,
+        ),
+        write_paths=tuple(
+            host.directory / path
+            for path in table.texts(
+                "write_paths",
+                Ours(
+                    "Folders and devices that modules write to, as those of PKCS#11 tokens do. Counts where the "
+                    "service confines itself ([beside a secure world of its own user]"
+                    "(secure-world.md#what-each-partition-is-kept-from)): all else is out of its reach there. The "
+                    "device of a TPM that the configuration names need not be listed."
+                ),
+            )
+            or ()
+        ),
+        log_format=table.choice(
+            "log_format",
+            Ours("Form of the log and of the audit log, one line for each event, on standard error."),
+            LOG_FORMATS,
+            default.log_format,
+        ),
+        audit=table.boolean("audit", Ours("Write a line for each operation on a key."), default.audit),
+    )
+    table.integer(
+        "idle_listener_sleep_duration",
+        About("No effect: upstream sleeps between looks at its socket, this service waits for events."),
+        10,
+        minimum=0,
+        maximum=_MAX_COUNT,
     )
     table.finish()
     return core
@@ -321,7 +286,16 @@ def _read_authenticators(root: TableReader, host: Host) -> tuple[AuthenticatorCo
     if not tables and not root.has("authenticator"):
         root.problem("authenticator", "is required: a table with auth_type")
     for table in tables:
-        name = table.optional_choice("auth_type", (*AUTHENTICATORS, JWT_SVID), required=True)
+        name = table.optional_choice(
+            "auth_type",
+            About(
+                "`UnixPeerCredentials`: the application is the user, as the kernel states it. `Direct`: the "
+                "application is whatever the client says, so whoever can connect can be anyone. `JwtSvid`: the "
+                "application is the SPIFFE ID that a signed token proves ([workload identity](workload-identity.md))."
+            ),
+            (*AUTHENTICATORS, JWT_SVID),
+            required=True,
+        )
         admins = _read_admins(table)
         tokens = read_tokens(table, host.directory) if name == JWT_SVID else None
         names = read_names(table) if name == JWT_SVID else ()
@@ -338,8 +312,13 @@ def _read_authenticators(root: TableReader, host: Host) -> tuple[AuthenticatorCo
 
 def _read_admins(table: TableReader) -> tuple[str, ...]:
     names = []
-    for admin in table.tables("admins"):
-        names.append(admin.text("name"))
+    about = About(
+        "Applications that may list and delete clients. An admin is one under this authenticator only. Under "
+        "`UnixPeerCredentials` names are decimal user ids, under `JwtSvid` SPIFFE IDs.",
+        otherwise="`[]`",
+    )
+    for admin in table.tables("admins", about):
+        names.append(admin.text("name", About("The application.")))
         admin.finish()
     return tuple(names)
 
@@ -372,36 +351,87 @@ def _read_listeners(root: TableReader, declared: dict[str, int], host: Host) -> 
 
 def _read_listener(table: TableReader, declared: dict[str, int], host: Host) -> list[ListenerConfig]:
     """One, or one for each slot."""
-    table.optional_choice("listener_type", ("DomainSocket",), required=True)
-    accepted = table.texts("authenticators")
+    table.optional_choice(
+        "listener_type", About("Unix domain sockets are all there is."), ("DomainSocket",), required=True
+    )
+    listener = ListenerConfig(
+        timeout_s=table.milliseconds(
+            "timeout", About("Time for a whole request to arrive, and again for its answer to be taken.")
+        ),
+        socket_path=table.check_socket_path(
+            "socket_path", table.path("socket_path", About("The socket."), DEFAULT_SOCKET_PATH, host.directory)
+        ),
+        name=table.optional_text(
+            "name",
+            Ours(
+                "The descriptor's name (`FileDescriptorName=`) under systemd's socket activation. Only needed if "
+                "several sockets are inherited and their paths do not tell which is which."
+            ),
+        ),
+        mode=_read_mode(table),
+        group_id=_read_group(table, host),
+        auth_types=_read_accepted(table, declared),
+        max_connections_per_user=table.integer(
+            "max_connections_per_user",
+            Ours("A user's further connections are closed at once. At a slot, all of its connections are one user's."),
+            256,
+            minimum=1,
+            maximum=_MAX_COUNT,
+        ),
+        max_queued_requests_per_user=table.integer(
+            "max_queued_requests_per_user",
+            Ours("A user's further requests are closed without an answer."),
+            64,
+            minimum=1,
+            maximum=_MAX_COUNT,
+        ),
+        kept_connection_idle_timeout_s=table.milliseconds(
+            "kept_connection_idle_timeout",
+            Ours("A kept connection without a request is closed after this time."),
+            60_000,
+        ),
+        max_requests_per_connection=table.integer(
+            "max_requests_per_connection",
+            Ours("A kept connection is closed after this many requests."),
+            1000,
+            minimum=1,
+            maximum=_MAX_COUNT,
+        ),
+    )
+    slots = table.optional_integer(
+        "slots",
+        Ours(
+            "Instead of the one socket, so many sockets for pods: `slots/00/parsec.sock` and so on, beside where the "
+            "one would be. See [below](#slots)."
+        ),
+        minimum=1,
+        maximum=_MAX_SLOTS,
+    )
+    table.finish()
+    return [listener] if slots is None else _read_slots(table, listener, slots)
+
+
+def _read_accepted(table: TableReader, declared: dict[str, int]) -> frozenset[int]:
+    about = Ours(
+        "Which authenticators (`auth_type`) are accepted here, and named to clients that ask.",
+        otherwise="all configured",
+    )
+    accepted = table.texts("authenticators", about)
     for name in accepted or ():
         if name not in declared:
             table.problem("authenticators", f'"{name}" is not configured; {suggestion(name, declared)}')
-    group = table.optional_text("group")
-    group_id = None
-    if group:
-        try:
-            group_id = host.group_id(group)
-        except KeyError:
-            table.problem("group", f'there is no group "{group}" on this machine')
-    listener = ListenerConfig(
-        name=table.optional_text("name"),
-        socket_path=table.check_socket_path(
-            "socket_path", table.path("socket_path", DEFAULT_SOCKET_PATH, host.directory)
-        ),
-        timeout_s=table.milliseconds("timeout"),
-        auth_types=frozenset(declared[name] for name in accepted or declared if name in declared),
-        mode=_read_mode(table),
-        group_id=group_id,
-        max_connections_per_user=table.integer("max_connections_per_user", 256, minimum=1, maximum=_MAX_COUNT),
-        max_queued_requests_per_user=table.integer("max_queued_requests_per_user", 64, minimum=1, maximum=_MAX_COUNT),
-        kept_connection_idle_timeout_s=table.milliseconds("kept_connection_idle_timeout", 60_000),
-        max_requests_per_connection=table.integer("max_requests_per_connection", 1000, minimum=1, maximum=_MAX_COUNT),
-    )
-    slots = table.integer("slots", minimum=1, maximum=_MAX_SLOTS) if table.has("slots") else None
-    table.raw("slots", int, required=False)  # so that it is not unknown where it is absent
-    table.finish()
-    return [listener] if slots is None else _read_slots(table, listener, slots)
+    return frozenset(declared[name] for name in accepted or declared if name in declared)
+
+
+def _read_group(table: TableReader, host: Host) -> int | None:
+    group = table.optional_text("group", Ours("Group of the socket; the service must belong to it."))
+    if not group:
+        return None
+    try:
+        return host.group_id(group)
+    except KeyError:
+        table.problem("group", f'there is no group "{group}" on this machine')
+        return None
 
 
 def _read_slots(table: TableReader, listener: ListenerConfig, slots: int) -> list[ListenerConfig]:
@@ -419,7 +449,7 @@ def _read_slots(table: TableReader, listener: ListenerConfig, slots: int) -> lis
 
 def _read_mode(table: TableReader) -> int:
     """A string, because a TOML integer does not tell whether 440 was meant as octal."""
-    text = table.text("mode", "0666")
+    text = table.text("mode", Ours("Mode of the socket, in octal digits."), "0666")
     if not re.fullmatch("(0o?)?[0-7]{1,3}", text):
         table.problem("mode", f'must be a string of octal digits up to "0777", not "{text}"')
         return 0
@@ -429,18 +459,23 @@ def _read_mode(table: TableReader) -> int:
 def _read_key_managers(root: TableReader, host: Host) -> tuple[KeyManagerConfig, ...]:
     managers: list[KeyManagerConfig] = []
     for table in root.tables("key_manager"):
-        name = table.text("name")
-        manager_type = table.optional_choice("manager_type", tuple(DEFAULT_STORES), required=True)
+        name = table.text("name", About("What providers call it; unique."))
+        manager_type = table.optional_choice(
+            "manager_type",
+            About("Says where upstream's store is or would be. Our own store lies beside it."),
+            tuple(DEFAULT_STORES),
+            required=True,
+        )
         if manager_type is None:
-            for path_key, _ in DEFAULT_STORES.values():
-                table.optional_text(path_key)  # so that it is not called unknown on top
+            for path_key, about, _ in DEFAULT_STORES.values():
+                table.optional_text(path_key, about)  # so that it is not called unknown on top
             path = host.directory
         else:
-            path_key, default_path = DEFAULT_STORES[manager_type]
-            path = table.path(path_key, default_path, host.directory)
+            path_key, about, default_path = DEFAULT_STORES[manager_type]
+            path = table.path(path_key, about, default_path, host.directory)
         if manager_type == "SQLite" and table.has("store_path"):
             # Upstream's own sample has it, and upstream ignores it: so must whoever takes that file over.
-            table.optional_text("store_path")
+            table.path(*DEFAULT_STORES["OnDisk"], host.directory)
             table.warning("store_path", f'is ignored for "SQLite", whose key is sqlite_db_path; the store is {path}')
         table.finish()
         if any(name == other.name for other in managers):
@@ -473,12 +508,12 @@ def _read_providers(
     if not tables and not root.has("provider"):
         root.problem("provider", "is required: at least one table [[provider]]")
     for table in tables:
-        type_name = table.raw("provider_type", str, required=True)
-        manager = table.text("key_info_manager")
+        type_name = table.value("provider_type", KnownKey(kind=str, about=_PROVIDER_TYPE, required=True))
+        provider_type = provider_types.get(str(type_name))
+        name = table.text("name", _PROVIDER_NAME, provider_type.default_name if provider_type else str(type_name))
+        manager = table.text("key_info_manager", About("Name of the key manager."))
         if manager and manager not in key_managers:
             table.problem("key_info_manager", f'"{manager}" is no key manager; {suggestion(manager, key_managers)}')
-        provider_type = provider_types.get(str(type_name))
-        name = table.text("name", provider_type.default_name if provider_type else str(type_name))
         if name in names:
             table.problem("name", f'"{name}" is the name of another provider')
         if "\0" in name:
@@ -502,7 +537,11 @@ def _read_providers(
 
 
 def _read_metrics(table: TableReader, host: Host) -> MetricsConfig:
-    text = table.text("listen")
+    about = Ours(
+        '`"unix:/path"`, `"127.0.0.1:port"` or `"[::1]:port"`. Addresses that other machines reach are refused. The '
+        "Unix socket has mode `0660`."
+    )
+    text = table.text("listen", about)
     table.finish()
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Final, TypeVar
 
-from edgeroot.daemon.config_values import TableReader, suggestion
+from edgeroot.daemon.config_values import About, Ours, TableReader, suggestion
 from edgeroot.psa import Algorithm, Hash, UsageFlags
 from edgeroot.service.quotas import Limit, Quota
 
@@ -24,6 +24,16 @@ _HASHED: Final = (
     Algorithm.hkdf,
 )
 _USAGES: Final = {str(flag.name): flag for flag in UsageFlags}
+_ABOUT_ALGORITHMS: Final = Ours(
+    'For which algorithms they may make and use keys, under PSA\'s names: `"ECDSA(SHA_256)"`, `"GCM"`, '
+    '`"RSA_PSS(ANY)"` (any hash). Otherwise: `PsaErrorNotPermitted`.',
+    otherwise="all",
+)
+_ABOUT_USAGES: Final = Ours(
+    "For what they may make and use keys: " + ", ".join(f'`"{name}"`' for name in _USAGES) + ". The two for hashes "
+    "include those for messages. Otherwise: `PsaErrorNotPermitted`.",
+    otherwise="all",
+)
 
 
 def read_quotas(root: TableReader, authenticators: Mapping[str, int]) -> tuple[Quota, ...]:
@@ -32,37 +42,53 @@ def read_quotas(root: TableReader, authenticators: Mapping[str, int]) -> tuple[Q
 
 
 def _read_quota(table: TableReader, authenticators: Mapping[str, int]) -> Quota:
-    authenticator = table.text("authenticator")
+    authenticator = table.text("authenticator", Ours("Under which of the configured authenticators (`auth_type`)."))
     if authenticator and authenticator not in authenticators:
         told = suggestion(authenticator, authenticators)
         table.problem("authenticator", f'"{authenticator}" is not configured; {told}')
-    applications = table.texts("applications")
-    if applications is None and not table.has("applications"):
-        table.problem("applications", "is required: an array of names, or of beginnings of names with a * behind")
-    rate = _bound(table, Limit.REQUESTS_PER_SECOND, _MAX_RATE)
-    if table.has("burst") and not rate:
+    about = Ours(
+        'Names of applications, or beginnings of names with a `*` behind: `"spiffe://cluster.local/ns/shop/*"`.'
+    )
+    applications = table.texts("applications", about, required=True)
+    max_keys = table.optional_integer(
+        Limit.MAX_KEYS,
+        Ours(
+            "How many keys and stored objects each of them may have in one key manager's store. Beyond it: "
+            "`PsaErrorInsufficientStorage`."
+        ),
+        minimum=1,
+        maximum=_MAX,
+    )
+    rate = table.optional_integer(
+        Limit.REQUESTS_PER_SECOND,
+        Ours(
+            "How many requests each of them may send, over all connections and workers. Beyond it: "
+            "`PsaErrorInsufficientMemory`, and nothing was done; the request may be sent again a little later."
+        ),
+        minimum=1,
+        maximum=_MAX_RATE,
+    )
+    burst = table.optional_integer(
+        "burst",
+        Ours("How many of them may come at once after a pause.", otherwise=f"`{Limit.REQUESTS_PER_SECOND}`"),
+        minimum=1,
+        maximum=_MAX_RATE,
+    )
+    if burst is not None and not rate:
         table.problem("burst", f"is for {Limit.REQUESTS_PER_SECOND}, which is absent")
-    usages = _read_names(table, Limit.USAGES, _USAGES)
-    algorithms = _read_names(table, Limit.ALGORITHMS, _algorithms())
+    algorithms = _read_names(table, Limit.ALGORITHMS, _ABOUT_ALGORITHMS, _algorithms())
+    usages = _read_names(table, Limit.USAGES, _ABOUT_USAGES, _USAGES)
     quota = Quota(
         authenticator=authenticators.get(authenticator, 0),
         applications=tuple(applications or ()),
-        max_keys=_bound(table, Limit.MAX_KEYS, _MAX),
-        requests_per_second=rate,
-        burst=table.integer("burst", max(rate, 1), minimum=1, maximum=_MAX_RATE),
+        max_keys=max_keys or 0,
+        requests_per_second=rate or 0,
+        burst=burst or max(rate or 0, 1),
         algorithms=None if algorithms is None else frozenset(algorithms),
         usages=None if usages is None else _joined(usages),
     )
     table.finish()
     return quota
-
-
-def _bound(table: TableReader, key: Limit, maximum: int) -> int:
-    """0 where it is absent, which is no bound."""
-    if table.has(key):
-        return table.integer(key, minimum=1, maximum=maximum)
-    table.raw(key, int, required=False)  # so that it is known
-    return 0
 
 
 def _joined(flags: list[UsageFlags]) -> UsageFlags:
@@ -72,9 +98,9 @@ def _joined(flags: list[UsageFlags]) -> UsageFlags:
     return joined
 
 
-def _read_names(table: TableReader, key: str, known: Mapping[str, T]) -> list[T] | None:
+def _read_names(table: TableReader, key: str, about: About, known: Mapping[str, T]) -> list[T] | None:
     """The values of PSA's names, without the prefix that all of them have; None if the key is absent."""
-    names = table.texts(key)
+    names = table.texts(key, about)
     if names is None:
         return None
     by_plain_name = {_plain(name): value for name, value in known.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
-from edgeroot.daemon.config_values import TableReader
+from edgeroot.daemon.config_values import About, KnownKey, Ours, TableReader
 from edgeroot.psa import Secret
 
 # What a field may be declared as: the TOML type it is written as, and how the value is made of it.
@@ -33,7 +33,8 @@ def read_settings(table: TableReader, settings: type[Any], directory: Path) -> A
     for field in fields(settings):
         plain_type = _plain_type(settings, field.name, hints[field.name])
         kind, make = _KINDS[plain_type]
-        value = table.raw(field.name, kind, required=_is_required(field))
+        known = KnownKey(kind=kind, about=_about(field), required=_is_required(field), default=field.default)
+        value = table.value(field.name, known)
         if value is not None:
             made = make(value)
             values[field.name] = directory / made if plain_type is Path else made
@@ -44,6 +45,12 @@ def read_settings(table: TableReader, settings: type[Any], directory: Path) -> A
     except ValueError as error:
         table.findings.problem(table.name, str(error))
         return None
+
+
+def _about(field: Field[Any]) -> About:
+    said = field.metadata
+    kind = Ours if said.get("ours") else About
+    return kind(said.get("meaning", ""), said.get("otherwise", ""))
 
 
 def _is_required(field: Field[Any]) -> bool:

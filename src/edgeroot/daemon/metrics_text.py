@@ -1,4 +1,7 @@
-"""The metrics as Prometheus reads them. Imported only where metrics are on: the library takes a tenth of a second."""
+"""The metrics as Prometheus reads them. What is said of each is also what ``docs/metrics.md`` says.
+
+Imported only where metrics are on: the library takes a tenth of a second.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from edgeroot import __version__
+from edgeroot.daemon.control import Role
 from edgeroot.daemon.metrics import AUTH_TYPES, BUCKET_BOUNDS_NS, OPCODES, Totals
 from edgeroot.service.quotas import Limit
 from edgeroot.wire.opcodes import Opcode
@@ -25,6 +29,7 @@ from edgeroot.wire.operations import AuthType
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _NS_PER_S: Final = 1e9
 _BOUNDS: Final = [*(str(bound_ns / _NS_PER_S) for bound_ns in BUCKET_BOUNDS_NS), "+Inf"]
+_ROLES: Final = ", ".join(role.value for role in Role)
 _AUTH_NAMES: Final = {
     AuthType.DIRECT: "Direct",
     AuthType.JWT: "JWT",
@@ -73,29 +78,46 @@ class _ServiceCollector(Collector):
         yield _durations(totals)
         yield _authentication_failures(totals)
         yield CounterMetricFamily(
-            "edgeroot_connections_accepted", "Connections taken from the listeners", totals.accepted
+            "edgeroot_connections_accepted",
+            "Connections taken from the listeners, refused ones included.",
+            totals.accepted,
         )
         yield CounterMetricFamily(
-            "edgeroot_connections_refused", "Connections closed at once: their user had too many", totals.refused
+            "edgeroot_connections_refused",
+            "Connections closed at once, because their user had max_connections_per_user already.",
+            totals.refused,
         )
         yield GaugeMetricFamily(
-            "edgeroot_connections_parked", "Connections that are waiting for a byte", snapshot.parked_connections
+            "edgeroot_connections_parked",
+            "Connections that wait for a byte: kept ones between two requests, and slow ones.",
+            snapshot.parked_connections,
         )
-        yield CounterMetricFamily("edgeroot_helper_jobs", "Operations handed to a helper process", totals.jobs)
+        yield CounterMetricFamily(
+            "edgeroot_helper_jobs",
+            "Operations that take too long for a worker, such as generating an RSA key, and were handed to a helper.",
+            totals.jobs,
+        )
         yield CounterMetricFamily(
             "edgeroot_token_questions",
-            "Requests that waited for the identity process to judge their token",
+            "Requests that waited for the identity process to judge their token. A token is asked about again whenever "
+            "its verdict is over.",
             totals.token_questions,
         )
         yield _beyond_quotas(totals)
-        yield CounterMetricFamily("edgeroot_store_writes", "Changes handed to a store's writer", totals.store_writes)
+        yield CounterMetricFamily("edgeroot_store_writes", "Changes handed to a store's writer.", totals.store_writes)
         yield CounterMetricFamily(
-            "edgeroot_audit_lines_lost", "Audit lines that standard error did not take", totals.audit_lost
+            "edgeroot_audit_lines_lost",
+            "Audit lines that were dropped, because standard error took none for too long. Alert on it.",
+            totals.audit_lost,
         )
-        yield GaugeMetricFamily("edgeroot_workers", "Worker processes that are running", snapshot.workers)
+        yield GaugeMetricFamily(
+            "edgeroot_workers",
+            "Worker processes. After a reload those that finish their last requests count too.",
+            snapshot.workers,
+        )
         restarts = CounterMetricFamily(
             "edgeroot_process_restarts",
-            "Child processes that ended unasked and were started anew",
+            f"Processes ({_ROLES}) that ended unasked and were started anew. Alert on it.",
             labels=["role"],
         )
         for role, count in snapshot.restarts.items():
@@ -103,13 +125,13 @@ class _ServiceCollector(Collector):
         yield restarts
         missing = GaugeMetricFamily(
             "edgeroot_keys_missing",
-            "Keys and objects that the store names and the back end has lost",
+            "Keys and objects that the store names and the back end has lost, by the last look at each. Alert on it.",
             labels=["provider"],
         )
         for provider, count in snapshot.missing_keys.items():
             missing.add_metric([provider], count)
         yield missing
-        build = GaugeMetricFamily("edgeroot_build_info", "Always 1; the label tells the version", labels=["version"])
+        build = GaugeMetricFamily("edgeroot_build_info", "Always 1.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
 
@@ -119,7 +141,12 @@ def _opcode_name(opcode: int | None) -> str:
 
 
 def _requests(totals: Totals) -> Metric:
-    requests = CounterMetricFamily("edgeroot_requests", "Answered requests", labels=["operation", "status"])
+    requests = CounterMetricFamily(
+        "edgeroot_requests",
+        "Answered requests. status is the protocol's name of the answer, Success among them. operation is unknown for "
+        "what was no request or named no operation.",
+        labels=["operation", "status"],
+    )
     for opcode in OPCODES:
         for status, count in totals.answers(opcode).items():
             requests.add_metric([_opcode_name(opcode), status.display_name], count)
@@ -129,7 +156,8 @@ def _requests(totals: Totals) -> Metric:
 def _durations(totals: Totals) -> Metric:
     durations = HistogramMetricFamily(
         "edgeroot_request_duration_seconds",
-        "From the moment that a request is looked at to its answer, waiting for others included",
+        "From the moment that a complete request is looked at to its answer, waiting for the store and for helpers "
+        "included. Requests that were cut off or ran out of time have no duration.",
         labels=["operation"],
     )
     for opcode in OPCODES:
@@ -143,7 +171,9 @@ def _durations(totals: Totals) -> Metric:
 
 def _beyond_quotas(totals: Totals) -> Metric:
     beyond = CounterMetricFamily(
-        "edgeroot_requests_beyond_quota", "Requests refused by their application's quota", labels=["limit"]
+        "edgeroot_requests_beyond_quota",
+        f"Requests refused because of their application's quota, by its key: {', '.join(Limit)}.",
+        labels=["limit"],
     )
     for limit in Limit:
         beyond.add_metric([limit], totals.beyond_quota(limit))
@@ -153,7 +183,7 @@ def _beyond_quotas(totals: Totals) -> Metric:
 def _authentication_failures(totals: Totals) -> Metric:
     failures = CounterMetricFamily(
         "edgeroot_authentication_failures",
-        "Requests whose identity was not believed, by what they claimed to use",
+        "Requests whose identity was not believed, or that came with an authenticator that is not accepted there.",
         labels=["authenticator"],
     )
     for auth_type in AUTH_TYPES:

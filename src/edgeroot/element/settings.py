@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -23,20 +23,43 @@ class DeviceType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ElementSettings:
-    """Upstream's keys of ``CryptoAuthLib``, with defaults where upstream has none, and ``slots``.
+    """Upstream's keys of ``CryptoAuthLib``, with defaults where upstream has none, and ours.
 
-    ``slave_address`` is as the library counts it: the bus's seven bits, then a zero (0xC0 for 0x60). ``slots`` names
-    those that the service may use ("0, 2-4"); empty, all are. ValueError for what cannot work.
+    ValueError for what cannot work.
     """
 
-    device_type: str
-    iface_type: str
-    wake_delay: int = 1500
-    rx_retries: int = 20
-    slave_address: int = 0xC0
-    bus: int = 1
-    baud: int = 100_000
-    slots: str = ""
+    device_type: str = field(
+        metadata={
+            "meaning": '`"atecc508a"` or `"atecc608a"` (for the ATECC608B, too). Another part than the one that is '
+            "there is refused, by name."
+        }
+    )
+    iface_type: str = field(metadata={"meaning": '`"i2c"`.'})
+    wake_delay: int = field(default=1500, metadata={"meaning": "Microseconds from waking the element to its answer."})
+    rx_retries: int = field(default=20, metadata={"meaning": "How often the library tries to wake the element."})
+    slave_address: int = field(
+        default=0xC0,
+        metadata={
+            "meaning": "The element's address as the library counts it: the bus's seven bits and a zero behind them, "
+            "so 192 (0xC0) for the address 0x60 that `i2cdetect` shows."
+        },
+    )
+    bus: int = field(default=1, metadata={"meaning": "The number in `/dev/i2c-1`."})
+    baud: int = field(
+        default=100_000,
+        metadata={
+            "meaning": "The bus's rate. Linux sets it elsewhere (in the device tree), and the library is told 100000 "
+            "at most: at a higher rate it would not wake the element."
+        },
+    )
+    slots: str = field(
+        default="",
+        metadata={
+            "meaning": 'The slots that the service may use, such as `"2-4, 9"`.',
+            "otherwise": "all",
+            "ours": True,
+        },
+    )
 
     def __post_init__(self) -> None:
         if self.device_type in _TEST_DEVICES or self.iface_type == "test-interface":

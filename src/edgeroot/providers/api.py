@@ -442,7 +442,8 @@ class ProviderType(ABC):
     """A kind of provider, found through the entry-point group ``edgeroot.providers``.
 
     ``settings`` is a frozen dataclass: its field names are the keys that a ``[[provider]]`` table may have, its types
-    and defaults are checked when the configuration is read.
+    and defaults are checked when the configuration is read. A field's ``metadata`` is for the reference: ``meaning``,
+    ``otherwise`` (what holds where it is left out and the default is no value), and ``ours`` where upstream has it not.
     """
 
     provider_type: ClassVar[str]

@@ -22,12 +22,8 @@ from edgeroot.daemon.config import (
     default_config,
     load_config,
     parse_config,
-    read_document,
 )
-from edgeroot.daemon.config_values import Findings, TableReader
 from edgeroot.providers.api import Provider, ProviderType
-from edgeroot.providers.software import SoftwareProviderType
-from edgeroot.providers.trusted_services import TrustedServicesProviderType
 from edgeroot.psa import Secret
 
 ROOT = Path(__file__).parents[3]
@@ -439,62 +435,3 @@ def test_no_configuration_is_the_same_as_a_small_one() -> None:
         socket_path=Path("/u/p.sock"), store_path=Path("/u/keys.sqlite3"), provider_types=TYPES, host=HOST
     )
     assert config == parse(small)
-
-
-def test_the_reference_describes_exactly_the_keys_there_are() -> None:
-    """Also that the defaults it states are the ones in force."""
-    text = (ROOT / "docs/configuration.md").read_text()
-    documented: dict[str, dict[str, str]] = {}
-    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
-        (title,) = re.findall(r"^`\[+([\w.]+)\]+`", section)
-        rows = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| ([^|]*) \|", section, flags=re.MULTILINE)
-        documented[title] = dict(rows)
-
-    findings = Findings("sample")
-    sample: dict[str, object] = {
-        "listener": {"listener_type": "DomainSocket", "timeout": 1},
-        "authenticator": [
-            {"auth_type": "JwtSvid", "kubernetes": {"issuer": "i", "review": "offline", "jwks_file": "j"}}
-        ],
-        "key_manager": [{"name": name, "manager_type": name} for name in ("SQLite", "OnDisk")],
-        "provider": [
-            {"provider_type": kind, "key_info_manager": "SQLite"} for kind in ("MbedCrypto", "TrustedService")
-        ],
-        "metrics": {"listen": "unix:/m"},
-        "quota": [{"authenticator": "JwtSvid", "applications": ["*"]}],
-    }
-    types = {"MbedCrypto": SoftwareProviderType(), "TrustedService": TrustedServicesProviderType()}
-    config = read_document(TableReader(sample, "", findings), types, HOST)
-    findings.raise_if_any()
-    known = {section: keys for section, keys in findings.known.items() if section}
-    assert {section for section in documented if "." not in section} == findings.known[""]
-    assert {section: set(rows) for section, rows in documented.items()} == known
-
-    core, (listener,) = documented["core_settings"], config.listeners
-    tokens, cluster = config.tokens, documented["authenticator.kubernetes"]
-    assert tokens is not None
-    assert tokens.kubernetes is not None
-    assert documented["authenticator"]["audience"] == f'`"{tokens.audience}"`'
-    assert documented["authenticator"]["clock_skew"] == f"`{tokens.clock_skew_s * 1000:.0f}`"
-    for key in ("review_interval", "max_token_life"):
-        assert cluster[key] == f"`{getattr(tokens.kubernetes, f'{key}_s') * 1000:.0f}`"
-    for key in ("require_pod", "pods_without_slot", "accounts_without_slot"):
-        assert cluster[key] == f"`{str(getattr(tokens.kubernetes, key)).lower()}`"
-    for key in ("trust_domain", "resource"):
-        assert cluster[key] == f'`"{getattr(tokens.kubernetes, key)}"`'
-    for key in ("allow_root", "log_timestamp", "log_error_details", "audit", "allow_deprecated"):
-        assert core[key] == f"`{str(getattr(config.core, key)).lower()}`"
-    assert core["log_format"] == f'`"{config.core.log_format}"`'
-    assert core["body_len_limit"] == f"`{config.core.body_len_limit_bytes}`"
-    assert core["buffer_size_limit"] == f"`{config.core.buffer_size_limit_bytes}`"
-    assert core["execution_timeout"] == f"`{config.core.execution_timeout_s * 1000:.0f}`"
-    listed = documented["listener"]
-    for key in ("max_connections_per_user", "max_queued_requests_per_user", "max_requests_per_connection"):
-        assert listed[key] == f"`{getattr(listener, key)}`"
-    assert listed["kept_connection_idle_timeout"] == f"`{listener.kept_connection_idle_timeout_s * 1000:.0f}`"
-    assert listed["mode"] == f'`"0{listener.mode:o}"`'
-    assert listed["socket_path"] == f'`"{listener.socket_path}"`'
-    assert [f'`"{manager.path}"`' for manager in config.key_managers] == [
-        documented["key_manager"]["sqlite_db_path"],
-        documented["key_manager"]["store_path"],
-    ]

@@ -82,10 +82,7 @@ def test_usages_have_psas_names(flag: UsageFlags) -> None:
     [
         (QUOTA.replace("Direct", "Drect"), 'quota[0].authenticator: "Drect" is not configured; did you mean "Direct"?'),
         ('[[quota]]\napplications = ["a"]\n', "quota[0].authenticator: is required: a string"),
-        (
-            '[[quota]]\nauthenticator = "Direct"\n',
-            "quota[0].applications: is required: an array of names, or of beginnings of names with a * behind",
-        ),
+        ('[[quota]]\nauthenticator = "Direct"\n', "quota[0].applications: is required: an array"),
         (QUOTA.replace('["shop"]', "[]"), "quota[0].applications: must be an array of strings, at least one"),
         (QUOTA + "max_keys = 0\n", "quota[0].max_keys: must be from 1 to 2147483647, not 0"),
         (QUOTA + 'max_keys = "2"\n', "quota[0].max_keys: must be an integer, not a string"),

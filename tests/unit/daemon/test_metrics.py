@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -206,17 +205,3 @@ def test_the_text() -> None:
     assert seen["edgeroot_process_restarts_total", "worker"] == 6
     assert seen["edgeroot_keys_missing", "tee"] == 7
     assert not any("Ping" in key for key in seen)
-
-
-def test_the_document_describes_every_metric() -> None:
-    rows = re.findall(r"^\| `(edgeroot_\w+)` \| (\w+) \| ([^|]*)\|", DOCUMENT.read_text(), re.MULTILINE)
-    documented = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
-    table = CounterTable(1)
-    table.counters(0).answered(Opcode.PING, ResponseStatus.SUCCESS, MS_NS)
-
-    shown = {}
-    for family in text_string_to_metric_families(text(totals(table), restarts={"worker": 0}, missing={"tee": 0})):
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        shown[name] = (family.type, {label for sample in family.samples for label in sample.labels} - {"le"})
-
-    assert documented == shown

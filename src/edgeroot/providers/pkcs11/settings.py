@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -13,19 +13,44 @@ _PIN_FORMS: Final = 'user_pin is "str:1234", "hex:31323334", "file:/absolute/pat
 
 @dataclass(frozen=True, slots=True)
 class Pkcs11Settings:
-    """Upstream's keys, and ``token_label``. Where nothing selects a token, the only initialised one is meant.
+    """The keys of the ``[[provider]]`` table. Where nothing selects a token, the only initialised one is meant.
 
-    As upstream, ``serial_number`` decides where ``slot_number`` is there as well. ``user_pin`` without a prefix is the
-    PIN itself. ValueError for what cannot work.
+    ``user_pin`` without a prefix is the PIN itself. ValueError for what cannot work.
     """
 
-    library_path: Path
-    slot_number: int | None = None
-    serial_number: str | None = None
-    token_label: str | None = None
-    user_pin: Secret | None = None
-    software_public_operations: bool = False
-    allow_export: bool = True
+    library_path: Path = field(metadata={"meaning": "The module."})
+    slot_number: int | None = field(
+        default=None, metadata={"meaning": "The token in this slot. Many modules number slots anew at each start."}
+    )
+    serial_number: str | None = field(
+        default=None,
+        metadata={"meaning": "The token with this serial number. It decides where `slot_number` is there as well."},
+    )
+    token_label: str | None = field(
+        default=None,
+        metadata={"meaning": "The token with this label; then neither of the other two.", "ours": True},
+    )
+    user_pin: Secret | None = field(
+        default=None,
+        metadata={
+            "meaning": "The PIN of the token's user. Without it nobody logs in, and every program that reaches the "
+            "token can use its keys."
+        },
+    )
+    software_public_operations: bool = field(
+        default=False,
+        metadata={
+            "meaning": "What a public key can do is done in the service: signatures verified, data encrypted. Faster, "
+            "and needed where the token cannot."
+        },
+    )
+    allow_export: bool = field(
+        default=True,
+        metadata={
+            "meaning": "Whether keys can be made that may be exported. If not, to ask for one is NotPermitted, and "
+            "none comes out that is there."
+        },
+    )
 
     def __post_init__(self) -> None:
         if self.token_label is not None and (self.slot_number, self.serial_number) != (None, None):

@@ -6,7 +6,7 @@ change the stored attributes would get no key. The provider itself keeps nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache, reduce
 from operator import or_
 from pathlib import Path
@@ -44,15 +44,33 @@ _DH_COMPUTING: Final = Function.GENERATE_KEY | Function.EXPORT_PUBLIC_KEY | Func
 
 @dataclass(frozen=True, slots=True)
 class SoftwareSettings:
-    """The keys of the ``[[provider]]`` table. ``wrapping_key_file`` lies beside the key store if it is not given.
+    """The keys of the ``[[provider]]`` table."""
 
-    With ``wrapping_key_tcti`` (``device:/dev/tpmrm0``) the key in that file is sealed to that TPM; a new one also to
-    what the platform configuration registers of ``wrapping_key_pcrs`` (``"0,7"``) hold.
-    """
-
-    wrapping_key_file: str | None = None
-    wrapping_key_tcti: str | None = None
-    wrapping_key_pcrs: str = ""
+    wrapping_key_file: str | None = field(
+        default=None,
+        metadata={
+            "meaning": "The file, readable by the service only, with the key under which all key material is stored "
+            "encrypted.",
+            "otherwise": "beside the key store",
+            "ours": True,
+        },
+    )
+    wrapping_key_tcti: str | None = field(
+        default=None,
+        metadata={
+            "meaning": "The TPM that the key in that file is [sealed to](sealing.md), as the TSS names it: "
+            "`device:/dev/tpmrm0`.",
+            "ours": True,
+        },
+    )
+    wrapping_key_pcrs: str = field(
+        default="",
+        metadata={
+            "meaning": 'Registers such as `"0,7"` to whose contents a new wrapping key is bound, too.',
+            "otherwise": "none",
+            "ours": True,
+        },
+    )
 
     def __post_init__(self) -> None:
         if self.wrapping_key_pcrs and self.wrapping_key_tcti is None:

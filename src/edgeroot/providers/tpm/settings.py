@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from edgeroot.psa import Secret
@@ -18,16 +18,32 @@ _PLAIN_DEVICE: Final = re.compile(r"(.*/)?tpm[0-9]+")
 class TpmSettings:
     """The keys of the ``[[provider]]`` table.
 
-    ``tcti`` is the way to the TPM as the TSS names it: ``device:/dev/tpmrm0``, ``tabrmd``, ``swtpm:port=2321``. The
-    authorisations of the hierarchies are texts, or begin with ``str:`` (a text), ``hex:`` (bytes in hexadecimal),
-    ``file:`` (a path) or ``credential:`` (the name of a systemd credential). With ``skip_if_no_tpm`` the service starts
-    without this provider where there is no TPM.
+    The authorisations of the hierarchies are texts, or begin with ``str:`` (a text), ``hex:`` (bytes in hexadecimal),
+    ``file:`` (a path) or ``credential:`` (the name of a systemd credential).
     """
 
-    tcti: str
-    owner_hierarchy_auth: Secret = _NONE
-    endorsement_hierarchy_auth: Secret = _NONE
-    skip_if_no_tpm: bool = False
+    tcti: str = field(
+        metadata={
+            "meaning": "The way to the TPM as the TSS names it: `device:/dev/tpmrm0`, `tabrmd:…`, "
+            "`swtpm:host=127.0.0.1,port=2321`, `mssim:…`."
+        }
+    )
+    owner_hierarchy_auth: Secret = field(
+        default=_NONE,
+        metadata={
+            "meaning": "Authorisation of the owner hierarchy. It is needed only where there is no persistent storage "
+            "key."
+        },
+    )
+    endorsement_hierarchy_auth: Secret = field(
+        default=_NONE, metadata={"meaning": "Authorisation of the endorsement hierarchy, for attestation."}
+    )
+    skip_if_no_tpm: bool = field(
+        default=False,
+        metadata={
+            "meaning": "Where there is no TPM, start without this provider, with a warning. A reload looks again."
+        },
+    )
 
     def __post_init__(self) -> None:
         if not _TCTI.fullmatch(self.tcti):

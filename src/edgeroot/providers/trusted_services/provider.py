@@ -8,7 +8,7 @@ secure world all of Linux is one caller, and its few operation contexts are shar
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -48,16 +48,24 @@ LOCATIONS: Final = {"local": LOCATION_LOCAL_STORAGE, "secure-element": LOCATION_
 
 @dataclass(frozen=True, slots=True)
 class TrustedServicesSettings:
-    """The keys of the ``[[provider]]`` table.
+    """The keys of the ``[[provider]]`` table."""
 
-    ``transport`` is "emulated" or "device" (``/dev/teeN``). ``socket_path`` is the emulated world's manager; left out,
-    it is at its usual place. ``key_location`` is where new keys are: "local" in the secure world's own storage, or
-    "secure-element" (PSA_KEY_LOCATION_PRIMARY_SECURE_ELEMENT).
-    """
-
-    transport: str = "emulated"
-    socket_path: Path | None = None
-    key_location: str = "local"
+    transport: str = field(
+        default="emulated",
+        metadata={"meaning": '`"emulated"`, or `"device"` for Linux\'s TSTEE driver (`/dev/teeN`).', "ours": True},
+    )
+    socket_path: Path | None = field(
+        default=None,
+        metadata={"meaning": "The emulated secure world's socket.", "otherwise": "the usual place", "ours": True},
+    )
+    key_location: str = field(
+        default="local",
+        metadata={
+            "meaning": 'Where new keys are: `"local"` in the secure world\'s storage, or `"secure-element"` in '
+            "[its secure element](secure-element.md#behind-the-secure-world). Keys stay where they were made.",
+            "ours": True,
+        },
+    )
 
     def __post_init__(self) -> None:
         if self.key_location not in LOCATIONS:

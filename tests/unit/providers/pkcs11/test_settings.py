@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import re
-from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -59,11 +57,3 @@ def test_a_label_selects_alone() -> None:
             Pkcs11Settings(Path("/m.so"), slot_number, serial_number, token_label="a")
     with pytest.raises(ValueError, match="negative"):
         Pkcs11Settings(library_path=Path("/m.so"), slot_number=-1)
-
-
-def test_the_documentation_has_these_keys_and_defaults() -> None:
-    text = (ROOT / "docs/pkcs11.md").read_text()
-    documented = dict(re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| ?([^|]*) \|", text, flags=re.MULTILINE))
-    defaults = {one.name: one.default for one in fields(Pkcs11Settings)}
-    shown = {MISSING: "required", None: "", True: "`true`", False: "`false`"}
-    assert documented == {name: shown[default] for name, default in defaults.items()}

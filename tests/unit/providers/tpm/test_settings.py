@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import tomllib
-from dataclasses import MISSING, fields
 from pathlib import Path
 from time import sleep
 
@@ -156,20 +153,6 @@ def test_a_look_that_hangs_or_dies_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     for look in (hang, die):
         with refused(PsaStatus.COMMUNICATION_FAILURE):
             apart(look)
-
-
-def test_the_reference_describes_exactly_the_settings_there_are() -> None:
-    text = (Path(__file__).parents[4] / "docs/tpm.md").read_text()
-    documented = re.findall(r"^\| `(\w+)` \| \w+ \| (?:`(.*?)`|required) \|", text, flags=re.MULTILINE)
-    assert [name for name, _ in documented] == [field.name for field in fields(TpmSettings)]
-    defaults = {name: tomllib.loads(f"value = {default}")["value"] for name, default in documented if default}
-    in_force = TpmSettings("device")
-    assert {field.name for field in fields(TpmSettings) if field.default is MISSING} == {"tcti"}
-    assert defaults == {
-        "owner_hierarchy_auth": bytes(in_force.owner_hierarchy_auth).decode(),
-        "endorsement_hierarchy_auth": bytes(in_force.endorsement_hierarchy_auth).decode(),
-        "skip_if_no_tpm": in_force.skip_if_no_tpm,
-    }
 
 
 @pytest.mark.parametrize(
