@@ -51,7 +51,7 @@ demo: $(dev) ## from nothing to a running service and a short story with it; lea
 	@$(bin)/python examples/back_ends.py
 	@$(bin)/python examples/root_of_trust.py
 
-demo-edge: cluster ## a fleet on a genuine Kubernetes: joined by proof, tampered with, updated (root; five minutes)
+demo-edge: cluster native ## a fleet on a genuine Kubernetes: joined by proof, tampered with, updated (root; five minutes)
 	@scripts/debian_packages.sh openssl bubblewrap libseccomp2
 	@scripts/debian_packages.sh $(browser) || echo 'without a browser the demo takes no pictures' >&2
 	@$(bin)/python -m examples.edge_fleet
@@ -79,7 +79,7 @@ chart: $(dev) ## get the genuine Helm and promtool that the chart is tested with
 	@$(bin)/python -m peers.helm
 	@$(bin)/python -m peers.promtool
 
-cluster-test: cluster chart ## the tests against a genuine Kubernetes
+cluster-test: cluster chart native ## the tests against a genuine Kubernetes
 	$(bin)/python -m pytest -m cluster $(PYTEST_ARGS)
 
 test: peers cluster native ## every test, with few rounds of those that repeat, and few of cluster-test

@@ -99,6 +99,8 @@ def _package(folder: Path, version: str, name: str, fill: Callable[[Path, str], 
 
 
 def _service(tree: Path, version: str) -> Mapping[str, str]:
+    from scripts.native_module import copy
+
     libraries = tree / _LIBRARIES
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": _epoch()}
@@ -123,8 +125,8 @@ def _service(tree: Path, version: str) -> Mapping[str, str]:
         text = unit.read_text().replace("/opt/edgeroot/bin/edgeroot", "/usr/bin/edgeroot")
         (units / unit.name).write_text(text)
     for kind in ("sysusers", "tmpfiles"):
-        _copy(ROOT / f"deploy/systemd/{kind}.conf", tree / f"usr/lib/{kind}.d/edgeroot.conf")
-    _copy(ROOT / "deploy/config/parsec.toml", tree / "etc/parsec/config.toml", mode=0o400)
+        copy(ROOT / f"deploy/systemd/{kind}.conf", tree / f"usr/lib/{kind}.d/edgeroot.conf")
+    copy(ROOT / "deploy/config/parsec.toml", tree / "etc/parsec/config.toml", mode=0o400)
     control = tree / "DEBIAN"
     control.mkdir()
     (control / "conffiles").write_text("/etc/parsec/config.toml\n")
@@ -137,19 +139,10 @@ def _service(tree: Path, version: str) -> Mapping[str, str]:
 
 def _module(tree: Path, version: str) -> Mapping[str, str]:
     del version
-    built = ROOT / "native/pkcs11/target/release/libedgeroot_pkcs11.so"
-    if not built.exists():
-        raise SystemExit("the PKCS#11 module is not built: make native")
-    triplet = subprocess.run(["gcc", "-print-multiarch"], check=True, capture_output=True, text=True).stdout.strip()
-    _copy(built, tree / "usr/lib" / triplet / "pkcs11/edgeroot-pkcs11.so")
-    _copy(ROOT / "deploy/debian/edgeroot.module", tree / "usr/share/p11-kit/modules/edgeroot.module")
+    from scripts.native_module import place_module
+
+    place_module(tree)
     return _MODULE
-
-
-def _copy(source: Path, target: Path, *, mode: int = 0o644) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, target)
-    target.chmod(mode)
 
 
 def _set_modes(tree: Path) -> None:
@@ -183,4 +176,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
     sys.exit(main(sys.argv[1:]))

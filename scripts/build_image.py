@@ -3,9 +3,9 @@
 Usage: build_image.py [-o FILE] [--reference NAME] (default: build/edgeroot.oci.tar, edgeroot:VERSION)
 
 The system is what Debian's packages give of Python, bubblewrap and a small shell; nothing of it is installed, only
-unpacked, so that there is no package manager in the image. The interpreter is Debian's for the release that this runs
-on, so this has to run on it, for the one native module is compiled here. Layers are kept below build/image, each by
-what it is made of.
+unpacked, so that there is no package manager in the image; /var/lib/dpkg/status.d says which packages they were. The
+interpreter is Debian's for the release that this runs on, so this has to run on it, for the native modules are compiled
+here. Layers are kept below build/image, each by what it is made of.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from scripts.oci_archive import ImageSettings, Layer, write_archive, write_layer  # noqa: E402
+from scripts import native_module, oci_archive  # noqa: E402
 
 EXTRAS: Final = ("k8s", "verifier", "update")
 USER: Final = 10001
@@ -63,13 +63,15 @@ def build_image(place: Path, *, reference: str) -> Path:
     _KEPT.mkdir(parents=True, exist_ok=True)
     this = (Path(__file__), Path(__file__).with_name("oci_archive.py"))
     project = ROOT / "pyproject.toml"
+    module = (Path(native_module.__file__), native_module.built_module(), native_module.REGISTRATION)
     package = [path for path in (ROOT / "src").rglob("*") if path.is_file() and path.suffix not in {".pyc", ".so"}]
     layers = [
         _layer("system", this, _unpack_system),
+        _layer("pkcs11", (*this, *module), native_module.place_module),
         _layer("libraries", (*this, project), _install_libraries),
         _layer("edgeroot", (*this, project, ROOT / "hatch_build.py", *package), _install_edgeroot),
     ]
-    settings = ImageSettings(
+    settings = oci_archive.ImageSettings(
         entrypoint=["edgeroot"],
         command=["--help"],
         environment=["PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1"],
@@ -80,11 +82,11 @@ def build_image(place: Path, *, reference: str) -> Path:
         ),
     )
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_archive(place, reference=reference, layers=layers, settings=settings)
+    oci_archive.write_archive(place, reference=reference, layers=layers, settings=settings)
     return place
 
 
-def _layer(name: str, made_of: Iterable[Path], fill: Callable[[Path], None]) -> Layer:
+def _layer(name: str, made_of: Iterable[Path], fill: Callable[[Path], None]) -> oci_archive.Layer:
     """The kept layer that was made of the same, or a new one; ``fill`` puts into a folder what is in it."""
     key = hashlib.sha256(os.uname().machine.encode())
     for path in sorted(made_of):
@@ -92,10 +94,10 @@ def _layer(name: str, made_of: Iterable[Path], fill: Callable[[Path], None]) -> 
     kept = _KEPT / f"{name}-{key.hexdigest()[:16]}.tar.gz"
     diff_id = kept.with_suffix(".diff-id")
     if diff_id.exists():
-        return Layer(kept, diff_id.read_text())
+        return oci_archive.Layer(kept, diff_id.read_text())
     with tempfile.TemporaryDirectory(prefix="edgeroot-image-") as folder:
         fill(Path(folder))
-        layer = write_layer(Path(folder), kept)
+        layer = oci_archive.write_layer(Path(folder), kept)
     for older in _KEPT.glob(f"{name}-*"):
         if not older.name.startswith(kept.name.removesuffix(".tar.gz")):
             older.unlink()
@@ -109,6 +111,7 @@ def _unpack_system(folder: Path) -> None:
         (folder / name).symlink_to(f"usr/{name}")
     with tempfile.TemporaryDirectory(prefix="edgeroot-packages-") as packages:
         for package in _download(Path(packages)):
+            _note(package, folder)
             with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE) as files:
                 unpack = ["tar", "--extract", "--keep-directory-symlink", "--no-same-owner", "--directory", str(folder)]
                 subprocess.run(unpack, stdin=files.stdout, check=True)
@@ -127,6 +130,7 @@ def _unpack_system(folder: Path) -> None:
     for name, text in _FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
+    shutil.copy("/etc/os-release", folder / "etc/os-release")
     authorities = sorted((folder / "usr/share/ca-certificates").rglob("*.crt"))
     bundle = folder / "etc/ssl/certs/ca-certificates.crt"
     bundle.parent.mkdir(parents=True, exist_ok=True)
@@ -139,6 +143,14 @@ def _unpack_system(folder: Path) -> None:
     subprocess.run(["/sbin/ldconfig", "-X", "-r", folder], check=True)
     shutil.rmtree(folder / "var/cache")
     _compile(folder, folder / "usr/lib" / _PYTHON)
+
+
+def _note(package: Path, folder: Path) -> None:
+    """What the image has of this package, where programs that look for known faults read it of such images."""
+    told = subprocess.run(["dpkg-deb", "--field", package], check=True, capture_output=True, text=True).stdout
+    notes = folder / "var/lib/dpkg/status.d"
+    notes.mkdir(parents=True, exist_ok=True)
+    (notes / package.name.split("_")[0]).write_text(told)
 
 
 def _download(folder: Path) -> list[Path]:

@@ -19,20 +19,11 @@ import re
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterable
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from cyclonedx.model.bom import Bom
-from cyclonedx.model.component import Component, ComponentType
-from cyclonedx.output import make_outputter
-from cyclonedx.schema import OutputFormat, SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
-from packageurl import PackageURL
-from packaging.requirements import Requirement
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
@@ -61,31 +52,6 @@ def build_python(folder: Path) -> list[Path]:
             made.append(folder / path.name)
             made[-1].write_bytes(path.read_bytes())
     return made
-
-
-def software_bill(name: str, version: str, parts: Iterable[tuple[str, str]]) -> bytes:
-    """An SBOM of CycloneDX 1.6; ``parts`` are names and versions of Python packages.
-
-    ReleaseError if it does not follow the schema.
-    """
-    bom = Bom()
-    whole = Component(name=name, version=version, type=ComponentType.APPLICATION, bom_ref=name)
-    bom.metadata.component = whole
-    for label, number in sorted(set(parts)):
-        reference = PackageURL("pypi", name=label.lower(), version=number)
-        library = Component(
-            name=label, version=number, type=ComponentType.LIBRARY, purl=reference, bom_ref=reference.to_string()
-        )
-        bom.components.add(library)
-        bom.register_dependency(whole, [library])
-    text = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string(indent=2)
-    if (problem := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)) is not None:
-        raise ReleaseError(f"the SBOM of {name} does not follow its schema: {problem}")
-    # Who built it when does not belong to what it is: built twice, it is the same.
-    document = json.loads(text)
-    document.pop("serialNumber", None)
-    document["metadata"].pop("timestamp", None)
-    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
 
 def statement(files: Iterable[Path], *, revision: str) -> bytes:
@@ -145,56 +111,6 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def parts_of(artefact: Path) -> list[tuple[str, str]]:
-    """The Python packages in it; for a wheel, those that it stands on, as they are installed here."""
-    with tempfile.TemporaryDirectory() as place:
-        if artefact.suffix == ".tar":
-            subprocess.run(["tar", "--extract", "--file", artefact, "--directory", place], check=True)
-            for layer in _layers(Path(place)):
-                unpack: list[str | Path] = ["tar", "--extract", "--gzip", "--file", layer, "--directory", place]
-                subprocess.run(unpack, check=True)
-            folders = Path(place, "usr/local/lib").glob("python3*/dist-packages")
-            return [(one.name, one.version) for one in distributions(path=[str(folder) for folder in folders])]
-        if artefact.suffix == ".deb":
-            subprocess.run(["dpkg-deb", "--extract", artefact, place], check=True)
-            return [(one.name, one.version) for one in distributions(path=[f"{place}/usr/lib/edgeroot"])]
-        with zipfile.ZipFile(artefact) as wheel:
-            wheel.extractall(place)
-        (own,) = distributions(path=[place])
-        return [(one.name, one.version) for one in _closure(own)]
-
-
-def _closure(whole: Distribution) -> list[Distribution]:
-    """What a package wants without its extras, and what that wants in turn."""
-    found: dict[str, Distribution] = {}
-    seen: set[tuple[str, str]] = set()
-    to_come = [(whole, "")]
-    while to_come:
-        package, extra = to_come.pop()
-        for requirement in map(Requirement, package.requires or ()):
-            if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
-                continue
-            try:
-                wanted = distribution(requirement.name)
-            except PackageNotFoundError as error:
-                raise ReleaseError(f"{requirement.name}: not installed here, so its version is not known") from error
-            found[wanted.name] = wanted
-            fresh = {(wanted.name, one) for one in {"", *requirement.extras}} - seen
-            to_come += [(wanted, one) for _, one in fresh]
-            seen |= fresh
-    return list(found.values())
-
-
-def _layers(layout: Path) -> list[Path]:
-    """Of an OCI image layout with one image."""
-
-    def blob(digest: str) -> Path:
-        return layout / "blobs/sha256" / digest.removeprefix("sha256:")
-
-    (entry,) = json.loads((layout / "index.json").read_text())["manifests"]
-    return [blob(one["digest"]) for one in json.loads(blob(entry["digest"]).read_text())["layers"]]
-
-
 def main(arguments: list[str]) -> int:
     """Build or verify; 1 with the reason if something is not as it should be."""
     parser = argparse.ArgumentParser(description="Build what a release consists of, or verify it.")
@@ -205,6 +121,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--verify", type=Path, metavar="FOLDER")
     parser.add_argument("--public-key", type=Path)
     options = parser.parse_args(arguments)
+    from scripts.software_bill import BillError
+
     try:
         if options.verify:
             if options.public_key is None:
@@ -213,13 +131,15 @@ def main(arguments: list[str]) -> int:
                 print(f"{name}: as it was released")
             return 0
         _build(options)
-    except ReleaseError as error:
+    except (ReleaseError, BillError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def _build(options: argparse.Namespace) -> None:
+    from scripts.software_bill import parts_of, software_bill
+
     folder: Path = options.output
     if folder.exists() and any(folder.iterdir()):
         raise ReleaseError(f"{folder} is not empty: a release is built in a folder of its own")
@@ -252,4 +172,5 @@ def _build(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
     sys.exit(main(sys.argv[1:]))

@@ -34,7 +34,6 @@ _EVERYTHING: Final[Mapping[str, object]] = {
     "key_manager": [{"manager_type": kind} for kind in DEFAULT_STORES],
     "metrics": {},
     "quota": {},
-
 }
 
 

@@ -13,13 +13,24 @@ from typing import Any
 
 import pytest
 
-from scripts import build_release
 from scripts.build_image import build_image
+from scripts.software_bill import licences, parts_of, software_bill
 from tests.support.clients import wait_until
 from tests.support.requirements import require_root, unavailable
 
 UID = 1_234_567
 LARGEST_BYTES = 120 << 20
+COUNT_SLOTS = """\
+import ctypes, glob
+(path,) = glob.glob("/usr/lib/*/pkcs11/edgeroot-pkcs11.so")
+functions = ctypes.POINTER(ctypes.c_void_p)()
+assert ctypes.CDLL(path).C_GetFunctionList(ctypes.byref(functions)) == 0
+# CK_FUNCTION_LIST has the version first, then C_Initialize, and C_GetSlotList four places later.
+initialise = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)(functions[1])
+get_slots = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_ubyte, ctypes.c_void_p, ctypes.c_void_p)(functions[5])
+count = ctypes.c_ulong()
+print(initialise(None), get_slots(1, None, ctypes.byref(count)), count.value)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +70,30 @@ def test_it_is_small_and_not_roots(image: Path, layout: tuple[Path, Mapping[str,
     assert setuid == []
 
 
-def test_its_bill_names_what_is_in_it(image: Path) -> None:
-    parts = dict(build_release.parts_of(image))
-    assert {"edgeroot", "cryptography", "grpcio", "lightkube"} <= set(parts)
-    bill = json.loads(build_release.software_bill("edgeroot-image", "1", parts.items()))
-    assert {one["name"] for one in bill["components"]} == set(parts)
+def test_its_bill_names_what_is_in_it(image: Path, layout: tuple[Path, Mapping[str, Any]]) -> None:
+    parts = parts_of(image)
+    assert {"edgeroot", "cryptography", "grpcio", "lightkube"} <= {one.name for one in parts}
+    bill = json.loads(software_bill("edgeroot-image", "1", parts))
+    by_name = {one["name"]: one for one in bill["components"] if one["purl"].startswith("pkg:deb/debian/")}
+    documents = {path.name for path in (layout[0] / "usr/share/doc").iterdir()}
+    assert {"bubblewrap", "libssl3", "python3"} <= set(by_name)
+    assert set(by_name) == documents, "every Debian package leaves its copyright there"
+    machine = subprocess.run(
+        ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    assert by_name["libssl3"]["purl"] == f"pkg:deb/debian/libssl3@{by_name['libssl3']['version']}?arch={machine}"
+    assert {"license": {"name": "Apache-2.0"}} in by_name["libssl3"]["licenses"]
+    assert "licenses" not in by_name["libc6"], "whose copyright file is prose"
+
+
+def test_licences_are_those_of_files_in_a_file_for_machines(tmp_path: Path) -> None:
+    document = tmp_path / "copyright"
+    head = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nLicense: all-of-it\n\n"
+    stanzas = "Files: *\nCopyright: 2001 One\nLicense: MIT\n\nFiles: a\n b\nLicense: GPL-2+ or BSD-3-clause\n"
+    document.write_text(head + stanzas + "\nLicense: MIT\n Text with\n .\n License: of a line\n")
+    assert licences(document) == ("GPL-2+ or BSD-3-clause", "MIT")
+    document.write_text(stanzas)
+    assert licences(document) == ()
 
 
 @contextmanager
@@ -120,5 +150,6 @@ def test_it_serves_under_a_read_only_root_and_any_user(layout: tuple[Path, Mappi
         inside("edgeroot", "create-ecc-key", "-k", "device")
         assert inside("edgeroot", "sign", "-k", "device", "message").strip()
         assert "device" in inside("edgeroot", "list-keys")
+        assert inside("python3", "-c", COUNT_SLOTS) == "0 0 1\n"
         with pytest.raises(AssertionError, match="Read-only file system"):
             inside("sh", "-c", "echo x > /etc/edgeroot/x")
