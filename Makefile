@@ -97,6 +97,7 @@ lint: $(dev) ## style, types, and generated code against its source
 	$(bin)/mypy $(sources)
 	$(bin)/python scripts/generate_wire.py --check
 	$(bin)/python scripts/generate_reference.py --check
+	$(bin)/python scripts/lock_libraries.py --check
 
 format: $(dev) ## put the sources into the formatter's shape
 	$(bin)/ruff check --fix $(sources) $(untyped)

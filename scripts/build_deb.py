@@ -99,21 +99,19 @@ def _package(folder: Path, version: str, name: str, fill: Callable[[Path, str], 
 
 
 def _service(tree: Path, version: str) -> Mapping[str, str]:
+    from scripts.locked_install import install_edgeroot, install_libraries, lock_file
     from scripts.native_module import copy
 
     libraries = tree / _LIBRARIES
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": _epoch()}
-    what = f"{ROOT}[{','.join(EXTRAS)}]"
-    subprocess.run([*pip, "--no-warn-conflicts", "--target", libraries, what], check=True, env=environment)
-    shutil.rmtree(libraries / "bin", ignore_errors=True)
+    install_libraries(lock_file("debian"), libraries)
+    install_edgeroot(libraries)
     for path in libraries.rglob("RECORD"):  # with paths and digests of what was removed
         path.unlink()
     for path in libraries.rglob("direct_url.json"):
         path.unlink()
     # Compiled here: what root's Python left beside the modules would outlive the package. Sets come in one order.
     compile_all = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    seeded = {**environment, "PYTHONHASHSEED": "0"}
+    seeded = {**os.environ, "PYTHONHASHSEED": "0"}
     subprocess.run([*compile_all, "-s", tree, "-p", "/", libraries], check=True, env=seeded, stdout=subprocess.DEVNULL)
     command = tree / "usr/bin/edgeroot"
     command.parent.mkdir(parents=True)

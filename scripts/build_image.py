@@ -27,7 +27,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from scripts import native_module, oci_archive  # noqa: E402
+from scripts import locked_install, native_module, oci_archive  # noqa: E402
 
 EXTRAS: Final = ("k8s", "verifier", "update")
 USER: Final = 10001
@@ -63,13 +63,15 @@ def build_image(place: Path, *, reference: str) -> Path:
     _KEPT.mkdir(parents=True, exist_ok=True)
     this = (Path(__file__), Path(__file__).with_name("oci_archive.py"))
     project = ROOT / "pyproject.toml"
+    installing = Path(locked_install.__file__)
+    tools = (installing, locked_install.lock_file("build"))
     module = (Path(native_module.__file__), native_module.built_module(), native_module.REGISTRATION)
     package = [path for path in (ROOT / "src").rglob("*") if path.is_file() and path.suffix not in {".pyc", ".so"}]
     layers = [
         _layer("system", this, _unpack_system),
         _layer("pkcs11", (*this, *module), native_module.place_module),
-        _layer("libraries", (*this, project), _install_libraries),
-        _layer("edgeroot", (*this, project, ROOT / "hatch_build.py", *package), _install_edgeroot),
+        _layer("libraries", (*this, installing, locked_install.lock_file("image")), _install_libraries),
+        _layer("edgeroot", (*this, *tools, project, ROOT / "hatch_build.py", *package), _install_edgeroot),
     ]
     settings = oci_archive.ImageSettings(
         entrypoint=["edgeroot"],
@@ -178,26 +180,17 @@ def _download(folder: Path) -> list[Path]:
 
 def _install_libraries(folder: Path) -> None:
     """What edgeroot needs, and not edgeroot itself, which changes more often."""
-    edgeroot = f"{ROOT}[{','.join(EXTRAS)}]"
-    _pip("install", "--target", str(folder / _LIBRARIES), edgeroot)
-    for path in (*(folder / _LIBRARIES).glob("edgeroot*"), folder / _LIBRARIES / "bin"):
-        shutil.rmtree(path)
+    locked_install.install_libraries(locked_install.lock_file("image"), folder / _LIBRARIES)
     _compile(folder, folder / _LIBRARIES)
 
 
 def _install_edgeroot(folder: Path) -> None:
-    _pip("install", "--no-deps", "--target", str(folder / _LIBRARIES), str(ROOT))
-    shutil.rmtree(folder / _LIBRARIES / "bin")
+    locked_install.install_edgeroot(folder / _LIBRARIES)
     command = folder / "usr/local/bin/edgeroot"
     command.parent.mkdir(parents=True)
     command.write_text(_COMMAND)
     command.chmod(0o755)
     _compile(folder, folder / _LIBRARIES)
-
-
-def _pip(*arguments: str) -> None:
-    common = ["--quiet", "--disable-pip-version-check", "--no-compile", "--no-warn-conflicts"]
-    subprocess.run([sys.executable, "-m", "pip", arguments[0], *common, *arguments[1:]], check=True, cwd=ROOT)
 
 
 def _compile(folder: Path, libraries: Path) -> None:
