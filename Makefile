@@ -83,7 +83,7 @@ cluster-test: cluster chart native ## the tests against a genuine Kubernetes
 	$(bin)/python -m pytest -m cluster $(PYTEST_ARGS)
 
 test: peers cluster native ## every test, with few rounds of those that repeat, and few of cluster-test
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm systemd runc $(manager) $(browser) $(pkcs11_programs)
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm systemd runc lintian $(manager) $(browser) $(pkcs11_programs)
 	@scripts/openssl_provider.sh
 	$(bin)/python -m pytest -m 'not cluster or smoke' $(PYTEST_ARGS)
 

@@ -9,7 +9,6 @@ in the package, since Debian's own are older than what is needed. Built twice fr
 from __future__ import annotations
 
 import argparse
-import gzip
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -48,11 +48,12 @@ _SERVICE: Final = {
     "Replaces": "parsec-service",
     "Provides": "parsec-service",
     "Description": "Parsec security service\n"
-    " Keeps cryptographic keys for the programs on a device and lets them use the keys\n"
-    " without ever holding them, over a software store, a TPM, a PKCS#11 token or a\n"
-    " secure world.",
+    " Keeps cryptographic keys for the programs on a device and lets them use\n"
+    " the keys without ever holding them, over a software store, a TPM, a PKCS#11\n"
+    " token or a secure world.",
 }
 _MODULE: Final = {
+    "Source": "edgeroot",
     "Depends": "libc6, libgcc-s1",
     "Enhances": "edgeroot",
     "Description": "PKCS#11 module for the keys of a Parsec service\n"
@@ -70,6 +71,8 @@ def build(folder: Path, version: str) -> list[Path]:
 
 
 def _package(folder: Path, version: str, name: str, fill: Callable[[Path, str], Mapping[str, str]]) -> Path:
+    from scripts.debian_documents import changelog, compressed, digests
+
     architecture = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True)
     machine = architecture.stdout.strip()
     with tempfile.TemporaryDirectory(prefix="edgeroot-deb-") as place:
@@ -79,9 +82,9 @@ def _package(folder: Path, version: str, name: str, fill: Callable[[Path, str], 
         fields = fill(tree, version)
         document = tree / "usr/share/doc" / name
         document.mkdir(parents=True)
-        shutil.copy(ROOT / "LICENSE", document / "copyright")
-        with (document / "changelog.gz").open("wb") as file:
-            file.write(gzip.compress((ROOT / "CHANGELOG.md").read_bytes(), mtime=0))
+        shutil.copy(ROOT / "deploy/debian/copyright", document)
+        (document / "CHANGELOG.md.gz").write_bytes(compressed((ROOT / "CHANGELOG.md").read_bytes()))
+        (document / "changelog.gz").write_bytes(changelog("edgeroot", version, _COMMON["Maintainer"], _committed()))
         _set_modes(tree)
         kibibytes = sum(path.lstat().st_size for path in tree.rglob("*")) // 1024
         head = {"Package": name, "Version": version, "Architecture": machine, "Installed-Size": str(kibibytes)}
@@ -89,6 +92,7 @@ def _package(folder: Path, version: str, name: str, fill: Callable[[Path, str], 
         control.mkdir(exist_ok=True)
         lines = [f"{field}: {value}\n" for field, value in {**head, **_COMMON, **fields}.items()]
         (control / "control").write_text("".join(lines))
+        (control / "md5sums").write_text(digests(tree))
         _set_modes(control)
         control.chmod(0o755)
         target = folder / f"{name}_{version}_{machine}.deb"
@@ -99,6 +103,7 @@ def _package(folder: Path, version: str, name: str, fill: Callable[[Path, str], 
 
 
 def _service(tree: Path, version: str) -> Mapping[str, str]:
+    from scripts.debian_documents import manual_page
     from scripts.locked_install import install_edgeroot, install_libraries, lock_file
     from scripts.native_module import copy
 
@@ -107,8 +112,11 @@ def _service(tree: Path, version: str) -> Mapping[str, str]:
     install_edgeroot(libraries)
     for path in libraries.rglob("RECORD"):  # with paths and digests of what was removed
         path.unlink()
-    for path in libraries.rglob("direct_url.json"):
-        path.unlink()
+    for name in ("direct_url.json", ".gitignore"):
+        for path in libraries.rglob(name):
+            path.unlink()
+    for path in libraries.rglob("*"):  # some makers leave them executable, which none of them is
+        path.chmod(0o755 if path.is_dir() else 0o644)
     # Compiled here: what root's Python left beside the modules would outlive the package. Sets come in one order.
     compile_all = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     seeded = {**os.environ, "PYTHONHASHSEED": "0"}
@@ -117,6 +125,10 @@ def _service(tree: Path, version: str) -> Mapping[str, str]:
     command.parent.mkdir(parents=True)
     command.write_text(_COMMAND)
     command.chmod(0o755)
+    page = tree / "usr/share/man/man1/edgeroot.1.gz"
+    page.parent.mkdir(parents=True)
+    page.write_bytes(manual_page(version, _committed()))
+    copy(ROOT / "deploy/debian/edgeroot.lintian-overrides", tree / "usr/share/lintian/overrides/edgeroot")
     units = tree / "usr/lib/systemd/system"
     units.mkdir(parents=True)
     for unit in sorted((ROOT / "deploy/systemd").glob("edgeroot.*")):
@@ -160,6 +172,10 @@ def _epoch() -> str:
         return given
     done = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "1700000000"
+
+
+def _committed() -> datetime:
+    return datetime.fromtimestamp(int(_epoch()), UTC)
 
 
 def main(arguments: list[str]) -> int:

@@ -118,8 +118,11 @@ def test_the_life_of_an_installation(root: Root, packages: dict[str, list[Path]]
     done = root.dpkg("--install", *first)
     assert done.returncode == 0, done.stdout + done.stderr
     assert root.run("edgeroot", "--version").split()[-1]
+    assert root.run("dpkg", "--verify", "edgeroot", "edgeroot-pkcs11") == ""
     assert "parsec:x:" in (root.path / "etc/passwd").read_text()
     config = root.path / "etc/parsec/config.toml"
+    enabled = root.path / "etc/systemd/system/sockets.target.wants/edgeroot.socket"
+    assert enabled.is_symlink()
     assert config.stat().st_mode & 0o777 == 0o400
     assert config.stat().st_uid == (root.path / "var/lib/parsec").stat().st_uid != 0
 
@@ -136,8 +139,10 @@ def test_the_life_of_an_installation(root: Root, packages: dict[str, list[Path]]
         assert "label:      device" in listed
 
     # An upgrade keeps the key, and what was changed in the configuration, and asks nothing.
+    root.run("systemctl", "disable", "edgeroot.socket")
     done = root.dpkg("--install", *second)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert not enabled.is_symlink()
     assert "allow_root = true" in config.read_text()
     with root.service():
         assert run_parsec_tool(root.socket_path, "export-public-key", "-k", "device").stdout == public
@@ -171,6 +176,15 @@ def test_it_takes_the_place_of_upstreams(packages: dict[str, list[Path]]) -> Non
     ).stdout
     for line in ("Conflicts: parsec-service", "Provides: parsec-service", "Replaces: parsec-service"):
         assert line in fields
+
+
+def test_debians_checker_finds_nothing(packages: dict[str, list[Path]]) -> None:
+    """But for what the overrides in the package say, with the reason."""
+    if shutil.which("lintian") is None:
+        unavailable("there is no lintian (Debian: lintian)")
+    command = ["lintian", "--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0"]
+    done = subprocess.run([*command, *packages["0.1.0"]], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_built_twice_it_is_the_same(packages: dict[str, list[Path]], tmp_path: Path) -> None:
