@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
@@ -15,23 +16,41 @@ import pytest
 from peers import PeersRoot, PeersUnavailableError, run_parsec_tool
 from peers.debian_root import debian_root
 from scripts import build_deb
+from scripts.debian_documents import digests
 from tests.support.clients import wait_until
 from tests.support.requirements import unavailable
 
 VERSIONS = ("0.1.0", "0.2.0")
+CODE = "usr/lib/edgeroot/edgeroot"
+NEW_LINE = "# new in 0.2.0\n"
 
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-    """Of this tree, and the same under the next version."""
+    """Of this tree, and what might be the next version."""
     folder = tmp_path_factory.mktemp("deb")
     first = build_deb.build(folder, VERSIONS[0])
     return {VERSIONS[0]: first, VERSIONS[1]: [renewed(path) for path in first]}
 
 
 def renewed(path: Path) -> Path:
+    """With a file of other content, one more line in the configuration, and a folder less."""
     tree, target = path.with_suffix(""), Path(str(path).replace(*VERSIONS))
     subprocess.run(["dpkg-deb", "--raw-extract", path, tree], check=True)
+    version = tree / CODE / "_version.py"
+    if version.exists():
+        version.write_text(version.read_text().replace(*VERSIONS))
+        cached = version.parent / f"__pycache__/_version.{sys.implementation.cache_tag}.pyc"
+        py_compile.compile(
+            str(version),
+            cfile=str(cached),
+            dfile=f"/{CODE}/_version.py",
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+        shutil.rmtree(tree / CODE / "testing")
+        config = tree / "etc/parsec/config.toml"
+        config.write_text(config.read_text() + NEW_LINE)
+        (tree / "DEBIAN/md5sums").write_text(digests(tree))
     for script in ("control", "preinst"):
         file = tree / "DEBIAN" / script
         if file.exists():
@@ -117,7 +136,7 @@ def test_the_life_of_an_installation(root: Root, packages: dict[str, list[Path]]
     first, second = (packages[version] for version in VERSIONS)
     done = root.dpkg("--install", *first)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert root.run("edgeroot", "--version").split()[-1]
+    assert root.run("edgeroot", "--version").split()[-1] == "0.1.0"
     assert root.run("dpkg", "--verify", "edgeroot", "edgeroot-pkcs11") == ""
     assert "parsec:x:" in (root.path / "etc/passwd").read_text()
     config = root.path / "etc/parsec/config.toml"
@@ -138,12 +157,23 @@ def test_the_life_of_an_installation(root: Root, packages: dict[str, list[Path]]
         listed = root.run("pkcs11-tool", "--module", f"/{module.relative_to(root.path)}", "--list-objects")
         assert "label:      device" in listed
 
-    # An upgrade keeps the key, and what was changed in the configuration, and asks nothing.
+    # An upgrade replaces and removes files, and keeps the key, what was changed in the configuration, and that somebody
+    # wants no socket.
+    assert (root.path / CODE / "testing").exists()
     root.run("systemctl", "disable", "edgeroot.socket")
-    done = root.dpkg("--install", *second)
+    done = root.dpkg("--force-confold", "--install", *second)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not enabled.is_symlink()
+    assert root.run("edgeroot", "--version").split()[-1] == "0.2.0"
+    assert not (root.path / CODE / "testing").exists()
+    assert root.run("dpkg", "--verify", "edgeroot", "edgeroot-pkcs11").split() == [
+        "??5??????",
+        "c",
+        "/etc/parsec/config.toml",
+    ]
     assert "allow_root = true" in config.read_text()
+    assert NEW_LINE not in config.read_text()
+    assert NEW_LINE in config.with_name("config.toml.dpkg-dist").read_text()
+    assert not enabled.is_symlink()
     with root.service():
         assert run_parsec_tool(root.socket_path, "export-public-key", "-k", "device").stdout == public
 
