@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,7 +17,6 @@ from edgeroot.wire.opcodes import Opcode
 from edgeroot.wire.operations import AuthType
 from edgeroot.wire.status import ResponseStatus
 
-DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 MS_NS = 1_000_000
 US_NS = 1_000
 

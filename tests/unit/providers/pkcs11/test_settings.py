@@ -8,8 +8,6 @@ from edgeroot.providers.pkcs11 import Pkcs11Settings
 from edgeroot.providers.pkcs11.settings import PinSource, pin_source
 from edgeroot.psa import Secret
 
-ROOT = Path(__file__).resolve().parents[4]
-
 
 @pytest.mark.parametrize(
     ("text", "source"),
