@@ -45,7 +45,7 @@ def read(folder: Path, result: bytes, kind: str) -> subprocess.CompletedProcess[
     (folder / "key.jwk").write_text(json.dumps({"kty": "EC", "crv": "P-256", "x": x, "y": y}))
     (folder / "result").write_bytes(result)
     (folder / "nonce").write_bytes(NONCE)
-    command = [program, kind, *(folder / name for name in ("result", "key.jwk", "nonce"))]
+    command: list[str | Path] = [program, kind, *(folder / name for name in ("result", "key.jwk", "nonce"))]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
