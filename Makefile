@@ -24,10 +24,13 @@ sources := $(wildcard src tests peers scripts bench fuzz examples)
 untyped := $(wildcard hatch_build.py meta-edgeroot/lib)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-edge test soak lint format bench docs site peers native deb release chart cluster cluster-test clean
+.PHONY: help reach setup demo demo-edge test soak lint format bench docs site peers native deb release chart cluster cluster-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+reach:
+	@scripts/in_reach.sh $(MAKECMDGOALS)
 
 setup: $(dev) ## install edgeroot and its development tools into .venv
 
@@ -44,14 +47,14 @@ $(bench): $(dev)
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $@
 
-demo: $(dev) ## from nothing to a running service and a short story with it; leaves nothing running
+demo: reach $(dev) ## from nothing to a running service and a short story with it; leaves nothing running
 	@scripts/debian_packages.sh openssl bubblewrap libseccomp2
 	@scripts/debian_packages.sh softhsm2 swtpm || echo 'without them the demo leaves out their chapters' >&2
 	@$(bin)/python examples/demo.py
 	@$(bin)/python examples/back_ends.py
 	@$(bin)/python examples/root_of_trust.py
 
-demo-edge: cluster native ## a fleet on a genuine Kubernetes: joined by proof, tampered with, updated (root; five minutes)
+demo-edge: reach cluster native ## a fleet on a genuine Kubernetes: joined by proof, tampered with, updated (root; five minutes)
 	@scripts/debian_packages.sh openssl bubblewrap libseccomp2
 	@scripts/debian_packages.sh $(browser) || echo 'without a browser the demo takes no pictures' >&2
 	@$(bin)/python -m examples.edge_fleet
@@ -79,15 +82,15 @@ chart: $(dev) ## get the genuine Helm and promtool that the chart is tested with
 	@$(bin)/python -m peers.helm
 	@$(bin)/python -m peers.promtool
 
-cluster-test: cluster chart native ## the tests against a genuine Kubernetes
+cluster-test: reach cluster chart native ## the tests against a genuine Kubernetes
 	$(bin)/python -m pytest -m cluster $(PYTEST_ARGS)
 
-test: peers cluster native ## every test, with few rounds of those that repeat, and few of cluster-test
+test: reach peers cluster native ## every test, with few rounds of those that repeat, and few of cluster-test
 	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm systemd runc lintian $(manager) $(browser) $(pkcs11_programs)
 	@scripts/openssl_provider.sh
 	$(bin)/python -m pytest -m 'not cluster or smoke' $(PYTEST_ARGS)
 
-soak: peers ## the tests that repeat, with ROUNDS=200 rounds
+soak: reach peers ## the tests that repeat, with ROUNDS=200 rounds
 	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm $(manager)
 	$(bin)/python -m pytest -m rounds --rounds $(ROUNDS) --timeout 3600 -o faulthandler_timeout=3900 $(PYTEST_ARGS)
 
@@ -103,12 +106,12 @@ format: $(dev) ## put the sources into the formatter's shape
 	$(bin)/ruff check --fix $(sources) $(untyped)
 	$(bin)/ruff format $(sources) $(untyped)
 
-bench: $(bench) peers native ## compare with upstream's service on this machine
+bench: reach $(bench) peers native ## compare with upstream's service on this machine
 	@scripts/debian_packages.sh bubblewrap libseccomp2 softhsm2 swtpm $(pkcs11_programs)
 	@scripts/openssl_provider.sh
 	@$(bin)/python -m bench
 
-docs: $(dev) native ## check the documentation's links and run its marked examples
+docs: reach $(dev) native ## check the documentation's links and run its marked examples
 	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 $(pkcs11_programs)
 	@scripts/openssl_provider.sh
 	@$(bin)/python scripts/check_docs.py

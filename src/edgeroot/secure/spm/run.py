@@ -113,6 +113,22 @@ def _check_unverified(options: argparse.Namespace) -> None:
         raise CannotStartError("the device is secured and runs signed images only, and this manager is none")
 
 
+def _check_reachable(state: State, *, is_verified: bool) -> None:
+    """As root, partitions have users of their own, whom nobody may keep from their code and their folders."""
+    if os.geteuid() != 0:
+        return
+    for what, paths, remedy in (
+        ("edgeroot", sandbox.readable(sys.executable, verified=is_verified), "install it where everybody may read it"),
+        ("the state", (str(state.path / "partitions"),), "choose another folder with --state"),
+    ):
+        folder = sandbox.hidden(paths)
+        if folder is not None:
+            raise CannotStartError(
+                f"{what} lies in {folder}, which the partitions' users may not enter: {remedy}, such as below /opt"
+                " or /var/lib, or start the secure world as another user than root"
+            )
+
+
 def _run(options: argparse.Namespace) -> int:
     notify = os.environ.pop("NOTIFY_SOCKET", None)
     missing = process.protect_process()
@@ -157,6 +173,7 @@ def _run(options: argparse.Namespace) -> int:
         keeper = AnchorKeeper(anchor, state.path / "counters" / "storage" / "storage", monotonic)
         keeper.start(accept=options.accept_older_state)
     element = None if options.secure_element is None else _element(options.secure_element)
+    _check_reachable(state, is_verified=verified is not None)
     launcher = Launcher(
         state,
         derive=secret.derive,

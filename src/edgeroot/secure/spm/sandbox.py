@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -182,6 +183,15 @@ def readable(interpreter: str, *, verified: bool = False) -> tuple[str, ...]:
         wanted.append(venv / "pyvenv.cfg")
     existing = sorted({str(path) for path in [*wanted, *_links(Path(interpreter))] if path.exists()})
     return tuple(one for one in existing if not any(one.startswith(other + "/") for other in existing))
+
+
+def hidden(paths: Iterable[str]) -> Path | None:
+    """A folder above one of these that users with no part in it, as those of the partitions, may not enter."""
+    for path in paths:
+        for folder in reversed(Path(path).parents):
+            if not folder.stat().st_mode & stat.S_IXOTH:
+                return folder
+    return None
 
 
 def _links(path: Path) -> list[Path]:

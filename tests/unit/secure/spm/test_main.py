@@ -11,6 +11,7 @@ import pytest
 
 from edgeroot.secure.platform.files import FileLock
 from edgeroot.secure.spm.run import _notify
+from tests.support.requirements import require_root
 
 
 def start(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -53,6 +54,12 @@ def test_two_do_not_share_a_place(tmp_path: Path) -> None:
         assert not (tmp_path / "run" / "spm.sock").exists()
     finally:
         lock.release()
+
+
+def test_as_root_a_state_that_partitions_cannot_reach_is_refused(tmp_path: Path) -> None:
+    require_root("have partitions run as other users")
+    tmp_path.chmod(0o700)
+    assert refused(start(tmp_path)).startswith("Error: the state lies in /")
 
 
 def test_registers_without_a_tpm_are_a_mistake(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -187,3 +188,13 @@ def test_as_an_ordinary_user_partitions_have_no_users_of_their_own() -> None:
 
     assert not outcome_of(own_users)
     assert next(finding.in_force for finding in sandbox.probe() if finding.measure == sandbox.OWN_USERS)
+
+
+def test_the_first_folder_that_others_may_not_enter_is_found() -> None:
+    with TemporaryDirectory() as name:  # pytest's own are hidden already
+        above = Path(name)
+        (above / "hidden" / "below").mkdir(parents=True)
+        above.chmod(0o711)
+        (above / "hidden").chmod(0o750)
+        assert sandbox.hidden(["/usr/lib", str(above / "hidden")]) is None
+        assert sandbox.hidden(["/usr/lib", str(above / "hidden" / "below")]) == above / "hidden"
