@@ -112,7 +112,7 @@ bench: reach $(bench) peers native ## compare with upstream's service on this ma
 	@$(bin)/python -m bench
 
 docs: reach $(dev) native ## check the documentation's links and run its marked examples
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 $(pkcs11_programs)
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 swtpm tpm2-tools xxd $(pkcs11_programs)
 	@scripts/openssl_provider.sh
 	@$(bin)/python scripts/check_docs.py
 
