@@ -1,4 +1,4 @@
-"""How a command fails: one line on standard error that says what to do, and an exit code.
+"""How a command fails: a line on standard error for each thing that is wrong and says what to do, and an exit code.
 
 0 is success, 1 failure, 2 a command line that makes no sense, 130 an interruption from the keyboard.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import click
@@ -21,6 +21,14 @@ class CommandError(click.ClickException):
     """The command cannot do what was asked. The message is one sentence that ends with what to do about it."""
 
 
+class SeveralErrors(CommandError):
+    """More than one thing is wrong: each is a message of its own."""
+
+    def __init__(self, messages: Sequence[str]) -> None:
+        super().__init__("; ".join(messages))
+        self.messages = tuple(messages)
+
+
 def exit_code_of(run: Callable[[], object]) -> int:
     """Run a command; what goes wrong in an expected way becomes a line on standard error and an exit code."""
     try:
@@ -30,7 +38,8 @@ def exit_code_of(run: Callable[[], object]) -> int:
         _complain(_usage(error))
         return USAGE
     except click.ClickException as error:
-        _complain(error.format_message())
+        for message in error.messages if isinstance(error, SeveralErrors) else (error.format_message(),):
+            _complain(message)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeroot.cli.errors import SeveralErrors
 from edgeroot.cli.frame import command
 from edgeroot.cli.output import emit
 
@@ -187,4 +188,4 @@ def _run(
     try:
         return run_service(load, check=check, prepare=prepare, config_folders=config_folders)
     except CannotStartError as error:
-        raise click.ClickException(str(error)) from error
+        raise SeveralErrors(error.messages) from error

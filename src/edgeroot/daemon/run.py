@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,11 @@ _log: Final = get_logger(__name__)
 
 
 class CannotStartError(Exception):
-    """The service does not start; the message says why and what to do."""
+    """The service does not start; each of the messages says why and what to do."""
+
+    def __init__(self, messages: Sequence[str]) -> None:
+        super().__init__("\n".join(messages))
+        self.messages = tuple(messages)
 
 
 def run_service(
@@ -82,8 +86,10 @@ def run_service(
             read = [*config_folders, *_read_for_tokens(config)]
             for refused in confine_service(read=read, write=_written(config, types)):
                 _log.warning(refused)
-    except (ConfigError, KeyStoreError, StartError, ListenError, ActivationError) as error:
-        raise CannotStartError(str(error)) from error
+    except ConfigError as error:
+        raise CannotStartError([f"{error.source}: {problem}" for problem in error.problems]) from error
+    except (KeyStoreError, StartError, ListenError, ActivationError) as error:
+        raise CannotStartError([str(error)]) from error
     return supervisor.run()
 
 
