@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
 from peers.kubernetes import Cluster
+from tests.support.killing import Killed, killed
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy" / "kubernetes"
 SYSTEM: Final = "edgeroot-system"
@@ -54,27 +53,9 @@ def running_edge(kubeconfig: Path, folder: Path, *arguments: str) -> Iterator[No
             process.terminate()
 
 
-@contextmanager
-def killed_edge(kubeconfig: Path, folder: Path, *arguments: str, lives_s: tuple[float, float]) -> Iterator[list[int]]:
-    """The same, but killed after a chance of so many seconds, and started again, until the end. The kills so far."""
-    command = [sys.executable, "-m", "edgeroot", "edge", *arguments]
+def killed_edge(
+    kubeconfig: Path, folder: Path, *arguments: str, lives_s: tuple[float, float]
+) -> AbstractContextManager[Killed]:
+    """The same, but killed after a chance of so many seconds, and started again, until it is spared or the end."""
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
-    kills: list[int] = []
-    stop = threading.Event()
-    chance = random.Random(arguments[0])
-
-    def live() -> None:
-        with (folder / "log").open("ab") as log:
-            while not stop.is_set():
-                with subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process:
-                    stop.wait(chance.uniform(*lives_s))
-                    process.kill()
-                    kills.append(process.pid)
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    try:
-        yield kills
-    finally:
-        stop.set()
-        thread.join()
+    return killed("edge", *arguments, environment=environment, folder=folder, lives_s=lives_s)

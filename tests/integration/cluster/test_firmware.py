@@ -126,12 +126,12 @@ def test_a_controller_that_is_killed_again_and_again_rolls_out_all_the_same(clus
     fleet = Fleet(cluster, tmp_path, 6)
     kubeconfig = account_kubeconfig(cluster, "edgeroot-firmware", tmp_path / "firmware.kubeconfig")
     lives_s = (1.5, 5.0)  # the program is there after a second
-    with fleet.living(), killed_edge(kubeconfig, tmp_path, "firmware", "roll-out", lives_s=lives_s) as kills:
+    with fleet.living(), killed_edge(kubeconfig, tmp_path, "firmware", "roll-out", lives_s=lives_s) as controllers:
         fleet.wish("1.1.0")
         status = fleet.until("Completed", "1.1.0")
     assert status["nodes"] == {"total": 6, "updated": 6, "updating": 0, "failed": 0}
     assert set(fleet.running.values()) == {"1.1.0"}
-    assert len(kills) > 2
+    assert controllers.kills > 2
 
 
 @pytest.mark.parametrize(
