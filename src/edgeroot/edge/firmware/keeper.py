@@ -7,12 +7,11 @@ import logging
 import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from edgeroot.edge.firmware.node import Decision, Found, Memory, Step, decide
-from edgeroot.edge.firmware.plan import Report
+from edgeroot.edge.firmware.node import Decision, Found, Memory, Step, after_trouble, decide
 
 _COMMAND_TIMEOUT_S: Final = 1800.0  # fetching 40 MB over a slow line
 _MANAGER: Final = "manager"
@@ -104,10 +103,8 @@ class FirmwareKeeper:
             self._commands.carry_out(decision.step, wanted)
         except StepError as error:
             _log.warning("firmware %s: %s: %s", wanted, decision.step.name.lower(), error)
-            memory = replace(decision.memory, trouble=str(error))
-            self._remember(memory)
-            report: Report = replace(decision.report, message=memory.failure or memory.trouble)
-            return replace(decision, memory=memory, report=report)
+            decision = after_trouble(decision, str(error))
+            self._remember(decision.memory)
         return decision
 
     def _remembered(self) -> Memory | None:

@@ -14,7 +14,10 @@ from edgeroot.edge.firmware.plan import NodePhase, Report
 
 # How long firmware on trial has to get its verdict; after that it is taken back.
 TRIAL_S: Final = 900.0
-_INSTALLS: Final = 3
+# So often a release is refused before it counts as one that cannot be installed. Who was only cut off, by a restart
+# or for want of power, has more tries, but not for ever: it may be the installation that brings the node down.
+_REFUSALS: Final = 3
+_INSTALLS: Final = 10
 
 
 class Step(Enum):
@@ -42,12 +45,14 @@ class Found:
 class Memory:
     """What is remembered over restarts, of the version that is wanted now.
 
-    ``restarted``: it was booted, or was to be. ``trial_since_s``: since when it is on trial. ``trouble`` is what the
-    last step failed with, ``failure`` why nothing more is tried.
+    ``installs`` were begun, and ``refusals`` of them were refused. ``restarted``: it was booted, or was to be.
+    ``trial_since_s``: since when it is on trial. ``trouble`` is what the last step failed with, ``failure`` why nothing
+    more is tried.
     """
 
     version: str
     installs: int = 0
+    refusals: int = 0
     restarted: bool = False
     trial_since_s: float | None = None
     trouble: str = ""
@@ -79,11 +84,19 @@ def decide(wanted: str, found: Found, memory: Memory | None, now_s: float) -> De
         return _decision(Step.NOTHING, replace(memory, failure="", trouble=""), NodePhase.ACCEPTED)
     if not memory.failure and memory.restarted:
         memory = replace(memory, failure="it did not boot, or did not stay: the firmware before came back")
-    if not memory.failure and memory.installs >= _INSTALLS:
-        memory = replace(memory, failure=f"it could not be installed: {memory.trouble or 'no reason was given'}")
+    if not memory.failure and (memory.refusals >= _REFUSALS or memory.installs >= _INSTALLS):
+        memory = replace(memory, failure=f"it could not be installed: {memory.trouble or 'it was cut off each time'}")
     if memory.failure:
         return _decision(Step.NOTHING, memory, NodePhase.FAILED)
     return _decision(Step.INSTALL, replace(memory, installs=memory.installs + 1), NodePhase.INSTALLING)
+
+
+def after_trouble(decision: Decision, trouble: str) -> Decision:
+    """What is remembered and reported of a step that was refused."""
+    refusals = decision.memory.refusals + (decision.step is Step.INSTALL)
+    memory = replace(decision.memory, refusals=refusals, trouble=trouble)
+    report = replace(decision.report, message=memory.failure or trouble)
+    return replace(decision, memory=memory, report=report)
 
 
 def _on_trial(wanted: str, found: Found, memory: Memory, now_s: float) -> Decision:

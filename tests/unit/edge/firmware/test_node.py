@@ -158,10 +158,20 @@ def test_the_memory_is_written_before_the_step(scene: Scene) -> None:
             raise KeyboardInterrupt
 
     scene.device = CutOff()
-    for _ in range(3):
+    for _ in range(10):
         with pytest.raises(KeyboardInterrupt):
             scene.run("1.1.0")
     assert scene.run("1.1.0") is NodePhase.FAILED
+    assert scene.message == "it could not be installed: it was cut off each time"
+
+
+def test_who_was_cut_off_has_more_tries_than_who_was_refused(scene: Scene) -> None:
+    """Its keeper's restarts say nothing about a release."""
+    for _ in range(9):
+        with pytest.raises(AssertionError, match="does not end"):
+            scene.run("1.1.0", at_most=1)
+        scene.device = Simulated()  # nothing has become of it
+    assert scene.run("1.1.0") is NodePhase.ACCEPTED
 
 
 def test_commands_tell_what_they_said_last(tmp_path: Path) -> None:
