@@ -32,6 +32,7 @@ from edgeroot.edge.agent.verdict import read_verdict
 from tests.integration.service.test_tpm_evidence import extend
 from tests.integration.test_tpm_verified import BOOT, Verifier, enrolled, log_of
 from tests.integration.test_verifier_service import Fleet, submit
+from tests.support.killing import killed
 from tests.support.service import SOFTWARE_PROVIDER, Service, running_service
 from tests.support.swtpm import running_swtpm, with_tpm
 from tests.support.world import World, running_world, with_world
@@ -141,6 +142,29 @@ def test_a_node_is_affirmed_through_outages(fleet: Fleet, service: Service) -> N
             log = node.log.read_text()
     assert "the verifier says: affirming; next time in" in log
     assert "no result: the verifier: ConnectError" in log
+
+
+def test_an_agent_that_is_killed_again_and_again_is_affirmed_again(fleet: Fleet, service: Service) -> None:
+    """Whoever looks at its state in between sees a whole one."""
+    state = fleet.folder / "agent"
+    with fleet.serving() as (url, _server):
+        submit(fleet, url)
+        options = ("--verifier", url, "--ca-file", "certificate.pem", "--interval", "1", "--state", str(state))
+        environment = {**fleet.environment, "PARSEC_SERVICE_ENDPOINT": service.endpoint}
+        with killed(
+            "edge", "agent", *options, environment=environment, folder=fleet.folder, lives_s=(0.8, 2.5)
+        ) as agents:
+            affirmed = 0
+            while agents.kills < 10:
+                affirmed += read_state(state).problem(time.time()) is None
+            assert affirmed
+            agents.spare()
+            spared_s = time.time()
+            wait_for(lambda: read_state(state).judged_at_s > spared_s, "it is judged no more")
+            assert read_state(state).problem(time.time()) is None
+        bearer = f"Bearer {(fleet.folder / 'look').read_text().strip()}"
+        devices = fleet.ask(url, "GET", "/fleet/v1/devices", authorization=bearer)[2]["devices"]
+    assert [one["status"] for one in devices] == ["affirming"]
 
 
 def test_a_service_that_restarts_is_missed_and_found_again(fleet: Fleet, world: World) -> None:
