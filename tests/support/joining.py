@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from edgeroot.client import Client
 from edgeroot.evidence import read_token
+from tests.support.killing import Killed, killed
 from tests.support.service import Service
 from tests.support.world import World
 
@@ -99,11 +101,31 @@ class JoiningSite:
     def enrolment(self, *options: str, policy: str = LAB) -> Iterator[str]:
         """Verifier and enrolment service; the latter's address."""
         (self.folder / "policy.toml").write_text(policy)
+        with self._judging(), self.serving(*self._enrolling(*options), environment=self._environment()) as url:
+            yield url
+
+    @contextmanager
+    def killed_enrolment(self, *options: str, lives_s: tuple[float, float]) -> Iterator[tuple[str, Killed]]:
+        """The same, but the enrolment service is killed again and again."""
+        (self.folder / "policy.toml").write_text(LAB)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        with self._judging():
+            arguments = self._enrolling(*options, "--port", str(port))
+            environment = self._environment()
+            with killed(*arguments, environment=environment, folder=self.folder, lives_s=lives_s) as services:
+                yield f"http://127.0.0.1:{port}", services
+
+    @contextmanager
+    def _judging(self) -> Iterator[None]:
         judging = ("--store", "fleet.db", "--sign", "sign.pem", "--policy", "policy.toml")
-        with self.serving("verifier", "serve", *judging, "--provisioning-token-file", "token") as verifier:
-            self.verifier = verifier
+        with self.serving("verifier", "serve", *judging, "--provisioning-token-file", "token") as self.verifier:
             self.submit()
-            given = ("--verifier", verifier, "--verifier-key", "verify.pem", "--api-server", self.api_server)
-            command = ("edge", "enrolment", "serve", *given, "--api-server-ca", "authority.pem", *options)
-            with self.serving(*command, environment={**os.environ, "KUBECONFIG": str(self.kubeconfig)}) as url:
-                yield url
+            yield
+
+    def _enrolling(self, *options: str) -> tuple[str, ...]:
+        given = ("--verifier", self.verifier, "--verifier-key", "verify.pem", "--api-server", self.api_server)
+        return ("edge", "enrolment", "serve", *given, "--api-server-ca", "authority.pem", *options)
+
+    def _environment(self) -> Mapping[str, str]:
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}

@@ -28,6 +28,7 @@ from edgeroot.edge.enrolment.tokens import DEVICE, NODE, OPEN, STATE, BootstrapT
 from peers.kubernetes import Cluster, KubectlError
 from peers.kubernetes.build import Programs
 from tests.support.cluster_accounts import DEPLOY, account_kubeconfig, deploy
+from tests.support.edge_nodes import until
 from tests.support.joining import JoiningSite
 from tests.support.requirements import require_root
 from tests.support.service import SOFTWARE_PROVIDER, Service, running_service
@@ -229,6 +230,32 @@ def test_a_genuine_kubelet_bootstraps(site: JoiningSite, prepared: Cluster) -> N
     assert kubeconfig.exists(), done.stderr[-3000:]
     assert identity(prepared, kubeconfig) == f"system:node:{name}"
     assert prepared.get(*TOKENS)["items"] == []
+
+
+@pytest.mark.timeout(300)
+def test_the_only_service_is_killed_while_devices_join(site: JoiningSite, prepared: Cluster) -> None:
+    name = f"edge-{uuid.uuid4().hex[:8]}"
+    bootstrap = site.folder / "node" / "edgeroot-bootstrap.conf"
+    asking = ("--node-name", name, "--force", "--retry-for", "120", "--output")
+    number = 0
+    with site.killed_enrolment("--admit-affirmed", lives_s=(1.2, 3.2)) as (url, services):
+        while services.kills < 8:
+            site.enrol(url, *asking, "kubelet")
+            assert identity(prepared, site.folder / "node" / "kubelet.conf") == f"system:node:{name}"
+            site.enrol(url, *asking, "kubeadm")
+            number += 1
+            first, second = (f"{name}-{number}-{which}" for which in ("first", "second"))
+            for which in (first, second):
+                prepared.create(request(which, name)[0], as_whom=bootstrap)
+            prepared.wait_for(f"csr/{first}", "jsonpath={.status.conditions}", timeout_s=60)
+            prepared.wait_for(f"csr/{second}", "jsonpath={.status.conditions}", timeout_s=60)
+            decided = [prepared.get("csr", one)["status"]["conditions"][0]["type"] for one in (first, second)]
+            assert sorted(decided) == ["Approved", "Denied"]
+        services.spare()
+        assert unauthorised(prepared, bootstrap)
+        until(lambda: not prepared.get(*TOKENS)["items"], "no token is left")
+    [found] = [one for one in prepared.get("edgenodes")["items"] if one["spec"]["device"] == site.device]
+    assert found["metadata"]["name"] == name
 
 
 def unauthorised(cluster: Cluster, who: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from edgeroot.edge.enrolment.approval import Asked, Tokens, is_ours, settle
 from edgeroot.edge.enrolment.errors import AwayError
+from edgeroot.edge.enrolment.tokens import token_id_of
 
 _PAUSE_S: Final = 1.0
 _PAUSE_MAX_S: Final = 30.0
@@ -25,6 +26,9 @@ _log: Final = logging.getLogger(__name__)
 class Requests(Tokens, Protocol):
     def requests(self) -> Iterable[Asked]:
         """Those that nobody has decided. AwayError."""
+
+    def settled(self) -> Iterable[str]:
+        """The users, with our tokens, whose requests are decided. AwayError."""
 
 
 class Approver:
@@ -46,9 +50,11 @@ class Approver:
 
     def _run(self) -> None:
         failures = 0
+        is_swept = False
         while not self._stop.is_set():
             began_s = time.monotonic()
             failures = 0 if self.round() else failures + 1
+            is_swept = is_swept or self.sweep()
             worked_s = time.monotonic() - began_s
             self._stop.wait(min(max(_PAUSE_S, _SHARE * worked_s) * 2 ** min(failures, 5), _PAUSE_MAX_S))
 
@@ -67,3 +73,14 @@ class Approver:
                 _log.warning("certificate request %s waits: %s", one.name, error)
                 is_done = False
         return is_done
+
+    def sweep(self) -> bool:
+        """End the tokens of decided requests: whoever ran before was perhaps killed in between."""
+        try:
+            for user in self._cluster.settled():
+                if (token_id := token_id_of(user)) is not None:
+                    self._cluster.drop(token_id)
+        except AwayError as error:
+            _log.warning("tokens of decided requests wait for their end: %s", error)
+            return False
+        return True

@@ -93,13 +93,13 @@ class ApiCluster:
         return _known(made)
 
     def replace_token(self, node: KnownNode, token: tokens.BootstrapToken | None) -> None:
-        """From the first step on the earlier one is worth nothing, whether or not the others are reached."""
+        """The earlier one ends first. Cut off anywhere, the annotation names the only token that there may be."""
+        if node.token_id:
+            self.drop(node.token_id)
         with _asking():
             noted = None if token is None else token.token_id
             change = {"metadata": {"annotations": {TOKEN_ANNOTATION: noted}}}  # None removes it
             self._client.patch(EdgeNode, node.name, change, patch_type=PatchType.MERGE)
-        if node.token_id:
-            self.drop(node.token_id)
         if token is not None:
             metadata = ObjectMeta(
                 name=tokens.secret_name(token.token_id),
@@ -203,6 +203,15 @@ class ApiCluster:
                 asked
                 for one in self._client.list(CertificateSigningRequest, fields={"spec.signerName": SIGNER})
                 if (asked := _asked(one)) is not None
+            ]
+
+    def settled(self) -> list[str]:
+        """The users of decided requests that came with our tokens; others' tokens are not ours to end."""
+        with _asking():
+            return [
+                one.spec.username or ""
+                for one in self._client.list(CertificateSigningRequest, fields={"spec.signerName": SIGNER})
+                if one.status is not None and one.status.conditions and tokens.GROUP in (one.spec.groups or ())
             ]
 
     def _decide_asked(self, asked: Asked, decision: str, words: str) -> None:

@@ -90,6 +90,9 @@ class Memory:
     def requests(self) -> list[Asked]:
         return [one for one in self.waiting if one.name not in self.decided]
 
+    def settled(self) -> list[str]:
+        return [one.user for one in self.waiting if one.name in self.decided]
+
 
 def second(user: str = ASKED.user) -> Asked:
     return replace(ASKED, name="csr-2", uid="uid-2", user=user)

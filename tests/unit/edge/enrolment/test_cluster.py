@@ -6,7 +6,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cryptography import x509
@@ -28,6 +28,7 @@ KEY = ec.generate_private_key(ec.SECP256R1())
 @dataclass
 class Site:
     api: ApiDouble
+    client: Client
     cluster: ApiCluster
 
     def ask(self, token: str, name: str, node: str = "gate-1") -> None:
@@ -46,7 +47,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     with running_api() as api, Client(KubeConfig.from_file(api.kubeconfig(tmp_path / "kubeconfig"))) as client:
-        yield Site(api, ApiCluster(client))
+        yield Site(api, client, ApiCluster(client))
 
 
 def test_edge_nodes(site: Site) -> None:
@@ -88,6 +89,55 @@ def test_a_new_token_ends_the_one_before(site: Site) -> None:
     site.cluster.replace_token(known(site), None)
     assert site.api.names("secrets") == []
     assert TOKEN_ANNOTATION not in site.api.objects["edgenodes", "gate-1"]["metadata"].get("annotations", {})
+
+
+class Cut(Exception):
+    """The service was killed here."""
+
+
+class Dying:
+    """The API server's client in a service that is killed after so many writes."""
+
+    def __init__(self, client: Client, writes: int) -> None:
+        self._client = client
+        self._left = writes
+
+    def __getattr__(self, name: str) -> object:
+        if name in {"create", "patch", "delete", "replace"}:
+            if not self._left:
+                raise Cut
+            self._left -= 1
+        return getattr(self._client, name)
+
+
+def cut_off(site: Site, writes: int) -> ApiCluster:
+    return ApiCluster(cast(Client, Dying(site.client, writes)))
+
+
+@pytest.mark.parametrize("writes", range(3))
+def test_wherever_a_new_token_is_cut_off_there_is_never_a_second(site: Site, writes: int) -> None:
+    joined(site)
+    with pytest.raises(Cut):
+        cut_off(site, writes).replace_token(known(site), tokens.new_token(4_000_000_000))
+    assert len(site.api.names("secrets")) <= 1
+    last = joined(site)  # the device asks again
+    assert site.api.names("secrets") == [f"bootstrap-token-{last.token_id}"]
+
+
+def test_a_token_whose_approval_was_cut_off_ends_at_the_next_start(site: Site) -> None:
+    token = joined(site)
+    site.ask(token.text(), "first")
+    with pytest.raises(Cut):
+        Approver(cut_off(site, 2)).round()  # the claim, and the approval
+    assert site.decision("first")[0] == "Approved"
+    assert site.api.names("secrets") == [f"bootstrap-token-{token.token_id}"]
+    spec = site.api.objects[CSRS, "first"]["spec"]
+    ours, spec["groups"] = spec["groups"], ["system:bootstrappers:kubeadm:default-node-token"]
+    assert Approver(site.cluster).sweep()
+    assert site.api.names("secrets") != [], "another's token is not ours to end"
+    spec["groups"] = ours
+    assert Approver(site.cluster).sweep()
+    assert site.api.names("secrets") == []
 
 
 def joined(site: Site) -> tokens.BootstrapToken:
