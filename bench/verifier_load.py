@@ -36,13 +36,13 @@ _STOP_TIMEOUT_S: Final = 20.0
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def serving(folder: Path, *options: str, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """``edgeroot verifier serve`` over the store in the folder, and its port."""
     pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "sign.pem").write_bytes(pem)
-    command = [sys.executable, "-I", "-m", "edgeroot", "verifier", "serve", "--port", "0"]
+    command = [sys.executable, "-I", "-m", "edgeroot", "verifier", "serve", "--port", str(port)]
     command += ["--store", str(folder / "fleet.db"), "--sign", str(folder / "sign.pem")]
-    command += ["--rate", _RATE_THAT_LIMITS_NOTHING]
+    command += ["--rate", _RATE_THAT_LIMITS_NOTHING, *options]
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
