@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
@@ -37,11 +37,13 @@ def account_kubeconfig(cluster: Cluster, account: str, path: Path, *bound: str) 
 
 
 @contextmanager
-def running_edge(kubeconfig: Path, folder: Path, *arguments: str) -> Iterator[None]:
+def running_edge(
+    kubeconfig: Path, folder: Path, *arguments: str, environment: Mapping[str, str] = os.environ
+) -> Iterator[None]:
     """``edgeroot edge`` with these arguments, in this folder, with its log there; it has to run until the end."""
     log_path = folder / "log"
     command = [sys.executable, "-m", "edgeroot", "edge", *arguments]
-    environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+    environment = {**environment, "KUBECONFIG": str(kubeconfig)}
     with (
         log_path.open("ab") as log,
         subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,

@@ -162,7 +162,12 @@ class RunningController:
 
 @contextmanager
 def controller(
-    kubeconfig: Path, folder: Path, feed: Feed, *options: str, ready: bool = True
+    kubeconfig: Path,
+    folder: Path,
+    feed: Feed,
+    *options: str,
+    ready: bool = True,
+    environment: Mapping[str, str] = os.environ,
 ) -> Iterator[RunningController]:
     """Once it is ready, if that is wanted; ended in order at the end, if it was not killed."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +176,7 @@ def controller(
     log_path = folder / "log"
     command = [sys.executable, "-m", "edgeroot", "edge", "controller", "--verifier", feed.url]
     command += ["--viewer-token-file", str(token_path), "--probe-port", "0", *options]
-    environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+    environment = {**environment, "KUBECONFIG": str(kubeconfig)}
     with log_path.open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     running = RunningController(process, log_path)

@@ -108,7 +108,8 @@ class Desk:
     def session(self, session_id: str) -> Session:
         """NoSessionError."""
         session = self.storage.session(session_id)
-        if session is None or session.expires_at_s <= self.now_s():
+        # One that began in the future is from before a clock was set back: nobody knows how old it is.
+        if session is None or not 0 < session.expires_at_s - self.now_s() <= SESSION_TTL_S:
             raise NoSessionError("there is no such session, or it has expired: begin a new one")
         return session
 

@@ -1,4 +1,4 @@
-"""Keeper and approver of certificates, each the only one, killed again and again while there is work for them."""
+"""Keeper and approver of certificates, each the only one: killed while there is work, and with wrong clocks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from cryptography import x509
 
 from edgeroot.edge.certificates.approval import CERTIFICATE_ANNOTATION
 from peers.kubernetes import Cluster
-from tests.support.cluster_accounts import killed_edge
+from tests.support.cluster_accounts import killed_edge, running_edge
 from tests.support.edge_nodes import until
 from tests.support.hardware_certificates import Scene, deploy_certificates, running_scene
+from tests.support.stepped_clock import SteppedClock
 
 LIVES_S: Final = (1.0, 3.0)  # they are there after a second
 KILLS: Final = 8
+HOUR_S: Final = 3600
 CHANGED: Final = 3
 
 
@@ -78,3 +80,26 @@ def _requests(scene: Scene) -> list[dict[str, Any]]:
         for one in found
         if one["metadata"].get("annotations", {}).get(CERTIFICATE_ANNOTATION, "").startswith(prefix)
     ]
+
+
+def test_a_keepers_clock(cluster: Cluster, tmp_path: Path) -> None:
+    """Neither a rush of renewals nor a certificate that does not come."""
+    deploy_certificates(cluster)
+    clock = SteppedClock(tmp_path / "clock")
+    with (
+        running_scene(cluster, tmp_path) as everything,
+        running_edge(everything.approver, tmp_path, *everything.approving),
+        running_edge(everything.keeper, tmp_path, *everything.keeping, environment=clock.environment),
+    ):
+        scene = everything.in_new_namespace()
+        clock.be_off(2 * HOUR_S)
+        scene.wish("ahead")
+        scene.condition("ahead", "Issued")
+        time.sleep(8)
+        clock.be_off(-2 * HOUR_S)  # before the API server's own certificate began
+        scene.wish("behind")
+        time.sleep(5)
+        clock.be_off(0)
+        scene.condition("behind", "Issued")
+        requests = [one["metadata"]["annotations"][CERTIFICATE_ANNOTATION] for one in _requests(scene)]
+        assert sorted(requests) == [f"{scene.namespace}/{name}" for name in ("ahead", "behind")]

@@ -27,7 +27,7 @@ import pytest
 from edgeroot.client import Client
 from edgeroot.edge.agent.exchange import ExchangeError, verifier_session
 from edgeroot.edge.agent.schedule import Failure
-from edgeroot.edge.agent.state import State, read_state
+from edgeroot.edge.agent.state import State, read_state, steady_now_s
 from edgeroot.edge.agent.verdict import read_verdict
 from tests.integration.service.test_tpm_evidence import extend
 from tests.integration.test_tpm_verified import BOOT, Verifier, enrolled, log_of
@@ -156,12 +156,12 @@ def test_an_agent_that_is_killed_again_and_again_is_affirmed_again(fleet: Fleet,
         ) as agents:
             affirmed = 0
             while agents.kills < 10:
-                affirmed += read_state(state).problem(time.time()) is None
+                affirmed += read_state(state).problem(time.time(), steady_now_s()) is None
             assert affirmed
             agents.spare()
             spared_s = time.time()
             wait_for(lambda: read_state(state).judged_at_s > spared_s, "it is judged no more")
-            assert read_state(state).problem(time.time()) is None
+            assert read_state(state).problem(time.time(), steady_now_s()) is None
         bearer = f"Bearer {(fleet.folder / 'look').read_text().strip()}"
         devices = fleet.ask(url, "GET", "/fleet/v1/devices", authorization=bearer)[2]["devices"]
     assert [one["status"] for one in devices] == ["affirming"]

@@ -154,6 +154,15 @@ def test_too_many_sessions(desk: Desk, surroundings: Surroundings, monkeypatch: 
     desk.new_session()
 
 
+def test_a_clock_that_is_set_back_prolongs_no_session(desk: Desk, surroundings: Surroundings) -> None:
+    session = desk.new_session()
+    surroundings.now_s -= 1
+    with pytest.raises(work.NoSessionError):
+        desk.session(session.session_id)
+    surroundings.now_s += work.SESSION_TTL_S
+    assert desk.session(session.session_id) == session
+
+
 def test_media_types(desk: Desk) -> None:
     with pytest.raises(work.MediaTypeError) as caught:
         desk.submit("a" * 32, "application/json", b"{}")

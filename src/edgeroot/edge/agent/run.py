@@ -21,7 +21,7 @@ from edgeroot.edge.agent.exchange import COSE_SIGN1, ExchangeError, check_url, v
 from edgeroot.edge.agent.inventory import Inventory, Reports
 from edgeroot.edge.agent.report import ReportError, apply_status
 from edgeroot.edge.agent.schedule import Failure, Schedule
-from edgeroot.edge.agent.state import State, write_state
+from edgeroot.edge.agent.state import State, steady_now_s, write_state
 from edgeroot.edge.agent.verdict import Verdict, VerdictError, one_line, read_verdict
 from edgeroot.evidence import EvidenceError, read_tpm_evidence, write_tpm_evidence
 
@@ -72,13 +72,13 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop`` is set. The first time at once: at a start nobody knows what was booted."""
         self._write(self._state)
-        next_s = steady_s()
+        next_s = steady_now_s()
         while not stop.is_set():
-            if steady_s() >= next_s:
-                next_s = steady_s() + await self._once()
+            if steady_now_s() >= next_s:
+                next_s = steady_now_s() + await self._once()
             await self._report()
             report_s = self._reports.next_s if self._inventory is not None and self.settings.node_name else next_s
-            pause_s = min(next_s, report_s) - steady_s()
+            pause_s = min(next_s, report_s) - steady_now_s()
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), max(0.0, min(pause_s, _LONGEST_SLEEP_S)))
 
@@ -108,7 +108,7 @@ class Agent:
                 verdict.words(),
                 pause_s,
             )
-            self._write(self._state.judged(verdict, time.time()))
+            self._write(self._state.judged(verdict, time.time(), steady_now_s()))
         return pause_s
 
     def _tell_failure(self, words: str, pause_s: float) -> None:
@@ -147,15 +147,15 @@ class Agent:
     async def _report(self) -> None:
         """The inventory, if it is time. Whatever comes of that, attestation goes on."""
         inventory, name = self._inventory, self.settings.node_name
-        if inventory is None or not name or not self._reports.due(inventory, steady_s()):
+        if inventory is None or not name or not self._reports.due(inventory, steady_now_s()):
             return
         try:
             await apply_status(inventory.applied(name, time.time()))
         except ReportError as error:
-            self._reports.failed(steady_s())
+            self._reports.failed(steady_now_s())
             _log.warning("the inventory is not reported: %s", one_line(str(error)))
         else:
-            self._reports.sent(inventory, steady_s())
+            self._reports.sent(inventory, steady_now_s())
             _log.info("reported: %s", ", ".join(inventory.providers))
 
     def _write(self, state: State) -> None:
@@ -166,11 +166,6 @@ class Agent:
             write_state(self.settings.state, state)
         except OSError as error:
             _log.warning("probes are not told: %s", error)
-
-
-def steady_s() -> float:
-    """Goes on while the machine is suspended, and never back."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def run(settings: Settings) -> None:

@@ -17,6 +17,8 @@ from edgeroot.edge.certificates.resource import HardwareCertificate
 # Of its life, a certificate is renewed in this part: before two thirds, and each at a time of its own.
 _EARLIEST_RENEWAL: Final = 0.55
 _LATEST_RENEWAL: Final = 0.65
+# Not before this part, by the node's own clock, since the last: one that is ahead finds each certificate old at once.
+_LEAST: Final = 0.25
 _PENDING_S: Final = 2.0
 _FIRST_PAUSE_S: Final = 30.0
 _LONGEST_PAUSE_S: Final = 3600.0
@@ -43,11 +45,13 @@ class SentRequest:
 class Observed:
     """What is there: the published chain (PEM), the key (SubjectPublicKeyInfo in DER), and the attempt in hand.
 
-    ``published_generation`` is the resource's generation that the published chain was made for.
+    ``published_generation`` is the resource's generation that the published chain was made for, ``published_at`` when
+    that was, by the node's clock.
     """
 
     chain: bytes | None
     published_generation: int
+    published_at: datetime | None
     public_key: bytes | None
     request: SentRequest | None
     failures: int
@@ -90,7 +94,7 @@ def decide(certificate: HardwareCertificate, observed: Observed, now: datetime) 
         return _follow(observed.request, observed.public_key)
     leaf = current(observed)
     if leaf is not None and observed.published_generation == certificate.generation:
-        left_s = (renewal_time(leaf, certificate.uid) - now).total_seconds()
+        left_s = max((renewal_time(leaf, certificate.uid) - now).total_seconds(), _new_for_s(leaf, observed, now))
         if left_s > 0:
             return Wait(left_s)
     if observed.failures and observed.failed_at is not None:
@@ -119,6 +123,14 @@ def renewal_time(leaf: x509.Certificate, uid: str) -> datetime:
     begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     spread = int.from_bytes(hashlib.sha256(uid.encode()).digest()[:4]) / 2**32
     return begin + (end - begin) * (_EARLIEST_RENEWAL + (_LATEST_RENEWAL - _EARLIEST_RENEWAL) * spread)
+
+
+def _new_for_s(leaf: x509.Certificate, observed: Observed, now: datetime) -> float:
+    if observed.published_at is None:
+        return 0.0
+    since_s = (now - observed.published_at).total_seconds()
+    life_s = (leaf.not_valid_after_utc - leaf.not_valid_before_utc).total_seconds()
+    return _LEAST * life_s - since_s if since_s >= 0 else 0.0
 
 
 def request_name(certificate: HardwareCertificate, observed: Observed) -> str:

@@ -88,6 +88,7 @@ class Keeper:
         observed = Observed(
             chain=status.get("certificate", "").encode() or None,
             published_generation=status.get("publishedGeneration", 0),
+            published_at=_time(status.get("publishedAt")),
             public_key=self._keys.public_key(certificate),
             request=None,
             failures=status.get("failures", 0),
@@ -132,6 +133,7 @@ class Keeper:
             "notAfter": _text(leaf.not_valid_after_utc),
             "renewalTime": _text(renewal_time(leaf, certificate.uid)),
             "publishedGeneration": certificate.generation,
+            "publishedAt": _text(now),
             # Without them the next attempt would find the request of an earlier one by its name.
             "failures": 0,
         }

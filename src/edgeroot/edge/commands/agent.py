@@ -108,7 +108,7 @@ def _service(common: Common) -> AsyncClient:
 
 
 def _check(state: Path | None) -> None:
-    from edgeroot.edge.agent.state import read_state
+    from edgeroot.edge.agent.state import read_state, steady_now_s
 
     if state is None:
         raise click.UsageError("--check reads what the agent keeps: give it the same --state")
@@ -116,6 +116,6 @@ def _check(state: Path | None) -> None:
         found = read_state(state)
     except (OSError, ValueError) as error:
         raise CommandError(str(error)) from error
-    if (problem := found.problem(time.time())) is not None:
+    if (problem := found.problem(time.time(), steady_now_s())) is not None:
         raise CommandError(printable(problem))
     emit({"status": found.status}, found.status)

@@ -13,25 +13,32 @@ GOOD = Verdict(status="affirming", lifetime_s=1_800)
 
 def test_what_probes_are_told() -> None:
     state = State()
-    assert state.problem(100) == "there is no result yet"
+    assert state.problem(100, 100) == "there is no result yet"
     state = state.failed("the verifier: refused", 100).failed("the verifier: timed out", 200)
-    assert state.problem(200) == "there is no result yet; the verifier: timed out"
+    assert state.problem(200, 200) == "there is no result yet; the verifier: timed out"
     assert state.failing_since_s == 100
-    state = state.judged(GOOD, 300)
-    assert state.problem(2_099) is None
+    state = state.judged(GOOD, 300, 300)
+    assert state.problem(2_099, 2_099) is None
     assert state.failing_since_s is None
     state = state.failed("the verifier: away", 900)
-    assert state.problem(2_099) is None, "a result counts until it expires"
-    assert state.problem(2_110) == "the result expired 10 s ago; the verifier: away"
-    state = state.judged(Verdict(status="contraindicated", reason="BL was changed"), 3_000)
-    assert state.problem(3_000) == "the verifier says: contraindicated: BL was changed"
-    assert state.judged(Verdict(status="affirming"), 3_000).problem(1e12) is None
+    assert state.problem(2_099, 2_099) is None, "a result counts until it expires"
+    assert state.problem(2_110, 2_110) == "the result expired 10 s ago; the verifier: away"
+    state = state.judged(Verdict(status="contraindicated", reason="BL was changed"), 3_000, 3_000)
+    assert state.problem(3_000, 3_000) == "the verifier says: contraindicated: BL was changed"
+    assert state.judged(Verdict(status="affirming"), 3_000, 3_000).problem(1e12, 1e12) is None
+
+
+def test_the_stricter_clock_says_when_a_result_expires() -> None:
+    state = State().judged(GOOD, 1_000_000, 300)
+    assert state.problem(1_001_799, 2_099) is None
+    assert state.problem(900_000, 2_110) == "the result expired 10 s ago", "a clock was set back"
+    assert state.problem(1_001_810, 400) == "the result expired 10 s ago", "a clock was set forward"
 
 
 def test_the_file(tmp_path: Path) -> None:
     assert read_state(tmp_path) == State()
-    state = State().judged(GOOD, 300).failed("away", 400)
-    for one in (state, state.judged(GOOD, 500)):
+    state = State().judged(GOOD, 300, 300).failed("away", 400)
+    for one in (state, state.judged(GOOD, 500, 500)):
         write_state(tmp_path, one)
         assert read_state(tmp_path) == one
     assert [path.name for path in tmp_path.iterdir()] == [FILE]

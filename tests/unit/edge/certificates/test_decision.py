@@ -26,7 +26,15 @@ from tests.unit.edge.certificates.support import NOW, issued, public_bytes, reso
 KEY = ec.generate_private_key(ec.SECP256R1())
 OTHER = ec.generate_private_key(ec.SECP256R1())
 WISH = read(resource())
-NOTHING = Observed(chain=None, published_generation=0, public_key=None, request=None, failures=0, failed_at=None)
+NOTHING = Observed(
+    chain=None,
+    published_generation=0,
+    published_at=None,
+    public_key=None,
+    request=None,
+    failures=0,
+    failed_at=None,
+)
 PUBLISHED = replace(NOTHING, chain=issued(KEY), published_generation=1, public_key=public_bytes(KEY))
 
 
@@ -66,6 +74,16 @@ def test_a_refusal_is_told_and_the_next_attempt_comes_after_a_pause() -> None:
 def test_a_clock_that_was_set_back_holds_nothing_up() -> None:
     failed = replace(NOTHING, failures=16, failed_at=NOW + timedelta(days=365))
     assert decide(WISH, failed, NOW) == Request()
+
+
+def test_a_clock_that_is_ahead_renews_nothing_at_once() -> None:
+    """It finds each certificate old as soon as it is there; one that was set back meanwhile is believed at once."""
+    now = NOW + timedelta(days=80)
+    assert decide(WISH, PUBLISHED, now) == Request()
+    published = replace(PUBLISHED, published_at=now)
+    assert decide(WISH, published, now) == Wait(timedelta(days=22.5).total_seconds())
+    assert decide(WISH, published, now + timedelta(days=22.5)) == Request()
+    assert decide(WISH, replace(PUBLISHED, published_at=now + timedelta(days=1)), now) == Request()
 
 
 def test_pauses_grow_up_to_an_hour() -> None:

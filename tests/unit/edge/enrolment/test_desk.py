@@ -236,6 +236,14 @@ def test_sessions_end(site: Site) -> None:
         desk.prove(session.session_id, PSA, b"evidence")
 
 
+def test_a_clock_that_is_set_back_prolongs_no_session(site: Site) -> None:
+    desk = site.desk()
+    session = desk.begin(node_name="", key_digest=b"")
+    site.now_s -= 1
+    with pytest.raises(NoSessionError):
+        desk.prove(session.session_id, PSA, b"evidence")
+
+
 class Web:
     """Requests to the application, without a server."""
 
