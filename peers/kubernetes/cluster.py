@@ -9,8 +9,8 @@ import shutil
 import ssl
 import subprocess
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -120,6 +120,23 @@ class Cluster:
         if done.returncode != 0:
             raise KubectlError(done.stderr.strip() or done.stdout.strip())
         return done.stdout
+
+    @contextmanager
+    def forwarded(self, what: str, port: int, *args: str) -> Iterator[int]:
+        """A port of this machine that leads to one of a pod, or of a pod of a Deployment and so on."""
+        forward = ["port-forward", what, f":{port}", "--address=127.0.0.1", *args]
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.folder)}
+        with subprocess.Popen(
+            [self._program, "kubectl", *forward], env=environment, stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                assert process.stdout is not None
+                said = process.stdout.readline()  # Forwarding from 127.0.0.1:37533 -> 8443
+                if not said:
+                    raise KubectlError(f"no port of {what} could be forwarded")
+                yield int(said.split()[2].rpartition(":")[2])
+            finally:
+                process.terminate()
 
     def apply(self, *objects: object, as_whom: Path | None = None) -> None:
         """Create or change objects, each given as what its JSON would be."""

@@ -1,27 +1,31 @@
-"""The node's name server, a program of its own: it knows one name. Called names.py LISTEN NAME ADDRESS."""
+"""The node's name server, a program of its own. Called names.py LISTEN FILE.
+
+A line of the file is a name and its address. It is read for each question: names may be added meanwhile.
+"""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 from dnslib.server import DNSServer
 
 
-class _OneName:
-    def __init__(self, name: str, address: str) -> None:
-        self._name = name
-        self._address = address
+class _Names:
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     def resolve(self, request: DNSRecord, handler: object) -> DNSRecord:
-        reply = request.reply()
-        if request.q.qname != self._name:
+        known = dict(line.split() for line in self._path.read_text().splitlines())
+        reply, name = request.reply(), str(request.q.qname).rstrip(".")
+        if name not in known:
             reply.header.rcode = RCODE.NXDOMAIN
         elif request.q.qtype == QTYPE.A:  # of any other type it has none, which is no error
-            reply.add_answer(RR(self._name, QTYPE.A, rdata=A(self._address), ttl=60))
+            reply.add_answer(RR(name, QTYPE.A, rdata=A(known[name]), ttl=60))
         return reply
 
 
 if __name__ == "__main__":
-    listen, name, address = sys.argv[1:]
-    DNSServer(_OneName(name, address), address=listen).start()
+    listen, file = sys.argv[1:]
+    DNSServer(_Names(Path(file)), address=listen).start()

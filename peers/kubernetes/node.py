@@ -27,7 +27,7 @@ _CONTAINERD: Final = "/run/containerd/containerd.sock"
 _HEALTH_PORT: Final = 10248
 _NAMESPACE: Final = "k8s.io"
 _DOMAIN: Final = "cluster.local"
-# The one service that is reached by name: nobody forwards the addresses of others here.
+# Nobody forwards the addresses of services here but this one's; pods of others are reached by what give_name() says.
 _API_SERVER: Final = f"kubernetes.default.svc.{_DOMAIN}"
 
 _CONTAINERD_CONFIG: Final = """\
@@ -121,11 +121,13 @@ class Node:
         kubeconfig = authority.kubeconfig(self._folder / "kubelet.kubeconfig", server, identity)
         told = _kubelet_config(authority, certificate=identity.certificate, key=identity.key, address=machine.address)
         (self._folder / "kubelet.json").write_text(json.dumps(told, indent=1))
+        self._names = self._folder / "names"
+        self._names.write_text(f"{_API_SERVER} {SERVICE_ADDRESS}\n")
         tools = machine.programs / "node"
         path = os.pathsep.join([f"{tools}/usr/bin", f"{tools}/usr/sbin", os.environ.get("PATH", os.defpath)])
         self.names = Component(
             "names",
-            [sys.executable, str(Path(__file__).with_name("names.py")), machine.address, _API_SERVER, SERVICE_ADDRESS],
+            [sys.executable, str(Path(__file__).with_name("names.py")), machine.address, str(self._names)],
             machine=machine,
             log=self._folder / "names.log",
             ready=self._names_answer,
@@ -172,6 +174,11 @@ class Node:
         """Run a program beside the kubelet to its end; the exit code is the caller's to judge."""
         there = self.machine.command(command)
         return subprocess.run(there, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    def give_name(self, service: str, namespace: str, address: str) -> None:
+        """From now on pods find this service at a pod's address, as a headless one: its ports are the pod's own."""
+        with self._names.open("a") as file:
+            file.write(f"{service}.{namespace}.svc.{_DOMAIN} {address}\n")
 
     def add_image(self, archive: Path) -> None:
         """Give containerd an image. ComponentError if it does not take it."""
