@@ -104,7 +104,7 @@ def _package(folder: Path, version: str, name: str, fill: Callable[[Path, str], 
 
 def _service(tree: Path, version: str) -> Mapping[str, str]:
     from scripts.debian_documents import manual_page
-    from scripts.locked_install import install_edgeroot, install_libraries, lock_file
+    from scripts.locked_install import compile_modules, install_edgeroot, install_libraries, lock_file
     from scripts.native_module import copy
 
     libraries = tree / _LIBRARIES
@@ -117,10 +117,8 @@ def _service(tree: Path, version: str) -> Mapping[str, str]:
             path.unlink()
     for path in libraries.rglob("*"):  # some makers leave them executable, which none of them is
         path.chmod(0o755 if path.is_dir() else 0o644)
-    # Compiled here: what root's Python left beside the modules would outlive the package. Sets come in one order.
-    compile_all = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    seeded = {**os.environ, "PYTHONHASHSEED": "0"}
-    subprocess.run([*compile_all, "-s", tree, "-p", "/", libraries], check=True, env=seeded, stdout=subprocess.DEVNULL)
+    # Compiled here: what root's Python left beside the modules would outlive the package.
+    compile_modules(libraries, tree)
     command = tree / "usr/bin/edgeroot"
     command.parent.mkdir(parents=True)
     command.write_text(_COMMAND)

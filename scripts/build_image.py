@@ -5,21 +5,21 @@ Usage: build_image.py [-o FILE] [--reference NAME] (default: build/edgeroot.oci.
 The system is what Debian's packages give of Python, bubblewrap and a small shell; nothing of it is installed, only
 unpacked, so that there is no package manager in the image; /var/lib/dpkg/status.d says which packages they were. The
 interpreter is Debian's for the release that this runs on, so this has to run on it, for the native modules are compiled
-here. Layers are kept below build/image, each by what it is made of.
+here. Layers are kept below build/image, each by what it is made of. Built twice from the same packages and files, the
+image is the same.
 """
 
 from __future__ import annotations
 
 import argparse
-import compileall
 import hashlib
 import os
-import py_compile
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,7 @@ from scripts import locked_install, native_module, oci_archive  # noqa: E402
 
 EXTRAS: Final = ("k8s", "verifier", "update")
 USER: Final = 10001
-_KEPT: Final = ROOT / "build/image"
+KEPT: Final = ROOT / "build/image"
 _PACKAGES: Final = (
     *("python3", "libc-bin", "bubblewrap", "libseccomp2", "ca-certificates", "busybox-static"),
     "libstdc++6",  # grpcio's
@@ -60,7 +60,7 @@ _COMMAND: Final = "#!/usr/bin/python3 -I\nimport sys\n\nfrom edgeroot.cli.main i
 
 def build_image(place: Path, *, reference: str) -> Path:
     """Write the image as an OCI archive, from kept layers as far as there are any."""
-    _KEPT.mkdir(parents=True, exist_ok=True)
+    KEPT.mkdir(parents=True, exist_ok=True)
     this = (Path(__file__), Path(__file__).with_name("oci_archive.py"))
     project = ROOT / "pyproject.toml"
     installing = Path(locked_install.__file__)
@@ -68,7 +68,7 @@ def build_image(place: Path, *, reference: str) -> Path:
     module = (Path(native_module.__file__), native_module.built_module(), native_module.REGISTRATION)
     package = [path for path in (ROOT / "src").rglob("*") if path.is_file() and path.suffix not in {".pyc", ".so"}]
     layers = [
-        _layer("system", this, _unpack_system),
+        _layer("system", (*this, installing), _unpack_system),
         _layer("pkcs11", (*this, *module), native_module.place_module),
         _layer("libraries", (*this, installing, locked_install.lock_file("image")), _install_libraries),
         _layer("edgeroot", (*this, *tools, project, ROOT / "hatch_build.py", *package), _install_edgeroot),
@@ -93,18 +93,28 @@ def _layer(name: str, made_of: Iterable[Path], fill: Callable[[Path], None]) -> 
     key = hashlib.sha256(os.uname().machine.encode())
     for path in sorted(made_of):
         key.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
-    kept = _KEPT / f"{name}-{key.hexdigest()[:16]}.tar.gz"
+    kept = KEPT / f"{name}-{key.hexdigest()[:16]}.tar.gz"
     diff_id = kept.with_suffix(".diff-id")
     if diff_id.exists():
         return oci_archive.Layer(kept, diff_id.read_text())
-    with tempfile.TemporaryDirectory(prefix="edgeroot-image-") as folder:
+    with tempfile.TemporaryDirectory(prefix="edgeroot-image-") as folder, _usual_modes():
         fill(Path(folder))
         layer = oci_archive.write_layer(Path(folder), kept)
-    for older in _KEPT.glob(f"{name}-*"):
+    for older in KEPT.glob(f"{name}-*"):
         if not older.name.startswith(kept.name.removesuffix(".tar.gz")):
             older.unlink()
     diff_id.write_text(layer.diff_id)
     return layer
+
+
+@contextmanager
+def _usual_modes() -> Iterator[None]:
+    """Whatever the umask is: what is in the image is for every user to read."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _unpack_system(folder: Path) -> None:
@@ -144,7 +154,8 @@ def _unpack_system(folder: Path) -> None:
     # By whose list Python finds libraries by their names.
     subprocess.run(["/sbin/ldconfig", "-X", "-r", folder], check=True)
     shutil.rmtree(folder / "var/cache")
-    _compile(folder, folder / "usr/lib" / _PYTHON)
+    # The image is not writable.
+    locked_install.compile_modules(folder / "usr/lib" / _PYTHON, folder)
 
 
 def _note(package: Path, folder: Path) -> None:
@@ -181,7 +192,7 @@ def _download(folder: Path) -> list[Path]:
 def _install_libraries(folder: Path) -> None:
     """What edgeroot needs, and not edgeroot itself, which changes more often."""
     locked_install.install_libraries(locked_install.lock_file("image"), folder / _LIBRARIES)
-    _compile(folder, folder / _LIBRARIES)
+    locked_install.compile_modules(folder / _LIBRARIES, folder)
 
 
 def _install_edgeroot(folder: Path) -> None:
@@ -190,21 +201,7 @@ def _install_edgeroot(folder: Path) -> None:
     command.parent.mkdir(parents=True)
     command.write_text(_COMMAND)
     command.chmod(0o755)
-    _compile(folder, folder / _LIBRARIES)
-
-
-def _compile(folder: Path, libraries: Path) -> None:
-    """The image is not writable, so what Python would keep of its modules has to be there. It trusts it unseen."""
-    compiled = compileall.compile_dir(
-        libraries,
-        quiet=2,
-        stripdir=str(folder),
-        prependdir="/",
-        maxlevels=32,
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-    )
-    if not compiled:
-        raise SystemExit(f"not everything below {libraries} can be compiled")
+    locked_install.compile_modules(folder / _LIBRARIES, folder)
 
 
 def main(arguments: list[str]) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from scripts.build_image import build_image
+from scripts.build_image import ROOT, build_image
 from scripts.software_bill import licences, parts_of, software_bill
 from tests.support.clients import wait_until
 from tests.support.requirements import require_root, unavailable
@@ -68,6 +70,17 @@ def test_it_is_small_and_not_roots(image: Path, layout: tuple[Path, Mapping[str,
     assert int(configuration["config"]["User"].split(":")[0]) > 0
     setuid = [path for path in root.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o6000]
     assert setuid == []
+
+
+def test_built_twice_it_is_the_same(image: Path, tmp_path: Path) -> None:
+    """From nothing that was kept, with another umask and another seed of Python's hashes."""
+    code = "import os; os.umask(0o077)\nfrom pathlib import Path\nfrom scripts import build_image\n"
+    code += f"build_image.KEPT = Path({str(tmp_path / 'kept')!r})\n"
+    code += f"build_image.build_image(Path({str(tmp_path / 'again.tar')!r}), reference='edgeroot:test')"
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": f"{ROOT}"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=ROOT)
+    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (image, tmp_path / "again.tar")}
+    assert len(digests) == 1
 
 
 def test_its_bill_names_what_is_in_it(image: Path, layout: tuple[Path, Mapping[str, Any]]) -> None:
