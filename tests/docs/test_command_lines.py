@@ -18,6 +18,10 @@ PROGRAM = re.compile(r"(?:^|[\s(])(?:/\S+/)?edgeroot(?= [a-z])")
 # What may stand in front of a command: nothing, a prompt, another command, variables. A sentence may not.
 BEFORE = re.compile(r"|[$#]|.*(?:[;|&$(!=]|\b(?:until|if|do|sudo|sh -c))|(?:[$#] )?(?:\w+=\S+ ?)+")
 FENCED = re.compile(r"^```\w*\n.*?^```", re.MULTILINE | re.DOTALL)
+# What is built lies in `target`.
+OURS = re.compile(
+    r"(?<![\w/.<-])(?:deploy|docs|examples|fuzz|meta-edgeroot|native|peers|scripts)/(?!\S*target/)[\w./-]+"
+)
 INLINE = re.compile(r"`([^`]+)`")
 COMMON = {name for one in common_parameters(hidden=True) for name in one.opts} | {"-h", "--help", "--version"}
 
@@ -59,6 +63,12 @@ def fault(line: str) -> str | None:
 def test_commands_and_options_are_there(path: Path) -> None:
     found = {line: problem for line in command_lines(path) if (problem := fault(line)) is not None}
     assert found == {}
+
+
+@pytest.mark.parametrize("path", check_docs.markdown_files(), ids=lambda path: str(path.relative_to(check_docs.ROOT)))
+def test_files_of_the_repository_are_there(path: Path) -> None:
+    named = {found.rstrip(".") for found in OURS.findall(path.read_text())}
+    assert {one for one in named if not (check_docs.ROOT / one).exists()} == set()
 
 
 @pytest.mark.parametrize(
