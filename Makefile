@@ -86,7 +86,7 @@ cluster-test: reach cluster chart native ## the tests against a genuine Kubernet
 	$(bin)/python -m pytest -m cluster $(PYTEST_ARGS)
 
 test: reach peers cluster native ## every test, with few rounds of those that repeat, and few of cluster-test
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm systemd runc lintian $(manager) $(browser) $(pkcs11_programs)
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm systemd runc lintian xxd $(manager) $(browser) $(pkcs11_programs)
 	@scripts/openssl_provider.sh
 	$(bin)/python -m pytest -m 'not cluster or smoke' $(PYTEST_ARGS)
 
@@ -112,7 +112,7 @@ bench: reach $(bench) peers native ## compare with upstream's service on this ma
 	@$(bin)/python -m bench
 
 docs: reach $(dev) native ## check the documentation's links and run its marked examples
-	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 swtpm tpm2-tools xxd $(pkcs11_programs)
+	@scripts/debian_packages.sh openssl bubblewrap libseccomp2 softhsm2 swtpm tpm2-tools xxd $(pkcs11_programs)
 	@scripts/openssl_provider.sh
 	@$(bin)/python scripts/check_docs.py
 
