@@ -144,8 +144,7 @@ def _outcome(found: Return, used_s: float) -> Outcome:
         rounds=[{"failures": dict(found.failures), "results": found.results, "patience_s": found.patience_s}],
         notes=(
             f"{found.agents} agents within {WITHIN_S:.0f} s, the verifier after {AWAY_S:.0f} s",
-            f"{found.results} results, each of them in the verifier's store",
-            f"longest wait of one {found.patience_s:.0f} s",
+            f"{found.results} results; longest wait of one {found.patience_s:.0f} s",
             f"busiest second: the {found.busiest_at_s}th with {found.busiest}; at the end {found.steady}",
             f"verifier: {used_s:.0f} s of processor time",
             f"tried in vain: {tried}",
