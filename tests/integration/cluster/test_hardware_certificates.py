@@ -9,17 +9,17 @@ import json
 import uuid
 from base64 import b64encode
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from lightkube import ApiError, Client, KubeConfig
 from lightkube.types import PatchType
 
 from edgeroot.client import templates
-from edgeroot.client.keys import EcServiceKey
+from edgeroot.client.keys import EcServiceKey, RsaServiceKey
 from edgeroot.edge.certificates.approval import CERTIFICATE_ANNOTATION, RESULT_ANNOTATION
 from edgeroot.edge.certificates.request import make_request
 from edgeroot.edge.certificates.resource import read
@@ -27,6 +27,8 @@ from edgeroot.edge.kinds import HardwareCertificate
 from peers.kubernetes import Cluster, KubectlError
 from tests.support.cluster_accounts import running_edge
 from tests.support.hardware_certificates import SIGNER, Scene, deploy_certificates, running_scene, say_state
+
+PSS: Final = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,20 @@ def test_a_workload_gets_a_certificate_for_a_key_that_never_left_the_node(scene:
     assert {"KeyCreated", "Requested", "Issued"} <= {one["reason"] for one in reasons}
     scene.cluster.kubectl("delete", "hardwarecertificate", "till", "-n", scene.namespace)
     scene.cluster.wait_for("configmap/till", "delete", "-n", scene.namespace)
+
+
+def test_a_key_of_rsa(scene: Scene) -> None:
+    scene.wish("till", keyAlgorithm="RSA-2048")
+    assert scene.condition("till", "Issued")["status"] == "True"
+    leaf = x509.load_pem_x509_certificate(scene.published("till")["tls.crt"].encode())
+    public_key = leaf.public_key()
+    assert isinstance(public_key, rsa.RSAPublicKey)
+    with scene.as_till() as client:
+        assert client.public_key("till") == public_key
+        key = client.private_key("till")
+        assert isinstance(key, RsaServiceKey)
+        signature = key.sign(b"receipt", PSS, hashes.SHA256())
+    public_key.verify(signature, b"receipt", PSS, hashes.SHA256())
 
 
 def test_a_key_that_was_brought_along_gets_none(scene: Scene) -> None:
@@ -152,7 +168,7 @@ def test_a_keeper_becomes_nobody_for_the_api_server(scene: Scene, options: tuple
         ({"commonName": "system:admin"}, "the cluster's own"),
         ({"organizations": ["system:masters"]}, "the cluster's own"),
         ({"commonName": ""}, "at least one of dnsNames"),
-        ({"keyAlgorithm": "RSA-2048"}, "Unsupported value"),
+        ({"keyAlgorithm": "RSA-1024"}, "Unsupported value"),
         ({"duration": "1d"}, "spec.duration"),
     ],
 )

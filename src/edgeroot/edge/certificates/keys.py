@@ -10,7 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from edgeroot.client import Client
 from edgeroot.client.errors import ClientError, DoesNotExistError
-from edgeroot.client.keys import EcServiceKey
+from edgeroot.client.keys import EcServiceKey, RsaServiceKey
 from edgeroot.edge.certificates.keeper import NodeError
 from edgeroot.edge.certificates.request import make_request, public_key_of
 from edgeroot.edge.certificates.resource import HardwareCertificate
@@ -44,7 +44,7 @@ class ServiceKeys:
     def request(self, certificate: HardwareCertificate) -> bytes:
         with self._service(certificate) as client:
             key = client.private_key(certificate.key_name)
-            if not isinstance(key, EcServiceKey):
+            if not isinstance(key, EcServiceKey | RsaServiceKey):
                 raise NodeError(f"the key {certificate.key_name} is of another kind: choose another spec.keyName")
             return make_request(certificate, key)
 

@@ -8,26 +8,29 @@ from typing import Final, NoReturn
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from edgeroot.edge.certificates.resource import HardwareCertificate
 
 _MAX_REQUEST_BYTES: Final = 64 * 1024
-_KINDS: Final = {"secp256r1": "ECDSA-P256", "secp384r1": "ECDSA-P384"}
+_CURVES: Final = {"secp256r1": "ECDSA-P256", "secp384r1": "ECDSA-P384"}
 
 
 class RequestError(ValueError):
     """The request is not the one that the HardwareCertificate asks for; the message says in what."""
 
 
-def make_request(certificate: HardwareCertificate, key: ec.EllipticCurvePrivateKey) -> bytes:
+def make_request(certificate: HardwareCertificate, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     """The request in PEM, signed by the key, which may be one that stays in the service."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(_subject(certificate))
     names = _alternative_names(certificate)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    if isinstance(key, rsa.RSAPrivateKey):
+        pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
+        return builder.sign(key, hashes.SHA256(), rsa_padding=pss).public_bytes(Encoding.PEM)
     return builder.sign(key, hashes.SHA384() if key.key_size > 256 else hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
@@ -57,11 +60,17 @@ def check_request(pem: bytes, certificate: HardwareCertificate) -> bytes:
 
 def public_key_of(public_key: object, certificate: HardwareCertificate) -> bytes:
     """A key as SubjectPublicKeyInfo in DER; RequestError unless it is of the kind that the resource asks for."""
-    if not isinstance(public_key, ec.EllipticCurvePublicKey) or _KINDS.get(public_key.curve.name) != (
-        certificate.key_algorithm
+    if not isinstance(public_key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey) or (
+        _kind_of(public_key) != certificate.key_algorithm
     ):
         raise RequestError(f"the request is for a key of another kind than {certificate.key_algorithm}")
     return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _kind_of(public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> str | None:
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return f"RSA-{public_key.key_size}"
+    return _CURVES.get(public_key.curve.name)
 
 
 def _asked_names(extension: x509.Extension[x509.ExtensionType]) -> x509.SubjectAlternativeName:

@@ -15,8 +15,10 @@ from edgeroot.psa import KeyAttributes
 KEY_ALGORITHMS: Final[Mapping[str, KeyAttributes]] = {
     "ECDSA-P256": templates.ecdsa_p256(),
     "ECDSA-P384": templates.ecdsa_p384(),
+    "RSA-2048": templates.rsa_pss(2048),
+    "RSA-3072": templates.rsa_pss(3072),
 }
-"""``spec.keyAlgorithm`` and what is created for it: what TLS 1.3 signs with. Neither may be exported."""
+"""``spec.keyAlgorithm`` and what is created for it: what TLS 1.3 signs with. None may be exported."""
 USAGES: Final = frozenset({"digital signature", "key agreement", "client auth", "server auth", "code signing"})
 """``spec.usages``: those of certificates.k8s.io/v1 that a certificate of a workload may have."""
 DEFAULT_USAGES: Final = ("digital signature", "client auth", "server auth")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edgeroot.edge.certificates.approval import NODE_NAME_EXTRA, RESULT_ANNOTATION, Judgement, Rules, judge
@@ -34,7 +34,7 @@ WISH = resource()
 
 
 def result(
-    key: ec.EllipticCurvePrivateKey | None = KEY,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = KEY,
     *,
     device: bytes = DEVICE,
     age: timedelta = timedelta(),
@@ -161,6 +161,14 @@ def test_requests_that_the_key_did_not_sign() -> None:
 def test_requests_for_a_key_of_another_kind() -> None:
     pem = make_request(read(WISH), ec.generate_private_key(ec.SECP384R1()))
     assert "another kind than ECDSA-P256" in judged(request(pem)).message
+
+
+@pytest.mark.parametrize(("bits", "approved"), [(2048, True), (3072, False)])
+def test_keys_of_rsa_have_the_size_that_was_wished_for(bits: int, approved: bool) -> None:
+    key, wish = rsa.generate_private_key(65537, bits), resource(keyAlgorithm="RSA-2048")
+    annotations = {RESULT_ANNOTATION: result(key)}
+    verdict = judged(request(make_request(read(wish), key), annotations=annotations, wish=wish), wish=wish)
+    assert verdict.approved is approved
 
 
 @pytest.mark.parametrize(

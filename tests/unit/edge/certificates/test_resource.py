@@ -16,7 +16,7 @@ def test_what_is_not_said_has_a_default() -> None:
     assert found.usages == ("digital signature", "client auth", "server auth")
 
 
-@pytest.mark.parametrize("algorithm", ["ECDSA-P256", "ECDSA-P384"])
+@pytest.mark.parametrize("algorithm", ["ECDSA-P256", "ECDSA-P384", "RSA-2048", "RSA-3072"])
 def test_no_key_may_be_exported(algorithm: str) -> None:
     assert not read(resource(keyAlgorithm=algorithm)).attributes.usage & UsageFlags.EXPORT
 
@@ -41,7 +41,7 @@ def test_durations_that_are_none(text: str) -> None:
         ("nodeName", ""),
         ("serviceAccountName", None),
         ("signerName", None),
-        ("keyAlgorithm", "RSA-2048"),
+        ("keyAlgorithm", "RSA-1024"),
         ("ipAddresses", ["192.0.2.256"]),
         ("usages", ["client auth", "cert sign"]),
         ("commonName", "system:admin"),
