@@ -603,7 +603,11 @@ class Worker:
             if self._errand[0].state is not _CLOSED:
                 return  # the last one is still under way
             self._errand[1].close()
-        ours, theirs = socketpair()
+            self._errand = None
+        try:
+            ours, theirs = socketpair()
+        except OSError:
+            return  # no descriptor is left: next time
         listening = next(iter(self._listeners.values()))
         credentials = PeerCredentials(os.getpid(), os.geteuid(), os.getegid())
         peer = Peer(credentials, listening.users.get(credentials.uid))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from edgeroot.keystore.reader import Reader
-from edgeroot.keystore.records import KeyStoreError, StoredKey
+from edgeroot.keystore.records import KeyRecord, KeyStoreError, StoredKey
 from edgeroot.keystore.recovery import claim_of, end_of, orphans
 from edgeroot.keystore.writes import Claim, Outcome, Result
 from edgeroot.psa import PsaError, PsaStatus
@@ -45,47 +45,58 @@ class Recovery:
         self._holders = holders
         self._factory = factory
         self._seen: list[StoredKey] = []
+        self._begun: set[KeyRecord] = set()  # claimed, and the store has not said yet that they have ended
         self.pause_s = _PAUSE_S
         """How long to wait before the next round: longer each time, while a back end is away."""
 
     def round(self) -> BodySteps:
         """Steps that end with the empty body, whatever happens."""
-        try:
-            found = [
-                (store, orphan)
-                for store, reader in enumerate(self._readers)
-                for orphan in orphans(reader)
-                if (mounted := self._mounted.get(orphan.record.identity.provider)) and mounted.store == store
-            ]
-        except KeyStoreError:
-            return b""  # whoever needs the store says what is wrong with it
-        before, self._seen = self._seen, [orphan for _, orphan in found]
         resolved = waiting = 0
-        for store, orphan in [one for one in found if one[1] in before][:_AT_ONCE]:
-            outcome = yield from self._resolve(store, orphan)
-            if outcome is not None:
-                resolved, waiting = resolved + outcome, waiting + (not outcome)
+        try:
+            found = self._found()
+            before, self._seen = self._seen, [orphan for _, orphan in found]
+            for store, orphan in [one for one in found if one[1] in before][:_AT_ONCE]:
+                outcome = yield from self._resolve(store, orphan)
+                if outcome is not None:
+                    resolved, waiting = resolved + outcome, waiting + (not outcome)
+        except (KeyStoreError, OSError, WireError):  # of the store, of leases, and of a writer that does not answer
+            return b""  # whoever needs the store says what is wrong with it
         self.pause_s = min(2 * self.pause_s, _LONGEST_PAUSE_S) if waiting else _PAUSE_S
         if resolved:
             _log.warning("%d creations or destructions that nobody had answered were undone or finished", resolved)
         return b""
 
+    def _found(self) -> list[tuple[int, StoredKey]]:
+        """Orphans of our providers, and what we have begun ourselves, each with the index of its store."""
+        return [
+            (store, orphan)
+            for store, (reader, holder) in enumerate(zip(self._readers, self._holders, strict=True))
+            for orphan in [
+                *orphans(reader),
+                *(one for one in (reader.pending(holder) if self._begun else ()) if one.record in self._begun),
+            ]
+            if (mounted := self._mounted.get(orphan.record.identity.provider)) and mounted.store == store
+        ]
+
     def _resolve(self, store: int, orphan: StoredKey) -> StepsTo[bool | None]:
         """Whether the orphan has ended; None if it was somebody else's."""
-        holder = self._holders[store]
-        claimed = expect(Outcome, (yield StoreWrite(store, claim_of(orphan, holder))))
-        if claimed.result is not Result.DONE:
-            return None
+        holder, record = self._holders[store], orphan.record
+        if orphan.holder != holder:
+            self._begun.add(record)
+            claimed = expect(Outcome, (yield StoreWrite(store, claim_of(orphan, holder))))
+            if claimed.result is not Result.DONE:
+                self._begun.discard(record)
+                return None
         refusal: PsaStatus | None = None
         try:
-            yield from self._factory.destroy_in_back_end(
-                self._mounted[orphan.record.identity.provider], orphan.record.reference
-            )
+            yield from self._factory.destroy_in_back_end(self._mounted[record.identity.provider], record.reference)
         except PsaError as error:
             refusal = error.status
         except WireError as error:
             refused = error.status is ResponseStatus.PSA_ERROR_NOT_PERMITTED
             refusal = PsaStatus.NOT_PERMITTED if refused else PsaStatus.COMMUNICATION_FAILURE
         end = end_of(orphan, holder, refusal)
-        expect(Outcome, (yield StoreWrite(store, end)))
-        return not isinstance(end, Claim)
+        ended = expect(Outcome, (yield StoreWrite(store, end)))
+        if ended.result in (Result.DONE, Result.CONFLICT):
+            self._begun.discard(record)
+        return ended.result is Result.DONE and not isinstance(end, Claim)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from errno import EMFILE
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -18,6 +21,7 @@ from edgeroot.service.jobs import Executor, Job
 from edgeroot.service.keys import KeyCache
 from edgeroot.service.mounted import MountedProvider
 from edgeroot.service.recovery import Recovery
+from edgeroot.wire.status import ResponseStatus, WireError
 from tests.unit.keystore.keystore_support import Store
 from tests.unit.service.pipeline_kit import P256, PROVIDER, SLOTS, BackEnd
 
@@ -52,11 +56,11 @@ class World:
                 effect = steps.send(outcome)
             except StopIteration:
                 return writes
-            outcome = self._outcome(effect)
+            outcome = self.outcome(effect)
             if isinstance(effect, StoreWrite):
                 writes.append(type(effect.write).__name__)
 
-    def _outcome(self, effect: object) -> EffectOutcome:
+    def outcome(self, effect: object) -> EffectOutcome:
         if isinstance(effect, StoreWrite):
             return self.store.apply([effect.write])[0]
         assert isinstance(effect, Job)
@@ -113,6 +117,40 @@ def test_while_the_back_end_is_away_it_is_asked_less_and_less_often(world: World
         world.round()
     assert world.names() == []
     assert world.recovery.pause_s == usual_s
+
+
+def test_a_fault_of_the_store_is_for_others_to_say(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.store.apply([Reserve(key("orphan"), "dead")])
+    world.round()
+
+    def refuse(*_arguments: object) -> NoReturn:
+        raise OSError(EMFILE, "no descriptor is left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        assert world.round() == []
+    assert world.names() == ["orphan"]
+    assert world.round() == ["Claim", "Release"]
+
+
+@pytest.mark.parametrize("write", ["Claim", "Release"])
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_writer_that_does_not_answer_in_time_is_asked_again(world: World, write: str, stored: bool) -> None:
+    orphan = key("orphan")
+    world.back_end.keys = {orphan.reference}
+    world.store.apply([Reserve(orphan, "dead")])
+    world.round()
+    steps, outcome = world.recovery.round(), None
+    while not (isinstance(effect := steps.send(outcome), StoreWrite) and type(effect.write).__name__ == write):
+        outcome = world.outcome(effect)
+    if stored:
+        world.store.apply([effect.write])
+    with pytest.raises(StopIteration):
+        steps.throw(WireError(ResponseStatus.KEY_INFO_MANAGER_ERROR))
+    for _ in range(2):
+        world.round()
+    assert world.names() == []
+    assert world.back_end.keys == set()
 
 
 def test_what_may_not_be_destroyed_lives_on(world: World) -> None:
