@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import click
@@ -24,9 +24,9 @@ class CommandError(click.ClickException):
 class SeveralErrors(CommandError):
     """More than one thing is wrong: each is a message of its own."""
 
-    def __init__(self, messages: Sequence[str]) -> None:
+    def __init__(self, *messages: str) -> None:
         super().__init__("; ".join(messages))
-        self.messages = tuple(messages)
+        self.messages = messages
 
 
 def exit_code_of(run: Callable[[], object]) -> int:

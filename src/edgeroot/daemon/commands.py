@@ -188,4 +188,4 @@ def _run(
     try:
         return run_service(load, check=check, prepare=prepare, config_folders=config_folders)
     except CannotStartError as error:
-        raise SeveralErrors(error.messages) from error
+        raise SeveralErrors(*error.messages) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -27,9 +27,9 @@ _log: Final = get_logger(__name__)
 class CannotStartError(Exception):
     """The service does not start; each of the messages says why and what to do."""
 
-    def __init__(self, messages: Sequence[str]) -> None:
+    def __init__(self, *messages: str) -> None:
         super().__init__("\n".join(messages))
-        self.messages = tuple(messages)
+        self.messages = messages
 
 
 def run_service(
@@ -87,9 +87,9 @@ def run_service(
             for refused in confine_service(read=read, write=_written(config, types)):
                 _log.warning(refused)
     except ConfigError as error:
-        raise CannotStartError([f"{error.source}: {problem}" for problem in error.problems]) from error
+        raise CannotStartError(*(f"{error.source}: {problem}" for problem in error.problems)) from error
     except (KeyStoreError, StartError, ListenError, ActivationError) as error:
-        raise CannotStartError([str(error)]) from error
+        raise CannotStartError(str(error)) from error
     return supervisor.run()
 
 

@@ -105,7 +105,7 @@ def _raise(error: BaseException) -> object:
     ("error", "code", "line"),
     [
         (CommandError("it\n  failed"), 1, "edgeroot: it failed\n"),
-        (SeveralErrors(["this\n  and", "that"]), 1, "edgeroot: this and\nedgeroot: that\n"),
+        (SeveralErrors("this\n  and", "that"), 1, "edgeroot: this and\nedgeroot: that\n"),
         (FileNotFoundError(2, "No such file or directory", "a.bin"), 1, "edgeroot: a.bin: No such file or directory\n"),
         (OSError(28, "No space left on device"), 1, "edgeroot: No space left on device\n"),
         (KeyboardInterrupt(), 130, ""),
