@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+from errno import EBUSY
+from time import monotonic, sleep
 from typing import Final
 
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+_PATIENCE_S: Final = 10.0
+_PAUSE_S: Final = 0.01
 
 
 def seal(data: bytes | memoryview) -> int:
@@ -18,8 +22,22 @@ def seal(data: bytes | memoryview) -> int:
     with open(descriptor, "wb", closefd=False) as file:
         file.write(data)
     os.lseek(descriptor, 0, os.SEEK_SET)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    _add_seals(descriptor)
     return descriptor
+
+
+def _add_seals(descriptor: int) -> None:
+    """The kernel says EBUSY while it has a page in use itself, as it may for a while where there is much to do."""
+    until_s = monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        except OSError as error:
+            if error.errno != EBUSY or monotonic() > until_s:
+                raise
+        else:
+            return
+        sleep(_PAUSE_S)
 
 
 class SealedOnce:
