@@ -40,7 +40,7 @@ from edgeroot.keystore.records import StoredKey
 from edgeroot.keystore.recovery import claim_of, end_of, orphans
 from edgeroot.keystore.upstream import refuse_unadopted
 from edgeroot.keystore.writer import Writer
-from edgeroot.keystore.writes import Outcome, Result, SetProviderState, Write
+from edgeroot.keystore.writes import Claim, Outcome, Result, SetProviderState, Write
 from edgeroot.providers.api import BackEndAbsentError, Function, ProviderType
 from edgeroot.psa import PsaError, PsaStatus
 from edgeroot.service.call import Door
@@ -198,18 +198,21 @@ def _start(mounted: MountedProvider, store: Path, write: StoreWriter) -> None:
 
 def _recover(store: Path, mounted: Mapping[str, MountedProvider], write: StoreWriter) -> None:
     """Resolve what was reserved or marked by processes that are no more, before the first request."""
+    directory = leases_directory_for(store)
     reader = Reader.open(store)
     try:
-        found = [one for one in orphans(reader) if one.record.identity.provider in mounted]
+        if found := orphans(reader, mounted):
+            lease = Lease.acquire(directory)
+            while found:
+                outcomes = write(store, [claim_of(one, lease.holder) for one in found])
+                claimed = [one for one, outcome in zip(found, outcomes, strict=True) if outcome.result is Result.DONE]
+                ends = [end_of(one, lease.holder, _destroyed(mounted, one)) for one in claimed]
+                # What has to wait is with this lease meanwhile, and so it is found no second time.
+                write(store, [end for end in ends if not isinstance(end, Claim)])
+                found = orphans(reader, mounted) if claimed else []
+            lease.release()
     finally:
         reader.close()
-    directory = leases_directory_for(store)
-    if found:
-        lease = Lease.acquire(directory)
-        outcomes = write(store, [claim_of(one, lease.holder) for one in found])
-        claimed = [one for one, outcome in zip(found, outcomes, strict=True) if outcome.result is Result.DONE]
-        write(store, [end_of(one, lease.holder, _destroyed(mounted, one)) for one in claimed])
-        lease.release()
     if directory.exists():
         for holder in dead_holders(directory):
             discard(directory, holder)

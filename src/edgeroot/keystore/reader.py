@@ -115,6 +115,12 @@ class Reader:
         with store_errors(self.path):
             return [stored_key(row) for row in self._execute(sql.PENDING, (holder,))]
 
+    def pending_of_provider(self, holder: str, provider: str, *, limit: int) -> list[StoredKey]:
+        """So many at most of what this holder has reserved or marked of one provider."""
+        with store_errors(self.path):
+            columns = (holder, provider.encode(), limit)
+            return [stored_key(row) for row in self._execute(sql.PENDING_OF_PROVIDER, columns)]
+
     def pending_holders(self) -> list[str]:
         """Everybody who has reserved or marked something."""
         with store_errors(self.path):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import product
+from typing import Final
+
 from edgeroot.keystore.lease import is_held, leases_directory_for
 from edgeroot.keystore.reader import Reader
 from edgeroot.keystore.records import KeyState, StoredKey
@@ -25,12 +29,21 @@ from edgeroot.keystore.writes import (
 )
 from edgeroot.psa import PsaStatus
 
+MAX_ORPHANS: Final = 64
 
-def orphans(reader: Reader) -> list[StoredKey]:
-    """What was reserved or marked by somebody who is no more, or was given up. KeyStoreError."""
+
+def orphans(reader: Reader, providers: Iterable[str]) -> list[StoredKey]:
+    """What was reserved or marked of these providers by somebody who is no more, or was given up. KeyStoreError.
+
+    Up to ``MAX_ORPHANS`` for each provider and holder: ask again when these have ended.
+    """
     directory = leases_directory_for(reader.path)
     dead = [holder for holder in reader.pending_holders() if not is_held(directory, holder)]
-    return [orphan for holder in dead for orphan in reader.pending(holder)]
+    return [
+        orphan
+        for holder, provider in product(dead, providers)
+        for orphan in reader.pending_of_provider(holder, provider, limit=MAX_ORPHANS)
+    ]
 
 
 def claim_of(orphan: StoredKey, holder: str) -> Claim:

@@ -15,6 +15,7 @@ ONE_KEY: Final = "authenticator = ? AND application = ? AND provider = ? AND key
 FIND: Final = f"SELECT reference, attributes FROM key WHERE {ONE_KEY} AND state = 0"
 LOOK_UP: Final = f"SELECT {ALL_COLUMNS} FROM key WHERE {ONE_KEY}"
 PENDING: Final = f"SELECT {ALL_COLUMNS} FROM key WHERE state <> 0 AND holder = ?"
+PENDING_OF_PROVIDER: Final = f"{PENDING} AND provider = ? LIMIT ?"
 PENDING_HOLDERS: Final = "SELECT DISTINCT holder FROM key WHERE state <> 0 ORDER BY holder"
 LIST: Final = (
     "SELECT provider, key_name, attributes FROM key WHERE authenticator = ? AND application = ? AND state = 0"

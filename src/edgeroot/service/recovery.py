@@ -24,7 +24,6 @@ from edgeroot.wire.status import ResponseStatus, WireError
 _log: Final = logging.getLogger(__name__)
 _PAUSE_S: Final = 5.0
 _LONGEST_PAUSE_S: Final = 80.0
-_AT_ONCE: Final = 64
 
 
 class Recovery:
@@ -44,7 +43,7 @@ class Recovery:
         self._readers = readers
         self._holders = holders
         self._factory = factory
-        self._seen: list[StoredKey] = []
+        self._seen: set[StoredKey] = set()
         self._begun: set[KeyRecord] = set()  # claimed, and the store has not said yet that they have ended
         self.pause_s = _PAUSE_S
         """How long to wait before the next round: longer each time, while a back end is away."""
@@ -54,8 +53,8 @@ class Recovery:
         resolved = waiting = 0
         try:
             found = self._found()
-            before, self._seen = self._seen, [orphan for _, orphan in found]
-            for store, orphan in [one for one in found if one[1] in before][:_AT_ONCE]:
+            before, self._seen = self._seen, {orphan for _, orphan in found}
+            for store, orphan in [one for one in found if one[1] in before]:
                 outcome = yield from self._resolve(store, orphan)
                 if outcome is not None:
                     resolved, waiting = resolved + outcome, waiting + (not outcome)
@@ -68,15 +67,13 @@ class Recovery:
 
     def _found(self) -> list[tuple[int, StoredKey]]:
         """Orphans of our providers, and what we have begun ourselves, each with the index of its store."""
-        return [
-            (store, orphan)
-            for store, (reader, holder) in enumerate(zip(self._readers, self._holders, strict=True))
-            for orphan in [
-                *orphans(reader),
-                *(one for one in (reader.pending(holder) if self._begun else ()) if one.record in self._begun),
-            ]
-            if (mounted := self._mounted.get(orphan.record.identity.provider)) and mounted.store == store
-        ]
+        found: list[tuple[int, StoredKey]] = []
+        for store, (reader, holder) in enumerate(zip(self._readers, self._holders, strict=True)):
+            providers = [name for name, mounted in self._mounted.items() if mounted.store == store]
+            found += ((store, orphan) for orphan in orphans(reader, providers))
+            if self._begun:
+                found += ((store, one) for one in reader.pending(holder) if one.record in self._begun)
+        return found
 
     def _resolve(self, store: int, orphan: StoredKey) -> StepsTo[bool | None]:
         """Whether the orphan has ended; None if it was somebody else's."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from edgeroot.keystore.lease import Lease, leases_directory_for
-from edgeroot.keystore.recovery import claim_of, end_of, look_up_outcome, orphans
+from edgeroot.keystore.recovery import MAX_ORPHANS, claim_of, end_of, look_up_outcome, orphans
 from edgeroot.keystore.writes import (
     NOBODY,
     Claim,
@@ -31,15 +31,28 @@ from tests.unit.keystore.keystore_support import PROVIDER, Crash, Store, record
 KEY = record("key")
 MARKED = record("marked")
 AWAY = record("away", provider="pkcs11")
+PROVIDERS = (PROVIDER, "pkcs11")
 
 
 def test_what_the_living_hold_is_no_orphan(store: Store) -> None:
     lease = Lease.acquire(leases_directory_for(store.path))
     store.apply([Insert(MARKED), Mark(MARKED.identity, "dead"), Reserve(KEY, lease.holder), Reserve(AWAY, NOBODY)])
 
-    assert {orphan.record.identity.key_name for orphan in orphans(store.reader)} == {"marked", "away"}
+    assert {orphan.record.identity.key_name for orphan in orphans(store.reader, PROVIDERS)} == {"marked", "away"}
     lease.release()
-    assert len(orphans(store.reader)) == 3
+    assert len(orphans(store.reader, PROVIDERS)) == 3
+
+
+def test_many_orphans_come_in_portions_and_none_keeps_another_providers_from_its_turn(store: Store) -> None:
+    store.apply([Reserve(record(str(number)), "dead") for number in range(MAX_ORPHANS + 1)])
+    store.apply([Reserve(AWAY, "dead")])
+
+    found = orphans(store.reader, PROVIDERS)
+    assert len(found) == MAX_ORPHANS + 1
+    assert AWAY in [orphan.record for orphan in found]
+    store.apply([Release(orphan.record.identity, "dead") for orphan in found])
+    assert len(orphans(store.reader, PROVIDERS)) == 1
+    assert orphans(store.reader, ["another"]) == []
 
 
 @pytest.mark.parametrize(
@@ -60,7 +73,7 @@ def test_what_the_living_hold_is_no_orphan(store: Store) -> None:
 )
 def test_how_an_orphan_ends(store: Store, refusal: PsaStatus | None, reserved: Write, marked: Write) -> None:
     store.apply([Insert(MARKED), Mark(MARKED.identity, "dead"), Reserve(KEY, "dead")])
-    found = {orphan.record.identity.key_name: orphan for orphan in orphans(store.reader)}
+    found = {orphan.record.identity.key_name: orphan for orphan in orphans(store.reader, PROVIDERS)}
     store.apply([claim_of(orphan, "me") for orphan in found.values()])
 
     ends = [end_of(found["key"], "me", refusal), end_of(found["marked"], "me", refusal)]
@@ -70,7 +83,7 @@ def test_how_an_orphan_ends(store: Store, refusal: PsaStatus | None, reserved: W
 
 def test_who_claims_an_orphan_first_has_it_and_its_late_holder_no_more(store: Store) -> None:
     store.apply([Reserve(KEY, "slow")])
-    [orphan] = orphans(store.reader)
+    [orphan] = orphans(store.reader, PROVIDERS)
 
     assert [outcome.result for outcome in store.apply([claim_of(orphan, "me"), claim_of(orphan, "too late")])] == [
         Result.DONE,
